@@ -1,0 +1,94 @@
+"""What the trainer asks of a policy: sample rollouts, and evaluate them with gradient."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from guerdon.batch import Rollouts
+
+Prompt = str | list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn.
+
+    ``temperature`` 0 or ``greedy=True`` takes the most likely token. ``top_k`` 0 and ``top_p`` 1 mean no cut. A
+    completion ends at the end token or as soon as its text holds one of ``stop`` (which stays in the text), and is
+    truncated after ``max_tokens``.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    greedy: bool = False
+
+    def __post_init__(self):
+        for ok, want, name in (
+            (self.temperature >= 0, "at least 0", "temperature"),
+            (0 < self.top_p <= 1, "in (0, 1]", "top_p"),
+            (self.top_k >= 0, "at least 0 (0: no cut)", "top_k"),
+            (self.max_tokens >= 1, "at least 1", "max_tokens"),
+        ):
+            if not ok:
+                raise ValueError(f"expected sampling.{name} {want}, got {getattr(self, name)}")
+
+    @property
+    def full_support(self) -> bool:
+        """Whether draws come from the policy's own softmax at this temperature, uncut."""
+        return self.temperature > 0 and self.top_p == 1 and self.top_k == 0 and not self.greedy
+
+
+class Policy(Protocol):
+    """A language model that can be sampled and trained."""
+
+    module: nn.Module
+    """Holds every trainable parameter, the value head included once it is added."""
+
+    def sample(
+        self, prompts: Sequence[Prompt], sampling: Sampling, *, copies: int = 1, generator: torch.Generator
+    ) -> Rollouts:
+        """Draw ``copies`` completions of each prompt; the copies of a prompt are adjacent rows.
+
+        Makes prompts, completions, prompt_tokens, prompt_mask, tokens, attention_mask, mask, token_spans,
+        terminated, truncated and sampled_logp (as drawn: after temperature, top-k and top-p; 0 when greedy). The same
+        generator state gives the same rollouts. Runs without gradient.
+        """
+        ...
+
+    def evaluate(self, batch: Rollouts, make: frozenset[str], *, temperature: float = 1.0) -> dict[str, Tensor]:
+        """Forward pass over a batch; returns those of logp, entropy, values, hidden ([B, T]; hidden [B, T, D]) and
+        bootstrap_values ([B]) that ``make`` names, with gradient unless the caller turned it off.
+
+        ``logp`` and ``entropy`` are of softmax(logits / temperature), at the positions of ``mask``; 0 elsewhere.
+        """
+        ...
+
+    def add_value_head(self) -> None:
+        """Add a scalar value head; called once, before training, only when the pipeline needs values."""
+        ...
+
+    def reference(self) -> "Policy":
+        """A frozen policy with today's weights (a copy, or the base under an adapter)."""
+        ...
+
+    def state(self) -> Mapping[str, Tensor]:
+        """What a checkpoint must hold: trainable weights and buffers, contiguous."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what ``state`` gave."""
+        ...
+
+    def export(self, folder: Path) -> None:
+        """Write the policy as its own users load it (a checkpoint of tiny, a Hugging Face folder)."""
+        ...
+
+
+PolicyOptions = Mapping[str, Any]

@@ -80,6 +80,7 @@ _TABLE = [
     _q("parts", "B", "float", "what each signal said of the row, raw, keyed by the reward's name", merge="key", keyed=True),
     _q("step_parts", "B S", "float", "what each signal said of each step", merge="key", keyed=True),
     _q("token_parts", "B T", "float", "what each signal said of each position", merge="key", keyed=True),
+    _q("reasons", "B", "object", "why a part is unscored (failed: ..., not asked, filtered), keyed by part; None: scored", merge="key", keyed=True),
     _q("part_weights", "", "float", "the recipe's weight of each part", "recipe", merge="key", keyed=True),
     _q("part_advantages", "B", "float", "one advantage per part, before they are summed", merge="key", keyed=True),
     # rewards after combination, and credit

@@ -157,19 +157,12 @@ def describe(
             if p.default not in (p.empty, None):
                 raise ValueError(f"{label}: a quantity is required or defaults to None, got {p.name}={p.default!r}; hyper-parameters stand after *")
             takes.append(Take(p.name, optional=p.default is None))
-    source = _parameters(call.__init__) if stateful else _parameters(target)
-    hints = typing.get_type_hints(call.__init__ if stateful else call)
-    hypers = {
-        p.name: Hyper(p.name, hints.get(p.name, Any), p.default)
-        for p in source
-        if p.kind is p.KEYWORD_ONLY and p.name not in INJECTED
-    }
     return Method(
         name=label,
         call=call,
         makes=makes,
         takes=tuple(takes),
-        hypers=hypers,
+        hypers=hypers_of(call),
         papers=(paper,) if isinstance(paper, str) else tuple(paper),
         room=_room(call),
         stateful=stateful,
@@ -178,6 +171,17 @@ def describe(
         across=across,
         claims=dict(claims or {}),
     )
+
+
+def hypers_of(call: Callable[..., Any]) -> dict[str, Hyper]:
+    """Keyword-only parameters of a function or of a class's constructor, with their annotations and defaults."""
+    source = call.__init__ if inspect.isclass(call) else call
+    hints = typing.get_type_hints(source)
+    return {
+        p.name: Hyper(p.name, hints.get(p.name, Any), p.default)
+        for p in _parameters(source)
+        if p.kind is p.KEYWORD_ONLY and p.name not in INJECTED
+    }
 
 
 def paper(*keys: str) -> Callable[[F], F]:

@@ -1,0 +1,39 @@
+# Everything a fresh machine needs. `make train` and `make test` create .venv and install by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CLAIMS := $(patsubst claims/%.py,%,$(filter-out claims/_%,$(wildcard claims/*.py)))
+BENCHES := $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+
+.PHONY: install train test lint claims bench clean
+
+install: $(STAMP)
+
+# torch first and alone: a CPU build, where one is at hand, is then kept.
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable '.[hf,tasks,fast,tensorboard,dev]'
+	touch $(STAMP)
+
+train: $(STAMP)
+	$(BIN)/guerdon train $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+claims: $(STAMP)
+	@for name in $(CLAIMS); do [ "$$name" = __init__ ] || $(BIN)/python -m claims.$$name --save || exit 1; done
+
+bench: $(STAMP)
+	@for name in $(BENCHES); do [ "$$name" = __init__ ] || $(BIN)/python -m benchmarks.$$name --json --save || exit 1; done
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist

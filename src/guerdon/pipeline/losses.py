@@ -1,0 +1,136 @@
+"""The update phase: from final credit to the scalar that is minimised.
+
+One boundary turns unscored into "not in the loss, not in the denominator": a position is in the loss when the policy
+chose it and its credit and weights are numbers. Denominators are counted over the whole mini-batch and handed to every
+micro-batch, so that one batch and N micro-batches give the same gradient.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guerdon.batch import Rollouts
+from guerdon.kernels.aggregate import aggregate, denominator
+from guerdon.kernels.placement import broadcast_rows
+from guerdon.pipeline.stage import BoundStage, merge
+from guerdon.quantities import QUANTITIES, lookup
+from guerdon.schedules import at
+
+
+class Objective:
+    """The losses of a recipe, and the stages that reweight in the update phase."""
+
+    def __init__(self, weighting: tuple[BoundStage, ...], losses: tuple[BoundStage, ...], max_tokens: int | None):
+        self.weighting = weighting
+        self.losses = losses
+        self.max_tokens = max_tokens
+
+    @property
+    def stages(self) -> tuple[BoundStage, ...]:
+        """Weighting stages, then losses."""
+        return (*self.weighting, *self.losses)
+
+    @property
+    def reads(self) -> set[str]:
+        """Every quantity that a loss or an update-phase weighting reads."""
+        return {r.split(".", 1)[0] for s in self.stages for r in s.reads}
+
+    @property
+    def policy_makes(self) -> frozenset[str]:
+        """What the policy's forward pass must make (logp, entropy, values, hidden)."""
+        return frozenset(n for n in self.reads if n in ("logp", "entropy", "values", "hidden"))
+
+    @property
+    def across(self) -> bool:
+        """Whether a weighting looks across rows and so needs a pass over the mini-batch first."""
+        return any(s.method.across for s in self.weighting)
+
+    @property
+    def idle_at_zero(self) -> bool:
+        """Whether a row without advantage has exactly no gradient, so that its forward pass may be left out."""
+        return not self.weighting and all(s.method.claims.get("zero_advantage_zero_loss") for s in self.losses)
+
+    def boundary(self, batch: Rollouts) -> Rollouts:
+        """Lift a row's advantage to its tokens, take the unscored out, and fill what lies outside the loss with 0.
+
+        The result's ``mask`` is the positions in the loss.
+        """
+        data = dict(batch.data)
+        keep = data["mask"]
+        if "token_advantages" not in data and "advantages" in data:
+            data["token_advantages"] = broadcast_rows(data["advantages"], keep)
+        if "token_advantages" in self.reads:
+            keep = keep & data["token_advantages"].isfinite()
+        if "weights" in data:
+            keep = keep & data["weights"].isfinite()[:, None]
+        if "token_weights" in data:
+            keep = keep & data["token_weights"].isfinite()
+        data["mask"] = keep
+        needed = {*self.reads, "mask", "tokens", "prompt_tokens", "prompt_mask", "attention_mask", "weights", "token_weights", "counts"}
+        kept: dict[str, Any] = {}
+        for name, value in data.items():
+            quantity = QUANTITIES.get(name)
+            if quantity is None or name not in needed:
+                continue
+            if quantity.dtype == "float" and isinstance(value, Tensor):
+                if quantity.axes == "B T":
+                    value = value.masked_fill(~keep, 0.0)
+                value = value.nan_to_num(nan=0.0)
+            kept[name] = value
+        return Rollouts(kept)
+
+    def denominators(self, batch: Rollouts) -> list[Tensor]:
+        """One per loss, counted over the mini-batch ``batch`` (after ``boundary``)."""
+        return [
+            denominator(batch["mask"], s.spec.aggregate, s.spec.constant or self.max_tokens or batch["mask"].shape[1])
+            for s in self.losses
+        ]
+
+    def weigh(self, batch: Rollouts, made: Mapping[str, Tensor], progress: float) -> Rollouts:
+        """Run the update-phase weightings on values without gradient; adds weights and token_weights."""
+        work = dict(batch.data)
+        view = {**batch.data, **{k: v.detach() for k, v in made.items()}}
+        with torch.no_grad():
+            for stage in self.weighting:
+                values = stage.call({b.parameter: _read(batch, view, b.source) for b in stage.bindings}, progress, None)
+                for name, value in zip(stage.makes, values, strict=True):
+                    merge(work, name, value)
+        return Rollouts(work)
+
+    def loss(
+        self, batch: Rollouts, made: Mapping[str, Tensor], denominators: list[Tensor], progress: float
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The scalar of one micro-batch, whose sum over the mini-batch is the loss, and its parts by label.
+
+        Args:
+            batch: a micro-batch after ``boundary`` (and ``weigh``).
+            made: what the policy's forward pass made, with gradient.
+            denominators: of the whole mini-batch.
+            progress: of training, for schedules.
+        """
+        total = batch["mask"].new_zeros((), dtype=torch.float32)
+        metrics: dict[str, float] = {}
+        weights = _token_weights(batch)
+        for stage, share in zip(self.losses, denominators, strict=True):
+            arguments = {b.parameter: _read(batch, made, b.source) for b in stage.bindings}
+            value = stage.call(arguments, progress, None)[0]
+            if QUANTITIES[stage.makes[0]].level == "token":
+                value = aggregate(value, batch["mask"], stage.spec.aggregate, share, weights)
+            total = total + at(stage.spec.weight, progress) * value
+            metrics[stage.label] = float(value.detach())
+        return total, metrics
+
+
+def _read(batch: Rollouts, made: Mapping[str, Tensor], name: str) -> Any:
+    quantity = lookup(name)
+    return made[name] if quantity is not None and quantity.phase == "update" and name in made else batch[name]
+
+
+def _token_weights(batch: Rollouts) -> Tensor | None:
+    weights = batch["token_weights"] if "token_weights" in batch else None
+    if "weights" in batch:
+        rows = batch["weights"][:, None]
+        weights = rows.expand(batch["mask"].shape) if weights is None else weights * rows
+    return weights

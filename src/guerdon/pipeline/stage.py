@@ -1,0 +1,97 @@
+"""One stage of a compiled recipe: a method with its bindings, and how it is called."""
+
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guerdon.method import Method
+from guerdon.quantities import QUANTITIES, lookup
+from guerdon.schedules import Schedule, at
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A parameter and the quantity or column that it reads; ``keyed``: one entry of it per part."""
+
+    parameter: str
+    source: str
+    keyed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class BoundStage:
+    """A method, bound.
+
+    ``makes`` are the names that its results get; a keyed quantity carries its key (``parts.length``), or, under
+    ``each``, one key per part.
+    """
+
+    place: str
+    label: str
+    kind: str
+    method: Method
+    bindings: tuple[Binding, ...]
+    makes: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    each: tuple[str, ...] | None = None
+    spec: Any = None
+    instance: Any = None
+    """The object of a method with state."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every quantity or column that it reads."""
+        return tuple(b.source for b in self.bindings)
+
+    @property
+    def update_phase(self) -> bool:
+        """Whether it reads a quantity of the policy being updated."""
+        return any((q := lookup(name)) is not None and q.phase == "update" for name in self.reads)
+
+    def arguments(self, source: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
+        """Its quantities from a batch; ``key`` picks the part under ``each``."""
+        return {b.parameter: source[f"{b.source}.{key}" if b.keyed else b.source] for b in self.bindings}
+
+    def call(self, arguments: Mapping[str, Any], progress: float, generator: torch.Generator | None) -> tuple[Any, ...]:
+        """Run it once; always a tuple, one entry for each of ``makes``."""
+        extra: dict[str, Any] = {} if generator is None else dict.fromkeys(self.method.injected, generator)
+        if self.instance is None:
+            options = {name: at(value, progress) for name, value in self.options.items()}
+            result = self.method.call(**arguments, **options, **extra)
+        else:
+            for name, value in self.options.items():
+                if isinstance(value, Schedule):
+                    setattr(self.instance, name, value.at(progress))
+            result = self.instance(**arguments, **extra)
+        return result if len(self.method.makes) > 1 else (result,)
+
+
+def variadic(call: Callable[..., Any], parameter: str) -> bool:
+    """Whether a parameter's annotation serves several levels (``"B *rest"``) or says nothing."""
+    annotation = parameter_hints(call).get(parameter)
+    dims = getattr(annotation, "dim_str", None)
+    return annotation is None or dims is None or "*" in dims or "..." in dims
+
+
+def parameter_hints(call: Callable[..., Any]) -> dict[str, Any]:
+    """Annotations of a method's quantities."""
+    return typing.get_type_hints(call.__call__ if isinstance(call, type) else call)
+
+
+def merge(into: dict[str, Any], made: str, value: Any, key: str | None = None) -> None:
+    """Put what a stage made among the quantities, by the vocabulary's rule for two makers."""
+    head, _, entry = made.partition(".")
+    entry = key or entry
+    quantity = QUANTITIES[head]
+    if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float32:
+        value = value.float()
+    if quantity.keyed and entry:
+        into[head] = {**into.get(head, {}), entry: value}
+    elif quantity.merge == "multiply" and head in into:
+        into[head] = into[head] * value
+    else:
+        into[head] = value

@@ -1,0 +1,312 @@
+"""Recipes: typed data that says what to train, on what, with which rewards, credit and objective.
+
+Written in TOML or built in Python, the same object either way. Order is explicit and top to bottom. A recipe may
+include a preset (``preset = "grpo"``): the recipe's own pipeline stages stand before the preset's (shaping before
+credit), its losses after the preset's (bonuses after the objective). ``set`` changes a hyper-parameter of one stage:
+``set = {"clipped-surrogate.clip_high" = 0.28}``.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from guerdon.method import Hyper
+from guerdon.schedules import Schedule, is_schedule
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot run: where, what was expected, what was there, what to do."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Component(BaseModel):
+    """``use`` names it; every other key is an option of what it names."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    use: str = Field(min_length=1)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys that belong to what ``use`` names."""
+        return dict(self.model_extra or {})
+
+
+class Stage(Component):
+    """One method in the pipeline, with its rebindings."""
+
+    name: str | None = None
+    """Label in lineage, ``set`` and messages; by default what ``use`` says."""
+    take: dict[str, str] = {}
+    """Parameter -> quantity to read instead (``{rewards = "step_returns"}``)."""
+    make: str | list[str] | None = None
+    """Quantity to make instead of the method's own."""
+    each: list[str] | Literal["*"] | None = None
+    """Run once per part: parameters bound to a keyed quantity receive one entry; ``"*"`` means every part."""
+
+    @property
+    def label(self) -> str:
+        """How messages and lineage call it."""
+        return self.name or self.use.split(":")[-1].replace("_", "-")
+
+
+class Reward(Stage):
+    """A signal: makes an entry of ``parts`` (or ``step_parts``, ``token_parts``) named after it."""
+
+    weight: float | Schedule = 1.0
+    timeout: float | None = Field(60.0, gt=0)
+    """Seconds for one batch; past it the rows are unscored."""
+
+
+class Loss(Stage):
+    """An objective: its coefficient, and how its positions are aggregated."""
+
+    weight: float | Schedule = 1.0
+    aggregate: Literal["token-mean", "sequence-mean", "sequence-sum"] = "token-mean"
+    constant: float | None = Field(None, gt=0)
+    """Denominator per row of sequence-sum; by default sampling.max_tokens."""
+
+
+class SamplingSpec(_Strict):
+    """How completions are drawn in training (see `guerdon.policies.protocol.Sampling`)."""
+
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    max_tokens: int | None = Field(None, ge=1)
+    """By default what the task says suffices."""
+    stop: tuple[str, ...] = ()
+
+
+class Training(_Strict):
+    """Optimisation and bookkeeping."""
+
+    iterations: int = Field(200, ge=1)
+    """Rounds of rollouts and updates."""
+    prompts: int = Field(64, ge=1)
+    """Prompts per iteration."""
+    samples: int = Field(8, ge=1)
+    """Completions per prompt: the group."""
+    epochs: int = Field(1, ge=1)
+    """Passes over the rollouts of an iteration."""
+    minibatches: int = Field(1, ge=1)
+    """Optimiser steps per pass."""
+    micro_tokens: int = Field(16384, ge=1)
+    """Positions (prompt and response, padding included) of one forward pass; memory, not mathematics."""
+    learning_rate: float = Field(1e-5, gt=0)
+    warmup: int = Field(0, ge=0)
+    """Iterations over which the learning rate rises from 0."""
+    decay: Literal["linear", "cosine", "none"] = "linear"
+    final_learning_rate: float = Field(0.0, ge=0)
+    """Share of learning_rate at the end of the decay."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.0, ge=0)
+    clip_gradient: float = Field(1.0, gt=0)
+    """Largest norm of the gradient; inf: no clipping."""
+    old_logp: Literal["auto", "sampled", "recompute"] = "auto"
+    """Where old_logp comes from; auto: as sampled where the sampler cut nothing off."""
+    seed: int = Field(0, ge=0)
+    failure_limit: float = Field(0.2, ge=0, le=1)
+    """Share of failed scores of one signal in one iteration past which the run stops."""
+    evaluate_every: int = Field(0, ge=0)
+    """Iterations between evaluations on held-out prompts; 0: only before and after."""
+    evaluate_prompts: int = Field(512, ge=0)
+    evaluate_samples: int = Field(1, ge=1)
+    """k of pass@k: completions per held-out prompt."""
+    checkpoint_every: int = Field(50, ge=1)
+    keep_checkpoints: int = Field(2, ge=1)
+    save_rollouts_every: int = Field(1, ge=0)
+    """Iterations between saved rollouts; 0: none."""
+    tensorboard: bool = False
+    threads: int | None = Field(None, ge=1)
+    """CPU threads of torch; by default torch's own choice."""
+
+
+class Recipe(_Strict):
+    """A whole recipe. See the module's docstring for how presets are merged."""
+
+    preset: str | None = None
+    set: dict[str, Any] = {}
+    task: Component | None = None
+    policy: Component = Component(use="tiny")
+    sampling: SamplingSpec = SamplingSpec()
+    reward: tuple[Reward, ...] = ()
+    pipeline: tuple[Stage, ...] = ()
+    loss: tuple[Loss, ...] = ()
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _names(self) -> "Recipe":
+        seen: set[str] = set()
+        for reward in self.reward:
+            if "." in reward.label:
+                raise ValueError(f"expected a reward name without a dot, got {reward.label!r}; pass name = ...")
+            if reward.label in seen:
+                raise ValueError(f"expected different reward names, got {reward.label!r} twice; give one of them name = ...")
+            seen.add(reward.label)
+        return self
+
+    def toml(self) -> str:
+        """The recipe as TOML that loads to the same recipe."""
+        return tomli_w.dumps(_plain(self.model_dump(exclude_defaults=True, exclude_none=True)))
+
+
+def shipped(kind: Literal["recipes", "presets"]) -> list[str]:
+    """Names of the recipes or presets that come with the package."""
+    folder = resources.files("guerdon") / kind
+    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def load(source: "Recipe | Mapping[str, Any] | str | Path | None" = None) -> Recipe:
+    """Read a recipe from a TOML file, the name of a shipped recipe, a dictionary, or (None) the embedded default.
+
+    The result has its preset merged and its ``set`` applied.
+
+    Raises:
+        RecipeError: unreadable or malformed, with the place and what to do.
+    """
+    if isinstance(source, Recipe):
+        return _expand(source.model_dump(exclude_unset=True), "recipe") if source.preset or source.set else source
+    if isinstance(source, Mapping):
+        return _expand(dict(source), "recipe")
+    name = "arithmetic" if source is None else str(source)
+    if not name.endswith(".toml") and name in shipped("recipes"):
+        return _expand(tomllib.loads((resources.files("guerdon") / "recipes" / f"{name}.toml").read_text("utf-8")), name)
+    return _expand(_read(Path(name)), name)
+
+
+def check_options(label: str, hypers: Mapping[str, Hyper], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a method, task or policy, checked against its keyword-only parameters.
+
+    Raises:
+        RecipeError: an unknown, missing or mistyped option, or a schedule of something that is not a float.
+    """
+    unknown = sorted(set(given) - set(hypers))
+    if unknown:
+        raise RecipeError(f"{label}: expected options among {sorted(hypers) or 'none'}, got {unknown[0]!r}; remove or correct it")
+    missing = [h.name for h in hypers.values() if h.required and h.name not in given]
+    if missing:
+        raise RecipeError(f"{label}: expected the option {missing[0]!r}, got none; add {missing[0]} = ...")
+    return {name: _check_option(label, hypers[name], value) for name, value in given.items()}
+
+
+def _check_option(label: str, hyper: Hyper, value: Any) -> Any:
+    if is_schedule(value):
+        if not (hyper.annotation is float or float in getattr(hyper.annotation, "__args__", ())):
+            raise RecipeError(f"{label}: expected {hyper.name} as {_type(hyper)}, got a schedule; only a float can follow one")
+        try:
+            return value if isinstance(value, Schedule) else Schedule.model_validate(value)
+        except ValidationError as error:
+            raise RecipeError(f"{label}: {_first(error, hyper.name)}") from None
+    try:
+        adapter = TypeAdapter(hyper.annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except Exception as error:  # noqa: BLE001 - pydantic raises its own schema errors here, whatever the annotation is
+        raise RecipeError(f"{label}: the annotation of {hyper.name} cannot be checked ({error}); annotate it plainly") from None
+    try:
+        return adapter.validate_json(json.dumps(value), strict=True)
+    except (ValidationError, TypeError):
+        raise RecipeError(f"{label}: expected {hyper.name} as {_type(hyper)}, got {value!r}; correct it") from None
+
+
+def _type(hyper: Hyper) -> str:
+    return getattr(hyper.annotation, "__name__", None) if hyper.annotation in (int, float, str, bool) else str(hyper.annotation).replace("typing.", "")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise RecipeError(f"expected a recipe file or one of {shipped('recipes')}, got {str(path)!r}, which does not exist; check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"expected a readable TOML file, got {str(path)!r} ({error}); check permissions and encoding (UTF-8)") from None
+    if not text.strip():
+        raise RecipeError(f"expected a recipe, got the empty file {str(path)!r}; start from `guerdon explain --toml`")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"expected TOML, got {str(path)!r} with a mistake: {error}; correct that line") from None
+
+
+def _expand(data: dict[str, Any], where: str) -> Recipe:
+    preset = data.get("preset")
+    if preset is not None:
+        if preset not in shipped("presets"):
+            raise RecipeError(f"{where}: expected a preset among {shipped('presets')}, got {preset!r}; choose one or write the stages out")
+        base = tomllib.loads((resources.files("guerdon") / "presets" / f"{preset}.toml").read_text("utf-8"))
+        data = _merge(base, {k: v for k, v in data.items() if k != "preset"})
+    try:
+        # JSON mode: strict about strings and numbers, tolerant of lists for tuples
+        recipe = Recipe.model_validate_json(json.dumps(data, default=_json))
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_first(error)}") from None
+    return _apply(recipe, where) if recipe.set else recipe
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_unset=True)
+    raise RecipeError(f"expected plain data in a recipe, got {type(value).__name__} {value!r}; use numbers, strings, lists and tables")
+
+
+def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    merged = {**base, **own}
+    for table in ("training", "sampling"):
+        if table in base and table in own:
+            merged[table] = {**base[table], **own[table]}
+    merged["pipeline"] = [*own.get("pipeline", []), *base.get("pipeline", [])]
+    merged["loss"] = [*base.get("loss", []), *own.get("loss", [])]
+    return merged
+
+
+def _apply(recipe: Recipe, where: str) -> Recipe:
+    data = recipe.model_dump(exclude_unset=True, exclude={"set"})
+    for key, value in recipe.set.items():
+        label, dot, option = key.rpartition(".")
+        hits = [
+            data[table][i]
+            for table in ("reward", "pipeline", "loss")
+            for i, stage in enumerate(getattr(recipe, table))
+            if stage.label == label
+        ]
+        if not dot or not hits:
+            labels = [s.label for s in (*recipe.reward, *recipe.pipeline, *recipe.loss)]
+            raise RecipeError(f"{where}: expected set keys of the form stage.option with a stage among {labels}, got {key!r}; correct it")
+        for stage in hits:
+            stage[option] = value
+    return _expand(data, where)
+
+
+def _first(error: ValidationError, prefix: str = "") -> str:
+    item = error.errors()[0]
+    place = ".".join(str(piece) if isinstance(piece, str) else f"[{piece}]" for piece in item["loc"]).replace(".[", "[")
+    place = ".".join(filter(None, (prefix, place)))
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        return f"{place}: expected a known setting, got {place.split('.')[-1]!r}; `guerdon explain --schema` lists them"
+    if item["type"] == "missing":
+        return f"{place}: expected this setting, got none; add it"
+    if message.startswith("expected"):
+        return f"{place}: {message}".removeprefix(": ")
+    return f"{place}: expected {_lower(message)}, got {item['input']!r}; correct it"
+
+
+def _lower(message: str) -> str:
+    for lead in ("Input should be ", "Value should be "):
+        message = message.removeprefix(lead)
+    return message[:1].lower() + message[1:]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value

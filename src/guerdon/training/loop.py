@@ -1,0 +1,269 @@
+"""The loop: evaluate, then rollouts and updates until the recipe's iterations are done, then evaluate again.
+
+A run can stop at any moment and go on: ``resume`` gives the weights that an uninterrupted run would have had. What a
+person sees comes from the events (``observe``); the loop prints nothing.
+"""
+
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from guerdon.batch import Rollouts
+from guerdon.pipeline.run import Outcome, SignalFailure
+from guerdon.policies.protocol import Policy
+from guerdon.recipe import Recipe, RecipeError, load
+from guerdon.training import checkpoint
+from guerdon.training.evaluate import Evaluation, evaluate
+from guerdon.training.optimise import Counters, NonFinite, make_optimiser, update
+from guerdon.training.parts import Parts, build
+from guerdon.training.rollouts import collect
+from guerdon.training.runfolder import RunFolder, write_text
+
+Observe = Callable[[str, dict[str, Any]], None]
+"""Called with ("start" | "evaluation" | "iteration" | "warning" | "stopping" | "end", data)."""
+
+
+class Stopped(RuntimeError):
+    """The run stopped before its end and can be resumed; ``reason`` is interrupt, signal or non-finite."""
+
+    def __init__(self, reason: str, message: str, run: RunFolder):
+        super().__init__(message)
+        self.reason, self.run = reason, run
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run leaves."""
+
+    run: RunFolder
+    start: Evaluation | None
+    final: Evaluation | None
+    seconds: float
+    policy: Policy
+
+
+def train(
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
+    run: str | Path | None = None,
+    *,
+    resume: bool = False,
+    observe: Observe | None = None,
+) -> Result:
+    """Train a recipe's policy.
+
+    Args:
+        recipe: a recipe, its dictionary, file or shipped name; None is the embedded arithmetic recipe. Left out when
+            resuming: the run folder holds it.
+        run: the run folder; by default a new one under ``runs/``.
+        resume: go on from the newest sound checkpoint of ``run``.
+        observe: receives the events.
+
+    Raises:
+        RecipeError: the recipe cannot run.
+        Stopped: interrupted (Ctrl-C), a signal failed past the limit, or three non-finite steps in a row; the run
+            folder holds a checkpoint.
+        FileExistsError: ``run`` holds a run and ``resume`` is False.
+    """
+    began = time.perf_counter()
+    if resume:
+        if run is None:
+            raise RecipeError("expected the run folder to resume, got none; name it")
+        folder = RunFolder(Path(run))
+        if not folder.recipe.exists():
+            raise RecipeError(f"expected a run folder with recipe.toml, got {run!r}; name a folder that `guerdon train` made")
+        parts = build(load(folder.recipe))
+    else:
+        parts = build(load(recipe))
+        folder = RunFolder.create(None if run is None else Path(run), parts.recipe.task.use if parts.recipe.task else "run")
+        write_text(folder.recipe, parts.recipe.toml())
+    with _threads(parts.recipe.training.threads):
+        return _Loop(parts, folder, observe or (lambda event, data: None)).run(resume, began)
+
+
+class _Loop:
+    def __init__(self, parts: Parts, folder: RunFolder, observe: Observe):
+        self.parts, self.folder, self.observe = parts, folder, observe
+        self.spec = parts.recipe.training
+        self.counters = Counters()
+        self.policy = parts.policy()
+        self.reference = self.policy.reference() if "ref_logp" in parts.pipeline.needs else None
+        self.optimiser = make_optimiser(self.policy, self.spec)
+        self.stop = threading.Event()
+        self.board = _tensorboard(folder.path) if self.spec.tensorboard else None
+
+    def run(self, resume: bool, began: float) -> Result:
+        start, first = None, 0
+        if resume:
+            first = checkpoint.restore(self.folder.checkpoints, self.policy, self.optimiser, self.parts.pipeline, self.counters, self._warn)
+            self.folder.rewind(first)
+            logged = [e for e in self.folder.events() if e["event"] == "evaluation" and e["iteration"] == 0]
+            start = _evaluation(logged[0]) if logged else None
+        self.observe("start", {"run": str(self.folder.path), "iterations": self.spec.iterations, "first": first, "recipe": self.parts.recipe})
+        with _interrupts(self.stop):
+            if not resume:
+                start = self._evaluate(0)
+                self._checkpoint(0)
+            for iteration in range(first, self.spec.iterations):
+                self._iterate(iteration)
+                done = iteration + 1
+                if self.stop.is_set() and done < self.spec.iterations:
+                    self._checkpoint(done)
+                    raise Stopped("interrupt", f"interrupted after iteration {done} of {self.spec.iterations}", self.folder)
+                if self.spec.evaluate_every and done % self.spec.evaluate_every == 0 and done < self.spec.iterations:
+                    self._evaluate(done)
+                if done % self.spec.checkpoint_every == 0 or done == self.spec.iterations:
+                    self._checkpoint(done)
+            final = self._evaluate(self.spec.iterations)
+        result = Result(self.folder, start, final, time.perf_counter() - began, self.policy)
+        if self.board is not None:
+            self.board.close()
+        self.observe("end", {"result": result})
+        return result
+
+    def _iterate(self, iteration: int) -> None:
+        clock = time.perf_counter()
+        outcome = collect(self.parts, self.policy, self.reference, iteration)
+        sampled = time.perf_counter()
+        if self.spec.save_rollouts_every and iteration % self.spec.save_rollouts_every == 0:
+            self._tolerate(lambda: self.folder.save_rollouts(iteration, outcome), "rollouts")
+        try:
+            self.parts.pipeline.check_failures(outcome, self.spec.failure_limit)
+        except SignalFailure as failure:
+            self._checkpoint(iteration)
+            raise Stopped("signal", str(failure), self.folder) from failure
+        saved = time.perf_counter()
+        try:
+            metrics = update(
+                self.policy, self.parts.pipeline, outcome.batch, self.optimiser, self.counters,
+                iteration=iteration, temperature=self.parts.sampling.temperature,
+            )
+        except NonFinite as failure:
+            self._checkpoint(iteration)
+            raise Stopped("non-finite", str(failure), self.folder) from failure
+        self.parts.pipeline.update(outcome.batch)
+        now = time.perf_counter()
+        event = {
+            "event": "iteration", "iteration": iteration, **summary(outcome), **metrics, **asdict(self.counters),
+            "seconds": now - clock, "seconds/rollouts": sampled - clock, "seconds/update": now - saved,
+            "tokens_per_second": float(outcome.batch["lengths"].sum()) / (now - clock),
+        }  # fmt: skip
+        self._log(event)
+        self.observe("iteration", event)
+
+    def _evaluate(self, iteration: int) -> Evaluation | None:
+        result = evaluate(self.parts, self.policy)
+        if result is not None:
+            event = {"event": "evaluation", "iteration": iteration, **result.as_dict()}
+            if not any(e["event"] == "evaluation" and e["iteration"] == iteration for e in self.folder.events()):
+                self._log(event)
+            self.observe("evaluation", event)
+        return result
+
+    def _checkpoint(self, iteration: int) -> None:
+        self._tolerate(
+            lambda: checkpoint.save(
+                self.folder.checkpoints, iteration, self.policy, self.optimiser, self.parts.pipeline, self.counters, self.spec.keep_checkpoints
+            ),
+            "checkpoint",
+        )
+
+    def _log(self, event: dict[str, Any]) -> None:
+        self._tolerate(lambda: self.folder.log(event), "metrics")
+        if self.board is not None:
+            for name, value in event.items():
+                if isinstance(value, int | float) and name != "iteration":
+                    self.board.add_scalar(name, value, event["iteration"])
+
+    def _tolerate(self, write: Callable[[], Any], what: str) -> None:
+        """A full disk must not end a run: what was written before stays, and the person is told."""
+        try:
+            write()
+        except OSError as error:
+            self._warn(f"the {what} could not be written ({error}); the run goes on with what is on disk")
+
+    def _warn(self, text: str) -> None:
+        self.observe("warning", {"message": text})
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """Numbers of one batch of rollouts: mean of every part, reward, correctness, length, entropy, failures."""
+    batch = outcome.batch
+    numbers: dict[str, Any] = {}
+    for head in ("parts", "step_parts", "token_parts"):
+        for name, value in (batch[head] if head in batch else {}).items():
+            numbers[f"{head}/{name}"] = float(value.nanmean())
+    for name in ("rewards", "correct"):
+        if name in batch:
+            numbers[name] = float(batch[name].nanmean())
+    for name in ("advantages", "token_advantages"):
+        if name in batch:
+            numbers[f"{name}/std"] = _std(batch, name)
+    mask = batch["mask"]
+    numbers["length"] = float(batch["lengths"].float().mean())
+    numbers["truncated"] = float(batch["truncated"].float().mean())
+    numbers["entropy"] = float(-(batch["sampled_logp"] * mask).sum() / mask.sum().clamp(min=1))
+    for label, share in outcome.failed.items():
+        if share:
+            numbers[f"failed/{label}"] = share
+    for label, seconds in outcome.seconds.items():
+        numbers[f"seconds/signal/{label}"] = seconds
+    return numbers
+
+
+def _std(batch: Rollouts, name: str) -> float:
+    value = batch[name]
+    value = value[batch["mask"]] if value.ndim == 2 else value
+    value = value[value.isfinite()]
+    return float(value.std()) if value.numel() > 1 else 0.0
+
+
+def _evaluation(event: Mapping[str, Any]) -> Evaluation:
+    return Evaluation(**{k: v for k, v in event.items() if k not in ("event", "iteration")})
+
+
+@contextmanager
+def _threads(count: int | None):
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _interrupts(stop: threading.Event):
+    """The first Ctrl-C (or SIGTERM) ends the run after the iteration at hand, the second at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number, frame):
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _tensorboard(path: Path):
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError as error:
+        raise RecipeError("training.tensorboard: expected the tensorboard package, got none; install the extra: pip install guerdon[tensorboard]") from error
+    return SummaryWriter(str(path / "tensorboard"))

@@ -1,0 +1,180 @@
+"""Update: K epochs of mini-batches, each accumulated exactly over micro-batches, with non-finite steps skipped."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guerdon.batch import Rollouts
+from guerdon.pipeline import Pipeline
+from guerdon.policies.protocol import Policy
+from guerdon.recipe import Training
+from guerdon.training.generators import derive
+from guerdon.training.rollouts import evaluate_all, micro_batches
+
+
+class NonFinite(RuntimeError):
+    """Three optimiser steps in a row had a loss or gradient that is not finite."""
+
+
+@dataclass
+class Counters:
+    """What a run counts across iterations; part of the checkpoint."""
+
+    skipped: int = 0
+    """Optimiser steps left out because loss or gradient was not finite."""
+    skipped_in_a_row: int = 0
+    steps: int = 0
+    trained_tokens: int = 0
+
+
+def learning_rate(spec: Training, iteration: int) -> float:
+    """Warm-up from 0 over ``warmup`` iterations, then the decay down to ``final_learning_rate`` of it."""
+    if iteration < spec.warmup:
+        return spec.learning_rate * (iteration + 1) / (spec.warmup + 1)
+    u = (iteration - spec.warmup) / max(1, spec.iterations - spec.warmup)
+    share = {"linear": 1 - u, "cosine": (1 + math.cos(math.pi * u)) / 2, "none": 1.0}[spec.decay]
+    floor = 1.0 if spec.decay == "none" else spec.final_learning_rate
+    return spec.learning_rate * (floor + (1 - floor) * share)
+
+
+def make_optimiser(policy: Policy, spec: Training) -> torch.optim.Optimizer:
+    """AdamW over the trainable parameters; weight decay on matrices only."""
+    trainable = [p for p in policy.module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": spec.weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    fused = all(p.device.type in ("cpu", "cuda") for p in trainable)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=spec.learning_rate, betas=spec.betas, fused=fused)
+
+
+def update(
+    policy: Policy,
+    pipeline: Pipeline,
+    batch: Rollouts,
+    optimiser: torch.optim.Optimizer,
+    counters: Counters,
+    *,
+    iteration: int,
+    temperature: float,
+) -> dict[str, float]:
+    """One iteration's optimiser steps.
+
+    Returns:
+        Metrics: ``loss``, each loss by label, ``gradient_norm``, ``learning_rate``, ``trained_rows``,
+        ``trained_tokens``.
+
+    Raises:
+        NonFinite: three steps in a row were not finite.
+    """
+    spec = pipeline.recipe.training
+    data = pipeline.objective.boundary(batch)
+    if "counts" in data:
+        data = data.index(torch.arange(data.rows).repeat_interleave(data["counts"]))
+    rate = learning_rate(spec, iteration)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    order = derive(spec.seed, iteration, "minibatches")
+    sums: dict[str, list[float]] = {}
+    for _ in range(spec.epochs):
+        for rows in _minibatches(data.rows, spec.minibatches, order):
+            mini = data if rows is None else data.index(rows)
+            metrics = _step(policy, pipeline, mini, optimiser, counters, iteration / spec.iterations, temperature)
+            for name, value in metrics.items():
+                sums.setdefault(name, []).append(value)
+    totals = ("trained_rows", "trained_tokens")
+    return {"learning_rate": rate} | {k: sum(v) if k in totals else sum(v) / len(v) for k, v in sums.items()}
+
+
+def _minibatches(rows: int, count: int, generator: torch.Generator) -> list[Tensor | None]:
+    if count == 1:
+        return [None]
+    return list(torch.randperm(rows, generator=generator).chunk(count))
+
+
+def _step(
+    policy: Policy,
+    pipeline: Pipeline,
+    mini: Rollouts,
+    optimiser: torch.optim.Optimizer,
+    counters: Counters,
+    progress: float,
+    temperature: float,
+) -> dict[str, float]:
+    objective, spec = pipeline.objective, pipeline.recipe.training
+    denominators = objective.denominators(mini)
+    if objective.across:
+        with torch.no_grad():
+            made = evaluate_all(policy, mini, objective.policy_makes, temperature, spec.micro_tokens)
+        mini = objective.weigh(mini, made, progress)
+    alive = mini["mask"].any(-1)
+    if objective.idle_at_zero:
+        alive &= (mini["token_advantages"] != 0).any(-1)
+    active = mini if bool(alive.all()) else mini.index(alive)
+    parts: dict[str, float] = {}
+    loss = 0.0
+    optimiser.zero_grad(set_to_none=True)
+    if active.rows:
+        for rows in micro_batches(active, spec.micro_tokens):
+            micro = active.index(rows).trim()
+            made = policy.evaluate(micro, objective.policy_makes, temperature=temperature)
+            if objective.weighting and not objective.across:
+                micro = objective.weigh(micro, made, progress)
+            value, named = objective.loss(micro, made, denominators, progress)
+            if value.requires_grad:
+                value.backward()
+            loss += float(value.detach())
+            for label, amount in named.items():
+                parts[label] = parts.get(label, 0.0) + amount
+    norm = _apply(policy, optimiser, counters, loss, parts, spec)
+    tokens = int(active["mask"].sum()) if active.rows else 0
+    counters.trained_tokens += int(mini["mask"].sum())
+    return {
+        "loss": loss,
+        **{f"loss/{label}": amount for label, amount in parts.items()},
+        "gradient_norm": norm,
+        "trained_rows": float(active.rows),
+        "trained_tokens": float(tokens),
+    }
+
+
+def _apply(
+    policy: Policy, optimiser: torch.optim.Optimizer, counters: Counters, loss: float, parts: dict[str, float], spec: Training
+) -> float:
+    """Clip and step, or skip and count where loss or gradient is not finite."""
+    parameters = [p for p in policy.module.parameters() if p.grad is not None]
+    if not parameters:
+        return 0.0
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, spec.clip_gradient, foreach=True))
+    if math.isfinite(loss) and math.isfinite(norm):
+        optimiser.step()
+        counters.steps += 1
+        counters.skipped_in_a_row = 0
+        return norm
+    counters.skipped += 1
+    counters.skipped_in_a_row += 1
+    if counters.skipped_in_a_row >= 3:
+        raise NonFinite(_diagnosis(policy, loss, parts))
+    optimiser.zero_grad(set_to_none=True)
+    return norm
+
+
+def _diagnosis(policy: Policy, loss: float, parts: dict[str, float]) -> str:
+    bad = [label for label, amount in parts.items() if not math.isfinite(amount)]
+    weights = [n for n, p in policy.module.named_parameters() if not bool(p.isfinite().all())]
+    gradients = [n for n, p in policy.module.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all())]
+    where = (
+        f"the loss of {', '.join(bad)} is not finite" if bad
+        else f"the weights {weights[:3]} are not finite" if weights
+        else f"the gradient of {len(gradients)} parameters is not finite, first {gradients[:1]}"
+    )
+    return (
+        f"expected a finite loss and gradient, got three steps in a row that are not (loss {loss}): {where}; "
+        "lower training.learning_rate, bound the rewards (clip-rewards), or look at the last rollouts"
+    )
+
+
+State = dict[str, Any]

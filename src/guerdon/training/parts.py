@@ -1,0 +1,87 @@
+"""Build what a recipe names: task, policy, pipeline, sampling; each with its options checked."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from guerdon.method import hypers_of
+from guerdon.pipeline import Pipeline, compile_recipe
+from guerdon.policies import POLICIES
+from guerdon.policies.protocol import Policy, Sampling
+from guerdon.recipe import Component, Recipe, RecipeError, check_options
+from guerdon.tasks import TASKS
+from guerdon.tasks.protocol import Task
+from guerdon.training.generators import derive
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A recipe with everything it names."""
+
+    recipe: Recipe
+    task: Task
+    pipeline: Pipeline
+    sampling: Sampling
+
+    def policy(self) -> Policy:
+        """A new policy with its initial weights, with a value head where the pipeline reads values."""
+        # Initial weights of heads and adapters come from torch's global generator inside the libraries; fork it.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(self.recipe.training.seed, "initial").initial_seed())
+            policy: Policy = create("policy", self.recipe.policy, POLICIES)
+            if self.pipeline.needs & {"values", "old_values", "bootstrap_values"}:
+                policy.add_value_head()
+        return policy
+
+
+def build(recipe: Recipe) -> Parts:
+    """Compile a recipe against its task.
+
+    Raises:
+        RecipeError: what cannot run.
+    """
+    if recipe.task is None:
+        raise RecipeError('expected a [task], got none; add one, such as use = "arithmetic"')
+    if recipe.policy.use not in POLICIES:
+        raise RecipeError(f"policy: expected one of {sorted(POLICIES)}, got {recipe.policy.use!r}; choose one")
+    task: Task = create("task", recipe.task, TASKS)
+    check_options("policy", hypers_of(resolve(recipe.policy.use, POLICIES)), recipe.policy.options)
+    columns = task.problems("train", 0, 1)
+    sampling = Sampling(
+        temperature=recipe.sampling.temperature,
+        top_p=recipe.sampling.top_p,
+        top_k=recipe.sampling.top_k,
+        max_tokens=recipe.sampling.max_tokens or task.max_tokens,
+        stop=recipe.sampling.stop,
+    )
+    recipe = recipe.model_copy(update={"sampling": recipe.sampling.model_copy(update={"max_tokens": sampling.max_tokens})})
+    pipeline = compile_recipe(recipe, columns=set(columns) - {"prompts"}, steps=task.separator is not None)
+    return Parts(recipe, task, pipeline, sampling)
+
+
+def resolve(use: str, table: dict[str, str]) -> Any:
+    """The class that ``use`` names in a table of ``module:Class``, or as an import path itself."""
+    import importlib
+
+    path = table.get(use, use)
+    if ":" not in path:
+        raise RecipeError(f"expected one of {sorted(table)} or package.module:Class, got {use!r}; choose one")
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise RecipeError(f"expected {use!r} to be importable, got {error}; install the extra that has it (see README)") from error
+
+
+def create(what: str, component: Component, table: dict[str, str]) -> Any:
+    """Make a task or policy from its table of names, with its options checked."""
+    try:
+        kind = resolve(component.use, table)
+    except RecipeError as error:
+        raise RecipeError(f"{what}: {error}") from None
+    options = check_options(what, hypers_of(kind), component.options)
+    try:
+        return kind(**options)
+    except (ValueError, OSError, ImportError) as error:
+        raise RecipeError(f"{what} ({component.use}): {error}") from error

@@ -1,0 +1,9 @@
+"""Every annotation of the package is checked on every call while the tests run."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from jaxtyping import install_import_hook
+
+install_import_hook("guerdon", "beartype.beartype")

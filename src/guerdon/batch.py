@@ -130,8 +130,12 @@ class Rollouts(Mapping[str, Any]):
         for other in batches[1:]:
             if set(other.data) != names:
                 odd = sorted(names ^ set(other.data))
-                raise ValueError(f"expected batches with the same quantities, got {odd} in some of them only; drop them with without()")
-        return Rollouts({k: batches[0].data[k] if _per_batch(k) else _cat([b.data[k] for b in batches], k) for k in batches[0].data})
+                raise ValueError(
+                    f"expected batches with the same quantities, got {odd} in some of them only; drop them with without()"
+                )
+        return Rollouts(
+            {k: batches[0].data[k] if _per_batch(k) else _cat([b.data[k] for b in batches], k) for k in batches[0].data}
+        )
 
 
 @dataclass(frozen=True, eq=False)

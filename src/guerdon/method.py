@@ -115,7 +115,9 @@ def method(
         info = describe(call, makes=makes, paper=paper, name=name, across=across, claims=claims)
         known = _REGISTRY.get(info.name)
         if known is not None and _origin(known.call) != _origin(call):
-            raise ValueError(f"expected a new method name, got {info.name!r}, which {_origin(known.call)} has; pass name=...")
+            raise ValueError(
+                f"expected a new method name, got {info.name!r}, which {_origin(known.call)} has; pass name=..."
+            )
         _REGISTRY[info.name] = info
         setattr(call, _ATTRIBUTE, info)
         for key in info.papers:
@@ -139,7 +141,9 @@ def describe(
     label = name or recipe_name(call.__name__)
     for made in makes:
         if made not in QUANTITIES:
-            raise ValueError(f"{label}: expected makes to name a quantity, got {made!r}; see guerdon.quantities.QUANTITIES")
+            raise ValueError(
+                f"{label}: expected makes to name a quantity, got {made!r}; see guerdon.quantities.QUANTITIES"
+            )
     stateful = inspect.isclass(call)
     target = call.__call__ if stateful else call
     takes, injected, columns = [], [], False
@@ -150,12 +154,16 @@ def describe(
             if p.name in INJECTED:
                 injected.append(p.name)
             elif stateful:
-                raise ValueError(f"{label}: hyper-parameters of a method with state belong to its constructor, got {p.name!r} in __call__")
+                raise ValueError(
+                    f"{label}: hyper-parameters of a method with state belong to its constructor, got {p.name!r} in __call__"
+                )
         elif p.kind is p.VAR_POSITIONAL:
             raise ValueError(f"{label}: expected named quantities, got *{p.name}")
         else:
             if p.default not in (p.empty, None):
-                raise ValueError(f"{label}: a quantity is required or defaults to None, got {p.name}={p.default!r}; hyper-parameters stand after *")
+                raise ValueError(
+                    f"{label}: a quantity is required or defaults to None, got {p.name}={p.default!r}; hyper-parameters stand after *"
+                )
             takes.append(Take(p.name, optional=p.default is None))
     return Method(
         name=label,

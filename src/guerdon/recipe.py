@@ -62,7 +62,7 @@ class Reward(Stage):
     """A signal: makes an entry of ``parts`` (or ``step_parts``, ``token_parts``) named after it."""
 
     weight: float | Schedule = 1.0
-    timeout: float | None = Field(60.0, gt=0)
+    timeout: float | None = Field(default=60.0, gt=0)
     """Seconds for one batch; past it the rows are unscored."""
 
 
@@ -71,17 +71,17 @@ class Loss(Stage):
 
     weight: float | Schedule = 1.0
     aggregate: Literal["token-mean", "sequence-mean", "sequence-sum"] = "token-mean"
-    constant: float | None = Field(None, gt=0)
+    constant: float | None = Field(default=None, gt=0)
     """Denominator per row of sequence-sum; by default sampling.max_tokens."""
 
 
 class SamplingSpec(_Strict):
     """How completions are drawn in training (see `guerdon.policies.protocol.Sampling`)."""
 
-    temperature: float = Field(1.0, gt=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0)
-    max_tokens: int | None = Field(None, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+    max_tokens: int | None = Field(default=None, ge=1)
     """By default what the task says suffices."""
     stop: tuple[str, ...] = ()
 
@@ -89,44 +89,44 @@ class SamplingSpec(_Strict):
 class Training(_Strict):
     """Optimisation and bookkeeping."""
 
-    iterations: int = Field(200, ge=1)
+    iterations: int = Field(default=200, ge=1)
     """Rounds of rollouts and updates."""
-    prompts: int = Field(64, ge=1)
+    prompts: int = Field(default=64, ge=1)
     """Prompts per iteration."""
-    samples: int = Field(8, ge=1)
+    samples: int = Field(default=8, ge=1)
     """Completions per prompt: the group."""
-    epochs: int = Field(1, ge=1)
+    epochs: int = Field(default=1, ge=1)
     """Passes over the rollouts of an iteration."""
-    minibatches: int = Field(1, ge=1)
+    minibatches: int = Field(default=1, ge=1)
     """Optimiser steps per pass."""
-    micro_tokens: int = Field(16384, ge=1)
+    micro_tokens: int = Field(default=16384, ge=1)
     """Positions (prompt and response, padding included) of one forward pass; memory, not mathematics."""
-    learning_rate: float = Field(1e-5, gt=0)
-    warmup: int = Field(0, ge=0)
+    learning_rate: float = Field(default=1e-5, gt=0)
+    warmup: int = Field(default=0, ge=0)
     """Iterations over which the learning rate rises from 0."""
     decay: Literal["linear", "cosine", "none"] = "linear"
-    final_learning_rate: float = Field(0.0, ge=0)
+    final_learning_rate: float = Field(default=0.0, ge=0)
     """Share of learning_rate at the end of the decay."""
     betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(0.0, ge=0)
-    clip_gradient: float = Field(1.0, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_gradient: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient; inf: no clipping."""
     old_logp: Literal["auto", "sampled", "recompute"] = "auto"
     """Where old_logp comes from; auto: as sampled where the sampler cut nothing off."""
-    seed: int = Field(0, ge=0)
-    failure_limit: float = Field(0.2, ge=0, le=1)
+    seed: int = Field(default=0, ge=0)
+    failure_limit: float = Field(default=0.2, ge=0, le=1)
     """Share of failed scores of one signal in one iteration past which the run stops."""
-    evaluate_every: int = Field(0, ge=0)
+    evaluate_every: int = Field(default=0, ge=0)
     """Iterations between evaluations on held-out prompts; 0: only before and after."""
-    evaluate_prompts: int = Field(512, ge=0)
-    evaluate_samples: int = Field(1, ge=1)
+    evaluate_prompts: int = Field(default=512, ge=0)
+    evaluate_samples: int = Field(default=1, ge=1)
     """k of pass@k: completions per held-out prompt."""
-    checkpoint_every: int = Field(50, ge=1)
-    keep_checkpoints: int = Field(2, ge=1)
-    save_rollouts_every: int = Field(1, ge=0)
+    checkpoint_every: int = Field(default=50, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    save_rollouts_every: int = Field(default=1, ge=0)
     """Iterations between saved rollouts; 0: none."""
     tensorboard: bool = False
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
     """CPU threads of torch; by default torch's own choice."""
 
 
@@ -150,7 +150,9 @@ class Recipe(_Strict):
             if "." in reward.label:
                 raise ValueError(f"expected a reward name without a dot, got {reward.label!r}; pass name = ...")
             if reward.label in seen:
-                raise ValueError(f"expected different reward names, got {reward.label!r} twice; give one of them name = ...")
+                raise ValueError(
+                    f"expected different reward names, got {reward.label!r} twice; give one of them name = ..."
+                )
             seen.add(reward.label)
         return self
 
@@ -179,7 +181,9 @@ def load(source: "Recipe | Mapping[str, Any] | str | Path | None" = None) -> Rec
         return _expand(dict(source), "recipe")
     name = "arithmetic" if source is None else str(source)
     if not name.endswith(".toml") and name in shipped("recipes"):
-        return _expand(tomllib.loads((resources.files("guerdon") / "recipes" / f"{name}.toml").read_text("utf-8")), name)
+        return _expand(
+            tomllib.loads((resources.files("guerdon") / "recipes" / f"{name}.toml").read_text("utf-8")), name
+        )
     return _expand(_read(Path(name)), name)
 
 
@@ -191,7 +195,9 @@ def check_options(label: str, hypers: Mapping[str, Hyper], given: Mapping[str, A
     """
     unknown = sorted(set(given) - set(hypers))
     if unknown:
-        raise RecipeError(f"{label}: expected options among {sorted(hypers) or 'none'}, got {unknown[0]!r}; remove or correct it")
+        raise RecipeError(
+            f"{label}: expected options among {sorted(hypers) or 'none'}, got {unknown[0]!r}; remove or correct it"
+        )
     missing = [h.name for h in hypers.values() if h.required and h.name not in given]
     if missing:
         raise RecipeError(f"{label}: expected the option {missing[0]!r}, got none; add {missing[0]} = ...")
@@ -201,7 +207,9 @@ def check_options(label: str, hypers: Mapping[str, Hyper], given: Mapping[str, A
 def _check_option(label: str, hyper: Hyper, value: Any) -> Any:
     if is_schedule(value):
         if not (hyper.annotation is float or float in getattr(hyper.annotation, "__args__", ())):
-            raise RecipeError(f"{label}: expected {hyper.name} as {_type(hyper)}, got a schedule; only a float can follow one")
+            raise RecipeError(
+                f"{label}: expected {hyper.name} as {_type(hyper)}, got a schedule; only a float can follow one"
+            )
         try:
             return value if isinstance(value, Schedule) else Schedule.model_validate(value)
         except ValidationError as error:
@@ -209,7 +217,9 @@ def _check_option(label: str, hyper: Hyper, value: Any) -> Any:
     try:
         adapter = TypeAdapter(hyper.annotation, config=ConfigDict(arbitrary_types_allowed=True))
     except Exception as error:  # noqa: BLE001 - pydantic raises its own schema errors here, whatever the annotation is
-        raise RecipeError(f"{label}: the annotation of {hyper.name} cannot be checked ({error}); annotate it plainly") from None
+        raise RecipeError(
+            f"{label}: the annotation of {hyper.name} cannot be checked ({error}); annotate it plainly"
+        ) from None
     try:
         return adapter.validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError):
@@ -217,16 +227,21 @@ def _check_option(label: str, hyper: Hyper, value: Any) -> Any:
 
 
 def _type(hyper: Hyper) -> str:
-    return getattr(hyper.annotation, "__name__", None) if hyper.annotation in (int, float, str, bool) else str(hyper.annotation).replace("typing.", "")
+    plain = hyper.annotation in (int, float, str, bool)
+    return hyper.annotation.__name__ if plain else str(hyper.annotation).replace("typing.", "")
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
-        raise RecipeError(f"expected a recipe file or one of {shipped('recipes')}, got {str(path)!r}, which does not exist; check the path") from None
+        raise RecipeError(
+            f"expected a recipe file or one of {shipped('recipes')}, got {str(path)!r}, which does not exist; check the path"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"expected a readable TOML file, got {str(path)!r} ({error}); check permissions and encoding (UTF-8)") from None
+        raise RecipeError(
+            f"expected a readable TOML file, got {str(path)!r} ({error}); check permissions and encoding (UTF-8)"
+        ) from None
     if not text.strip():
         raise RecipeError(f"expected a recipe, got the empty file {str(path)!r}; start from `guerdon explain --toml`")
     try:
@@ -239,7 +254,9 @@ def _expand(data: dict[str, Any], where: str) -> Recipe:
     preset = data.get("preset")
     if preset is not None:
         if preset not in shipped("presets"):
-            raise RecipeError(f"{where}: expected a preset among {shipped('presets')}, got {preset!r}; choose one or write the stages out")
+            raise RecipeError(
+                f"{where}: expected a preset among {shipped('presets')}, got {preset!r}; choose one or write the stages out"
+            )
         base = tomllib.loads((resources.files("guerdon") / "presets" / f"{preset}.toml").read_text("utf-8"))
         data = _merge(base, {k: v for k, v in data.items() if k != "preset"})
     try:
@@ -253,7 +270,9 @@ def _expand(data: dict[str, Any], where: str) -> Recipe:
 def _json(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(exclude_unset=True)
-    raise RecipeError(f"expected plain data in a recipe, got {type(value).__name__} {value!r}; use numbers, strings, lists and tables")
+    raise RecipeError(
+        f"expected plain data in a recipe, got {type(value).__name__} {value!r}; use numbers, strings, lists and tables"
+    )
 
 
 def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -278,7 +297,9 @@ def _apply(recipe: Recipe, where: str) -> Recipe:
         ]
         if not dot or not hits:
             labels = [s.label for s in (*recipe.reward, *recipe.pipeline, *recipe.loss)]
-            raise RecipeError(f"{where}: expected set keys of the form stage.option with a stage among {labels}, got {key!r}; correct it")
+            raise RecipeError(
+                f"{where}: expected set keys of the form stage.option with a stage among {labels}, got {key!r}; correct it"
+            )
         for stage in hits:
             stage[option] = value
     return _expand(data, where)

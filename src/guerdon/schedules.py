@@ -25,15 +25,17 @@ class Schedule(BaseModel):
     schedule: Literal["linear", "cosine", "exponential", "piecewise"]
     start: float | None = None
     end: float | None = None
-    begin: float = Field(0.0, ge=0, le=1)
-    finish: float = Field(1.0, ge=0, le=1)
+    begin: float = Field(default=0.0, ge=0, le=1)
+    finish: float = Field(default=1.0, ge=0, le=1)
     points: tuple[tuple[float, float], ...] = ()
 
     @model_validator(mode="after")
     def _complete(self) -> "Schedule":
         if self.schedule == "piecewise":
             if not self.points or list(self.points) != sorted(self.points):
-                raise ValueError("expected points = [[progress, value], ...] in order of progress for a piecewise schedule")
+                raise ValueError(
+                    "expected points = [[progress, value], ...] in order of progress for a piecewise schedule"
+                )
             return self
         if self.start is None or self.end is None:
             raise ValueError(f"expected start and end for a {self.schedule} schedule")

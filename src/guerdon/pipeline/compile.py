@@ -8,17 +8,18 @@ unknown names of parts; an objective without advantages.
 from collections.abc import Iterable
 from typing import Any
 
-from guerdon import method as registry
-from guerdon.method import Method, Take
+from guerdon.method import Method, Take, find, methods
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.run import Pipeline
 from guerdon.pipeline.stage import Binding, BoundStage, variadic
 from guerdon.quantities import QUANTITIES, lookup
-from guerdon.recipe import Loss, Recipe, RecipeError, Reward, Stage, check_options
+from guerdon.recipe import Recipe, RecipeError, Reward, Stage, check_options
 
 OFFERED = frozenset({"rollout", "policy", "reference", "value", "greedy", "recipe"})
 """Providers of our own trainer."""
-_ALWAYS_READ = frozenset({"correct", "token_loss", "loss", "weights", "token_weights", "counts", "step_ids", "turn_ids"})
+_ALWAYS_READ = frozenset(
+    {"correct", "token_loss", "loss", "weights", "token_weights", "counts", "step_ids", "turn_ids"}
+)
 
 
 def compile_recipe(
@@ -58,11 +59,13 @@ class _Compiler:
         self.losses: list[BoundStage] = []
         taken = sorted(self.columns & set(QUANTITIES) - {"prompts", "completions"})
         if taken:
-            raise RecipeError(f"task: expected columns with names of their own, got {taken[0]!r}, which is a quantity; rename the column")
+            raise RecipeError(
+                f"task: expected columns with names of their own, got {taken[0]!r}, which is a quantity; rename the column"
+            )
 
     def compile(self) -> Pipeline:
         if not self.recipe.reward:
-            raise RecipeError("expected at least one [[reward]], got none; add one, such as use = \"final-answer\"")
+            raise RecipeError('expected at least one [[reward]], got none; add one, such as use = "final-answer"')
         for i, spec in enumerate(self.recipe.reward):
             self._add(spec, "reward", f"reward[{i}] ({spec.label})")
         for i, spec in enumerate(self.recipe.pipeline):
@@ -86,20 +89,26 @@ class _Compiler:
 
     def _add(self, spec: Stage, kind: str, place: str) -> None:
         try:
-            info = registry.find(spec.use)
+            info = find(spec.use)
         except LookupError as error:
             raise RecipeError(f"{place}: {error.args[0]}") from None
         self._check_kind(info, kind, place)
         options = check_options(place, info.hypers, spec.options)
         unknown = sorted(set(spec.take) - {t.name for t in info.takes})
         if unknown:
-            raise RecipeError(f"{place}: expected take to name parameters among {[t.name for t in info.takes]}, got {unknown[0]!r}; correct it")
+            raise RecipeError(
+                f"{place}: expected take to name parameters among {[t.name for t in info.takes]}, got {unknown[0]!r}; correct it"
+            )
         each = self._each(spec, place)
         bindings = tuple(b for t in info.takes if (b := self._bind(info, t, spec, place, kind, each)) is not None)
         if info.columns:
-            bindings += tuple(Binding(c, c) for c in sorted(self.columns - {b.parameter for b in bindings} - {"prompts"}))
+            bindings += tuple(
+                Binding(c, c) for c in sorted(self.columns - {b.parameter for b in bindings} - {"prompts"})
+            )
         if each is not None and not any(b.keyed for b in bindings):
-            raise RecipeError(f"{place}: expected each with a parameter bound to a keyed quantity, got none; add take = {{rewards = \"parts\"}}")
+            raise RecipeError(
+                f'{place}: expected each with a parameter bound to a keyed quantity, got none; add take = {{rewards = "parts"}}'
+            )
         makes = self._makes(info, spec, kind, place, each)
         stage = BoundStage(
             place=place,
@@ -128,13 +137,21 @@ class _Compiler:
         heads = set(info.makes)
         keyed = {"parts", "step_parts", "token_parts"}
         if kind == "reward" and not heads & keyed:
-            raise RecipeError(f"{place}: expected a signal under [[reward]], got {info.name}, which makes {', '.join(info.makes)}; stand it under [[pipeline]]")
+            raise RecipeError(
+                f"{place}: expected a signal under [[reward]], got {info.name}, which makes {', '.join(info.makes)}; stand it under [[pipeline]]"
+            )
         if kind == "loss" and not heads & {"token_loss", "loss"}:
-            raise RecipeError(f"{place}: expected an objective under [[loss]], got {info.name}, which makes {', '.join(info.makes)}; stand it under [[pipeline]]")
+            raise RecipeError(
+                f"{place}: expected an objective under [[loss]], got {info.name}, which makes {', '.join(info.makes)}; stand it under [[pipeline]]"
+            )
         if kind == "pipeline" and heads & {"token_loss", "loss"}:
-            raise RecipeError(f"{place}: expected a stage that makes rewards, credit or weights, got the objective {info.name}; stand it under [[loss]]")
+            raise RecipeError(
+                f"{place}: expected a stage that makes rewards, credit or weights, got the objective {info.name}; stand it under [[loss]]"
+            )
         if kind == "pipeline" and heads & keyed:
-            raise RecipeError(f"{place}: expected a stage that makes rewards, credit or weights, got the signal {info.name}; stand it under [[reward]]")
+            raise RecipeError(
+                f"{place}: expected a stage that makes rewards, credit or weights, got the signal {info.name}; stand it under [[reward]]"
+            )
 
     def _each(self, spec: Stage, place: str) -> tuple[str, ...] | None:
         if spec.each is None:
@@ -143,7 +160,9 @@ class _Compiler:
         names = known if spec.each == "*" else list(spec.each)
         unknown = [n for n in names if n not in known]
         if unknown or not names:
-            raise RecipeError(f"{place}: expected each among the rewards {known}, got {unknown[0] if unknown else 'none'!r}; correct it")
+            raise RecipeError(
+                f"{place}: expected each among the rewards {known}, got {unknown[0] if unknown else 'none'!r}; correct it"
+            )
         return tuple(names)
 
     def _part_names(self, head: str = "parts") -> list[str]:
@@ -161,18 +180,22 @@ class _Compiler:
             if source not in self.columns:
                 raise RecipeError(
                     f"{place}: expected {source!r} to be a quantity or a column of the task, got columns "
-                    f"{sorted(self.columns) or 'none'}; rename a column or take = {{{take.name} = \"...\"}}"
+                    f'{sorted(self.columns) or "none"}; rename a column or take = {{{take.name} = "..."}}'
                 )
             return Binding(take.name, source)
         if "." in source and not quantity.keyed:
-            raise RecipeError(f"{place}: expected a keyed quantity before the dot, got {source!r}; parts, step_parts and token_parts are keyed")
+            raise RecipeError(
+                f"{place}: expected a keyed quantity before the dot, got {source!r}; parts, step_parts and token_parts are keyed"
+            )
         keyed = quantity.keyed and "." not in source and each is not None and take.name in spec.take
-        names = [f"{source}.{key}" for key in each] if keyed else [source]
+        names = [f"{source}.{key}" for key in each or ()] if keyed else [source]
         for name in names:
             if not self._available(name):
                 raise RecipeError(self._missing(place, take, name))
         if quantity.phase == "update" and kind == "reward":
-            raise RecipeError(f"{place}: expected quantities of the rollout phase for a signal, got {source}; take {'old_' + head} instead")
+            raise RecipeError(
+                f"{place}: expected quantities of the rollout phase for a signal, got {source}; take {'old_' + head} instead"
+            )
         self._check_level(info, take, source, keyed, place)
         return Binding(take.name, source, keyed)
 
@@ -182,9 +205,13 @@ class _Compiler:
             return
         entry = keyed or "." in source
         if given.keyed and not entry and not wanted.keyed:
-            raise RecipeError(f"{place}: expected one quantity for {take.name}, got the dictionary {source}; take {source}.NAME or add each = \"*\"")
+            raise RecipeError(
+                f'{place}: expected one quantity for {take.name}, got the dictionary {source}; take {source}.NAME or add each = "*"'
+            )
         if wanted.keyed != (given.keyed and not entry):
-            raise RecipeError(f"{place}: expected a dictionary for {take.name}, got {source}; take parts, step_parts or token_parts")
+            raise RecipeError(
+                f"{place}: expected a dictionary for {take.name}, got {source}; take parts, step_parts or token_parts"
+            )
         if wanted.level != given.level and not variadic(info.call, take.name):
             raise RecipeError(
                 f"{place}: expected {take.name} at the level of a {wanted.level} [{wanted.axes}], got {source} at that of a "
@@ -194,15 +221,21 @@ class _Compiler:
     def _makes(self, info: Method, spec: Stage, kind: str, place: str, each: Any) -> tuple[str, ...]:
         makes = info.makes if spec.make is None else (spec.make,) if isinstance(spec.make, str) else tuple(spec.make)
         if len(makes) != len(info.makes):
-            raise RecipeError(f"{place}: expected make with {len(info.makes)} names for {list(info.makes)}, got {list(makes)}; name each")
+            raise RecipeError(
+                f"{place}: expected make with {len(info.makes)} names for {list(info.makes)}, got {list(makes)}; name each"
+            )
         named = []
         for made in makes:
             head = made.split(".", 1)[0]
             if head not in QUANTITIES or QUANTITIES[head].provider == "derived":
-                raise RecipeError(f"{place}: expected make to name a quantity, got {made!r}; `guerdon explain --quantities` lists them")
+                raise RecipeError(
+                    f"{place}: expected make to name a quantity, got {made!r}; `guerdon explain --quantities` lists them"
+                )
             quantity = QUANTITIES[head]
             if quantity.provider == "rollout" and head not in info.makes:
-                raise RecipeError(f"{place}: expected make to name what a method may make, got {made!r}, which comes with the rollouts; choose another")
+                raise RecipeError(
+                    f"{place}: expected make to name what a method may make, got {made!r}, which comes with the rollouts; choose another"
+                )
             if quantity.keyed and "." not in made and each is None:
                 made = f"{made}.{spec.label}"
             named.append(made)
@@ -236,13 +269,13 @@ class _Compiler:
             return f"{place}: expected an entry of {head} among {self._part_names(head)}, got {name!r}; add a [[reward]] of that name or correct it"
         if head in ("step_ids", "step_mask", "step_end"):
             return f"{place}: expected steps in the rollouts for {head}, got none; the task names no separator: set task.separator, or add split-steps above"
-        makers = [m.name for m in registry.methods().values() if head in m.makes]
+        makers = [m.name for m in methods().values() if head in m.makes]
         if QUANTITIES[head].provider is not None:
             return f"{place}: takes {head}, which this host does not provide ({QUANTITIES[head].meaning}); use a method that does not need it"
         advice = f"add one such as {' or '.join(makers[:3])}" if makers else "no method makes it yet"
         if head == "token_advantages" and "step_advantages" in self.made:
             advice = "add step-credit (or add-levels) to place step_advantages on tokens"
-        return f"{place}: takes {head}, but nothing above makes it; {advice}, or take = {{{take.name} = \"...\"}}"
+        return f'{place}: takes {head}, but nothing above makes it; {advice}, or take = {{{take.name} = "..."}}'
 
     def _read(self, name: str) -> None:
         head, _, key = name.partition(".")
@@ -267,7 +300,9 @@ class _Compiler:
     def _close_credit(self) -> None:
         """The one implicit lift: a row's advantage on its chosen positions."""
         if not self.recipe.loss:
-            raise RecipeError("expected at least one [[loss]], got none; add one such as use = \"clipped-surrogate\", or a preset")
+            raise RecipeError(
+                'expected at least one [[loss]], got none; add one such as use = "clipped-surrogate", or a preset'
+            )
         if "token_advantages" not in self.made and "advantages" in self.made:
             self.made["token_advantages"] = self.made["advantages"]
             self.unread.pop("advantages", None)
@@ -276,7 +311,11 @@ class _Compiler:
         for made, stage in self.unread.items():
             if isinstance(stage.spec, Reward) and (stage.spec.weight == 0 or "correct" in stage.method.makes):
                 continue
-            reader = "add weighted-sum, which reads every part, or weight = 0 to only watch it" if made.startswith("parts.") else "read it below or remove the stage"
+            reader = (
+                "add weighted-sum, which reads every part, or weight = 0 to only watch it"
+                if made.startswith("parts.")
+                else "read it below or remove the stage"
+            )
             raise RecipeError(f"{stage.place}: makes {made}, but nothing reads it; {reader}")
 
     def _check_greedy(self) -> None:
@@ -284,7 +323,12 @@ class _Compiler:
         if not takers:
             return
         for stage in ancestors(self.stages[: self.stages.index(takers[0])], {"rewards"}):
-            across = [name for name in stage.reads if name == "group" or (q := lookup(name)) is not None and q.provider not in (None, "rollout", "derived", "recipe")]
+            across = [
+                name
+                for name in stage.reads
+                if name == "group"
+                or ((q := lookup(name)) is not None and q.provider not in (None, "rollout", "derived", "recipe"))
+            ]
             if across:
                 raise RecipeError(
                     f"{stage.place}: expected only row-wise stages between the signals and {takers[0].label}, got one that takes "
@@ -303,9 +347,7 @@ def ancestors(stages: list[BoundStage], targets: set[str]) -> list[BoundStage]:
         if heads & wanted:
             kept.append(stage)
             wanted |= set(stage.reads) | {r.split(".", 1)[0] for r in stage.reads}
-            if not stage.each:
-                wanted |= {r for r in stage.reads}
     return kept[::-1]
 
 
-__all__ = ["OFFERED", "Loss", "ancestors", "compile_recipe"]
+__all__ = ["OFFERED", "ancestors", "compile_recipe"]

@@ -68,7 +68,17 @@ class Objective:
         if "token_weights" in data:
             keep = keep & data["token_weights"].isfinite()
         data["mask"] = keep
-        needed = {*self.reads, "mask", "tokens", "prompt_tokens", "prompt_mask", "attention_mask", "weights", "token_weights", "counts"}
+        needed = {
+            *self.reads,
+            "mask",
+            "tokens",
+            "prompt_tokens",
+            "prompt_mask",
+            "attention_mask",
+            "weights",
+            "token_weights",
+            "counts",
+        }
         kept: dict[str, Any] = {}
         for name, value in data.items():
             quantity = QUANTITIES.get(name)
@@ -129,7 +139,7 @@ def _read(batch: Rollouts, made: Mapping[str, Tensor], name: str) -> Any:
 
 
 def _token_weights(batch: Rollouts) -> Tensor | None:
-    weights = batch["token_weights"] if "token_weights" in batch else None
+    weights = batch.get("token_weights", None)
     if "weights" in batch:
         rows = batch["weights"][:, None]
         weights = rows.expand(batch["mask"].shape) if weights is None else weights * rows

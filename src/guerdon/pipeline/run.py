@@ -102,10 +102,14 @@ class Pipeline:
             for stage in self.stages if stages is None else stages:
                 for name in stage.reads:
                     if name.split(".", 1)[0] not in view and name not in view and provide is not None:
-                        need = {"step_mask": "step_ids", "step_end": "step_ids", "turn_mask": "turn_ids"}.get(name, name)
+                        need = {"step_mask": "step_ids", "step_end": "step_ids", "turn_mask": "turn_ids"}.get(
+                            name, name
+                        )
                         work[need] = provide(need, view)
                         view = Rollouts(work)
-                generator = generator_for(stage.label) if generator_for is not None else torch.Generator().manual_seed(0)
+                generator = (
+                    generator_for(stage.label) if generator_for is not None else torch.Generator().manual_seed(0)
+                )
                 if stage.kind == "reward":
                     outcome = run_signal(
                         lambda stage=stage, generator=generator, **kw: stage.call(kw, progress, generator),
@@ -175,7 +179,9 @@ class Pipeline:
 
     def state(self) -> dict[str, Any]:
         """State of every method that has one, by place."""
-        return {s.place: s.instance.state_dict() for s in (*self.stages, *self.objective.stages) if s.instance is not None}
+        return {
+            s.place: s.instance.state_dict() for s in (*self.stages, *self.objective.stages) if s.instance is not None
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state`` gave."""

@@ -31,7 +31,13 @@ class CheckpointError(RuntimeError):
 
 
 def save(
-    folder: Path, iteration: int, policy: Policy, optimiser: torch.optim.Optimizer, pipeline: Pipeline, counters: Counters, keep: int
+    folder: Path,
+    iteration: int,
+    policy: Policy,
+    optimiser: torch.optim.Optimizer,
+    pipeline: Pipeline,
+    counters: Counters,
+    keep: int,
 ) -> Path:
     """Write the checkpoint taken before ``iteration`` and remove all but the newest ``keep``.
 
@@ -125,16 +131,23 @@ def _digest(path: Path) -> str:
 def _pack_optimiser(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     state = optimiser.state_dict()
     tensors = {f"{i}.{name}": value for i, entry in state["state"].items() for name, value in entry.items()}
-    return tensors, [{k: v for k, v in g.items() if isinstance(v, int | float | bool | list | tuple)} for g in state["param_groups"]]
+    return tensors, [
+        {k: v for k, v in g.items() if isinstance(v, int | float | bool | list | tuple)} for g in state["param_groups"]
+    ]
 
 
-def _unpack_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> None:
+def _unpack_optimiser(
+    optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]
+) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value
     now = optimiser.state_dict()["param_groups"]
-    merged = [{**current, **{k: tuple(v) if k == "betas" else v for k, v in saved.items()}} for current, saved in zip(now, groups, strict=True)]
+    merged = [
+        {**current, **{k: tuple(v) if k == "betas" else v for k, v in saved.items()}}
+        for current, saved in zip(now, groups, strict=True)
+    ]
     optimiser.load_state_dict({"state": state, "param_groups": merged})
 
 

@@ -46,11 +46,11 @@ def evaluate(parts: Parts, policy: Policy) -> Evaluation | None:
     drawn, batch = _correct(parts, policy, columns, sampling, spec.evaluate_samples)
     greedy_sampling = Sampling(max_tokens=parts.sampling.max_tokens, stop=parts.sampling.stop, greedy=True)
     greedy, _ = _correct(parts, policy, columns, greedy_sampling, 1)
-    names = columns.get(parts.task.stratum, [None] * count) if parts.task.stratum else [None] * count
     strata = []
-    if drawn is not None and greedy is not None and parts.task.stratum:
-        for name in sorted(set(names)):
-            at = torch.tensor([n == name for n in names])
+    if drawn is not None and greedy is not None and parts.task.stratum in columns:
+        values = columns[parts.task.stratum]
+        for name in sorted(set(values)):
+            at = torch.tensor([v == name for v in values])
             strata.append(
                 {"value": name, "prompts": int(at.sum()), "accuracy": _mean(drawn[at]), "greedy": _mean(greedy[at])}
             )

@@ -78,11 +78,15 @@ def train(
             raise RecipeError("expected the run folder to resume, got none; name it")
         folder = RunFolder(Path(run))
         if not folder.recipe.exists():
-            raise RecipeError(f"expected a run folder with recipe.toml, got {run!r}; name a folder that `guerdon train` made")
+            raise RecipeError(
+                f"expected a run folder with recipe.toml, got {run!r}; name a folder that `guerdon train` made"
+            )
         parts = build(load(folder.recipe))
     else:
         parts = build(load(recipe))
-        folder = RunFolder.create(None if run is None else Path(run), parts.recipe.task.use if parts.recipe.task else "run")
+        folder = RunFolder.create(
+            None if run is None else Path(run), parts.recipe.task.use if parts.recipe.task else "run"
+        )
         write_text(folder.recipe, parts.recipe.toml())
     with _threads(parts.recipe.training.threads):
         return _Loop(parts, folder, observe or (lambda event, data: None)).run(resume, began)
@@ -102,11 +106,21 @@ class _Loop:
     def run(self, resume: bool, began: float) -> Result:
         start, first = None, 0
         if resume:
-            first = checkpoint.restore(self.folder.checkpoints, self.policy, self.optimiser, self.parts.pipeline, self.counters, self._warn)
+            first = checkpoint.restore(
+                self.folder.checkpoints, self.policy, self.optimiser, self.parts.pipeline, self.counters, self._warn
+            )
             self.folder.rewind(first)
             logged = [e for e in self.folder.events() if e["event"] == "evaluation" and e["iteration"] == 0]
             start = _evaluation(logged[0]) if logged else None
-        self.observe("start", {"run": str(self.folder.path), "iterations": self.spec.iterations, "first": first, "recipe": self.parts.recipe})
+        self.observe(
+            "start",
+            {
+                "run": str(self.folder.path),
+                "iterations": self.spec.iterations,
+                "first": first,
+                "recipe": self.parts.recipe,
+            },
+        )
         with _interrupts(self.stop):
             if not resume:
                 start = self._evaluate(0)
@@ -116,7 +130,9 @@ class _Loop:
                 done = iteration + 1
                 if self.stop.is_set() and done < self.spec.iterations:
                     self._checkpoint(done)
-                    raise Stopped("interrupt", f"interrupted after iteration {done} of {self.spec.iterations}", self.folder)
+                    raise Stopped(
+                        "interrupt", f"interrupted after iteration {done} of {self.spec.iterations}", self.folder
+                    )
                 if self.spec.evaluate_every and done % self.spec.evaluate_every == 0 and done < self.spec.iterations:
                     self._evaluate(done)
                 if done % self.spec.checkpoint_every == 0 or done == self.spec.iterations:
@@ -142,8 +158,13 @@ class _Loop:
         saved = time.perf_counter()
         try:
             metrics = update(
-                self.policy, self.parts.pipeline, outcome.batch, self.optimiser, self.counters,
-                iteration=iteration, temperature=self.parts.sampling.temperature,
+                self.policy,
+                self.parts.pipeline,
+                outcome.batch,
+                self.optimiser,
+                self.counters,
+                iteration=iteration,
+                temperature=self.parts.sampling.temperature,
             )
         except NonFinite as failure:
             self._checkpoint(iteration)
@@ -170,7 +191,13 @@ class _Loop:
     def _checkpoint(self, iteration: int) -> None:
         self._tolerate(
             lambda: checkpoint.save(
-                self.folder.checkpoints, iteration, self.policy, self.optimiser, self.parts.pipeline, self.counters, self.spec.keep_checkpoints
+                self.folder.checkpoints,
+                iteration,
+                self.policy,
+                self.optimiser,
+                self.parts.pipeline,
+                self.counters,
+                self.spec.keep_checkpoints,
             ),
             "checkpoint",
         )
@@ -199,7 +226,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     batch = outcome.batch
     numbers: dict[str, Any] = {}
     for head in ("parts", "step_parts", "token_parts"):
-        for name, value in (batch[head] if head in batch else {}).items():
+        for name, value in batch.get(head, {}).items():
             numbers[f"{head}/{name}"] = float(value.nanmean())
     for name in ("rewards", "correct"):
         if name in batch:
@@ -265,5 +292,7 @@ def _tensorboard(path: Path):
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError as error:
-        raise RecipeError("training.tensorboard: expected the tensorboard package, got none; install the extra: pip install guerdon[tensorboard]") from error
+        raise RecipeError(
+            "training.tensorboard: expected the tensorboard package, got none; install the extra: pip install guerdon[tensorboard]"
+        ) from error
     return SummaryWriter(str(path / "tensorboard"))

@@ -142,7 +142,12 @@ def _step(
 
 
 def _apply(
-    policy: Policy, optimiser: torch.optim.Optimizer, counters: Counters, loss: float, parts: dict[str, float], spec: Training
+    policy: Policy,
+    optimiser: torch.optim.Optimizer,
+    counters: Counters,
+    loss: float,
+    parts: dict[str, float],
+    spec: Training,
 ) -> float:
     """Clip and step, or skip and count where loss or gradient is not finite."""
     parameters = [p for p in policy.module.parameters() if p.grad is not None]
@@ -165,10 +170,14 @@ def _apply(
 def _diagnosis(policy: Policy, loss: float, parts: dict[str, float]) -> str:
     bad = [label for label, amount in parts.items() if not math.isfinite(amount)]
     weights = [n for n, p in policy.module.named_parameters() if not bool(p.isfinite().all())]
-    gradients = [n for n, p in policy.module.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all())]
+    gradients = [
+        n for n, p in policy.module.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all())
+    ]
     where = (
-        f"the loss of {', '.join(bad)} is not finite" if bad
-        else f"the weights {weights[:3]} are not finite" if weights
+        f"the loss of {', '.join(bad)} is not finite"
+        if bad
+        else f"the weights {weights[:3]} are not finite"
+        if weights
         else f"the gradient of {len(gradients)} parameters is not finite, first {gradients[:1]}"
     )
     return (

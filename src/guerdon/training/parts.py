@@ -55,7 +55,9 @@ def build(recipe: Recipe) -> Parts:
         max_tokens=recipe.sampling.max_tokens or task.max_tokens,
         stop=recipe.sampling.stop,
     )
-    recipe = recipe.model_copy(update={"sampling": recipe.sampling.model_copy(update={"max_tokens": sampling.max_tokens})})
+    recipe = recipe.model_copy(
+        update={"sampling": recipe.sampling.model_copy(update={"max_tokens": sampling.max_tokens})}
+    )
     pipeline = compile_recipe(recipe, columns=set(columns) - {"prompts"}, steps=task.separator is not None)
     return Parts(recipe, task, pipeline, sampling)
 
@@ -71,7 +73,9 @@ def resolve(use: str, table: dict[str, str]) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise RecipeError(f"expected {use!r} to be importable, got {error}; install the extra that has it (see README)") from error
+        raise RecipeError(
+            f"expected {use!r} to be importable, got {error}; install the extra that has it (see README)"
+        ) from error
 
 
 def create(what: str, component: Component, table: dict[str, str]) -> Any:

@@ -33,19 +33,34 @@ def collect(parts: Parts, policy: Policy, reference: Policy | None, iteration: i
 
 
 def sample(
-    policy: Policy, columns: dict[str, list[Any]], sampling: Sampling, copies: int, start: int, generator: torch.Generator
+    policy: Policy,
+    columns: dict[str, list[Any]],
+    sampling: Sampling,
+    copies: int,
+    start: int,
+    generator: torch.Generator,
 ) -> Rollouts:
     """Completions of the prompts in ``columns``, with the columns and unique group ids (from ``start`` on)."""
     batch = policy.sample(columns["prompts"], sampling, copies=copies, generator=generator)
     groups = torch.arange(start, start + len(columns["prompts"])).repeat_interleave(copies)
-    repeated = {name: [v for v in values for _ in range(copies)] for name, values in columns.items() if name != "prompts"}
+    repeated = {
+        name: [v for v in values for _ in range(copies)] for name, values in columns.items() if name != "prompts"
+    }
     return batch.with_(group=groups, **repeated)
 
 
 class Provider:
     """Makes, when first read, what no method makes; each thing at most once per iteration."""
 
-    def __init__(self, parts: Parts, policy: Policy, reference: Policy | None, columns: dict[str, list[Any]], start: int, iteration: int):
+    def __init__(
+        self,
+        parts: Parts,
+        policy: Policy,
+        reference: Policy | None,
+        columns: dict[str, list[Any]],
+        start: int,
+        iteration: int,
+    ):
         self.parts, self.policy, self.reference = parts, policy, reference
         self.columns, self.start, self.iteration = columns, start, iteration
         self.forward: dict[str, Tensor] = {}
@@ -53,7 +68,9 @@ class Provider:
     def __call__(self, name: str, batch: Rollouts) -> Any:
         if name == "step_ids":
             assert self.parts.task.separator is not None
-            return split_steps(batch["completions"], batch["token_spans"], batch["mask"], separator=self.parts.task.separator)
+            return split_steps(
+                batch["completions"], batch["token_spans"], batch["mask"], separator=self.parts.task.separator
+            )
         if name == "greedy_rewards":
             return self._greedy(batch)
         if name == "ref_logp":
@@ -63,9 +80,17 @@ class Provider:
             return batch["sampled_logp"]
         if not self.forward:
             needs = self.parts.pipeline.needs
-            plain = {"old_logp": "logp", "old_entropy": "entropy", "old_values": "values", "old_hidden": "hidden", "bootstrap_values": "bootstrap_values"}
+            plain = {
+                "old_logp": "logp",
+                "old_entropy": "entropy",
+                "old_values": "values",
+                "old_hidden": "hidden",
+                "bootstrap_values": "bootstrap_values",
+            }
             skip = {"old_logp"} if sampled_is_old(self.parts) else set()
-            made = self._evaluate(self.policy, batch, frozenset(p for n, p in plain.items() if n in needs and n not in skip))
+            made = self._evaluate(
+                self.policy, batch, frozenset(p for n, p in plain.items() if n in needs and n not in skip)
+            )
             self.forward = {n: made[p] for n, p in plain.items() if p in made}
         if name not in self.forward:
             raise KeyError(f"expected a quantity that the trainer provides, got {name!r}")
@@ -73,7 +98,9 @@ class Provider:
 
     def _evaluate(self, policy: Policy, batch: Rollouts, make: frozenset[str]) -> dict[str, Tensor]:
         with torch.no_grad():
-            return evaluate_all(policy, batch, make, self.parts.sampling.temperature, self.parts.recipe.training.micro_tokens)
+            return evaluate_all(
+                policy, batch, make, self.parts.sampling.temperature, self.parts.recipe.training.micro_tokens
+            )
 
     def _greedy(self, batch: Rollouts) -> Tensor:
         """One greedy completion per prompt, scored by the stages that make rewards (card 052)."""
@@ -111,7 +138,9 @@ def micro_batches(batch: Rollouts, micro_tokens: int) -> list[Tensor]:
     return chunks
 
 
-def evaluate_all(policy: Policy, batch: Rollouts, make: frozenset[str], temperature: float, micro_tokens: int) -> dict[str, Tensor]:
+def evaluate_all(
+    policy: Policy, batch: Rollouts, make: frozenset[str], temperature: float, micro_tokens: int
+) -> dict[str, Tensor]:
     """A forward pass over a whole batch in micro-batches, put together in the batch's order and width."""
     whole: dict[str, Tensor] = {}
     for rows in micro_batches(batch, micro_tokens):

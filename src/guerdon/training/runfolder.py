@@ -44,7 +44,9 @@ class RunFolder:
                     break
                 path = Path("runs") / f"{stem}-{i}"
         elif (path / "recipe.toml").exists():
-            raise FileExistsError(f"expected a new run folder, got {str(path)!r}, which holds a run; resume it with --resume or name another")
+            raise FileExistsError(
+                f"expected a new run folder, got {str(path)!r}, which holds a run; resume it with --resume or name another"
+            )
         for sub in ("rollouts", "checkpoints"):
             (path / sub).mkdir(parents=True, exist_ok=True)
         return cls(path)
@@ -87,7 +89,11 @@ class RunFolder:
 
     def rewind(self, iteration: int) -> None:
         """Drop what was logged at or after ``iteration``: a resumed run writes it again."""
-        kept = [e for e in self.events() if e["iteration"] < iteration or (e["event"] == "evaluation" and e["iteration"] == iteration)]
+        kept = [
+            e
+            for e in self.events()
+            if e["iteration"] < iteration or (e["event"] == "evaluation" and e["iteration"] == iteration)
+        ]
         write_text(self.metrics, "".join(json.dumps(e) + "\n" for e in kept))
         for file in (self.path / "rollouts").glob("*.parquet"):
             if int(file.stem) >= iteration:
@@ -119,7 +125,9 @@ def table_of(outcome: Outcome) -> pa.Table:
         else:
             columns[name] = _column(value, quantity.axes if quantity is not None else "B", lengths)
     for i, record in enumerate(outcome.lineage):
-        columns[f"lineage.{i}.{record.stage}.{record.quantity}"] = _column(record.value, "B S" if record.value.ndim == 2 else "B", lengths)
+        columns[f"lineage.{i}.{record.stage}.{record.quantity}"] = _column(
+            record.value, "B S" if record.value.ndim == 2 else "B", lengths
+        )
     return pa.table({k: v for k, v in columns.items() if v is not None})
 
 

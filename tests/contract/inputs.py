@@ -1,0 +1,168 @@
+"""Random inputs for any registered method, made from the vocabulary: nothing here is written per method.
+
+Two things cannot be guessed from a name: dataset columns (``COLUMNS``) and required options (``OPTIONS``). A method with
+a new column adds a line there.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guerdon.method import Method, methods
+from guerdon.quantities import QUANTITIES, Quantity
+
+B, T, S, L, K, D = 9, 12, 3, 4, 5, 8
+
+COMPLETIONS = [
+    "12+5=17", "3*4-2=12-2=10", "<think>a</think><answer>4</answer>", "", "no number here", "7", "=", "1=1=1", "9-9=0",
+]  # fmt: skip
+COLUMNS: dict[str, list[Any]] = {
+    "answer": ["17", "10", "4", "1", "0", "7", "2", "1", "0"],
+    "expression": ["12+5", "3*4-2", "4", "1", "2-2", "7", "1+1", "1*1*1", "9-9"],
+    "dataset": ["gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k"],
+    "entry": [{"question": "q", "answer": a, "metadata": {"source_dataset": "basic_arithmetic"}} for a in "974102710"],
+}
+OPTIONS: dict[str, dict[str, Any]] = {}
+
+SCORED = frozenset(
+    [
+        "parts",
+        "step_parts",
+        "token_parts",
+        "rewards",
+        "step_rewards",
+        "token_rewards",
+        "returns",
+        "step_returns",
+        "token_returns",
+        "advantages",
+        "step_advantages",
+        "token_advantages",
+        "part_advantages",
+        "greedy_rewards",
+        "correct",
+        "member_scores",
+    ]
+)
+"""Quantities of which a row may be unscored."""
+
+ALL = sorted(methods().values(), key=lambda m: m.name)
+
+
+@dataclass(frozen=True)
+class World:
+    """Quantities of one random batch that agree with one another."""
+
+    data: dict[str, Any]
+
+    def arguments(self, method: Method) -> dict[str, Any]:
+        """What the method takes (optional parameters left out)."""
+        return {t.name: self.data[t.name] for t in method.takes if not t.optional}
+
+    def rows(self, keep: Tensor) -> "World":
+        """The rows with these indices, in that order."""
+        return World({k: _rows(k, v, keep) for k, v in self.data.items()})
+
+    def with_(self, **changes: Any) -> "World":
+        """The same world with other values."""
+        return World({**self.data, **changes})
+
+
+def world(seed: int, *, groups: list[int] | None = None, flat: bool = False) -> World:
+    """A batch of B rows: ragged groups in any order, ragged lengths, holes in the mask, ragged steps.
+
+    ``flat``: every score is the same number.
+    """
+    g = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, T + 1, (B,), generator=g)
+    where = torch.arange(T)
+    attention = where < lengths[:, None]
+    mask = attention & ((torch.rand(B, T, generator=g) < 0.8) | (where == 0))
+    steps = torch.randint(1, S + 1, (B,), generator=g).clamp(max=lengths)
+    steps[0] = min(S, int(lengths[0]))
+    step_ids = torch.where(attention, (where * steps[:, None]) // lengths[:, None], -1)
+    step_mask = torch.zeros(B, S + 1, dtype=torch.bool).scatter_(1, torch.where(mask, step_ids, S), True)[:, :S]
+    data: dict[str, Any] = {
+        "attention_mask": attention,
+        "mask": mask,
+        "step_ids": step_ids,
+        "turn_ids": step_ids.clone(),
+        "step_mask": step_mask,
+        "turn_mask": step_mask.clone(),
+        "lengths": mask.sum(-1),
+        "group": torch.tensor(groups or [7, 3, 7, 3, 7, 900, 3, 5, 5]),
+        "terminated": torch.rand(B, generator=g) < 0.6,
+        "prompts": [f"{e}=" for e in COLUMNS["expression"]],
+        "completions": list(COMPLETIONS),
+        "part_weights": {"a": torch.tensor(1.0), "b": torch.tensor(0.5)},
+        **COLUMNS,
+    }
+    data["truncated"] = ~data["terminated"]
+    end = torch.where(mask[:, None] & (step_ids[:, None] == torch.arange(S)[:, None]), where, 0).amax(-1)
+    data["step_end"] = end
+    data["token_spans"] = torch.stack([where, where + 1], -1).expand(B, T, 2).contiguous()
+    for q in QUANTITIES.values():
+        if q.name not in data:
+            data[q.name] = {k: _draw(q, g, data, flat) for k in ("a", "b")} if q.keyed else _draw(q, g, data, flat)
+    return World(data)
+
+
+def _draw(q: Quantity, g: torch.Generator, data: dict[str, Any], flat: bool) -> Any:
+    sizes = {"B": B, "T": T, "S": S, "L": L, "K": K, "D": D, "P": S + 1, "2": 2}
+    shape = [sizes[a] for a in q.axes.split()]
+    if q.dtype == "object":
+        return [None] * B
+    if q.dtype == "bool":
+        return torch.rand(shape, generator=g) < 0.5
+    if q.dtype == "int":
+        return torch.randint(0, 3, shape, generator=g)
+    value = torch.full(shape, 0.5) if flat and q.name in SCORED else torch.randn(shape, generator=g)
+    if q.name.endswith("logp"):
+        value = -value.abs() - 0.05
+    if q.axes == "B S":
+        value = value.masked_fill(~data["step_mask"], float("nan"))
+    return value.masked_fill(~data["mask"], 0.0) if q.axes == "B T" else value
+
+
+def unscored(w: World, row: int) -> World:
+    """The same world with every score of one row NaN."""
+
+    def spoil(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: spoil(v) for k, v in value.items()}
+        spoilt = value.clone()
+        spoilt[row] = float("nan")
+        return spoilt
+
+    return w.with_(**{k: spoil(v) for k, v in w.data.items() if k in SCORED})
+
+
+def call(method: Method, w: World, seed: int = 0, instance: Any = None) -> tuple[Any, ...]:
+    """Run a method on a world; always a tuple."""
+    extra = {name: torch.Generator().manual_seed(seed) for name in method.injected}
+    options = OPTIONS.get(method.name, {})
+    if method.stateful:
+        result = (instance or method.call(**options))(**w.arguments(method), **extra)
+    else:
+        result = method.call(**w.arguments(method), **options, **extra)
+    return result if len(method.makes) > 1 else (result,)
+
+
+def takes(method: Method, names: frozenset[str] | set[str]) -> bool:
+    """Whether it takes one of these quantities."""
+    return any(t.name in names for t in method.takes if not t.optional)
+
+
+def level(made: str) -> str:
+    """Level of a made quantity."""
+    return QUANTITIES[made].level
+
+
+def _rows(name: str, value: Any, keep: Tensor) -> Any:
+    if name in QUANTITIES and not QUANTITIES[name].axes:
+        return value
+    if isinstance(value, dict):
+        return {k: v[keep] for k, v in value.items()}
+    return value[keep] if isinstance(value, Tensor) else [value[i] for i in keep.tolist()]

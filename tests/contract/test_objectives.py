@@ -1,0 +1,110 @@
+"""Update-phase contract: one mini-batch equals its micro-batches, a NaN row equals a deleted row, gradients are finite."""
+
+import pytest
+import torch
+
+from guerdon.batch import Rollouts
+from guerdon.pipeline import BoundStage, Objective
+from guerdon.pipeline.stage import Binding
+from guerdon.quantities import QUANTITIES
+from guerdon.recipe import Loss
+from tests.contract.inputs import ALL, OPTIONS, B, unscored, world
+
+LOSSES = [m for m in ALL if set(m.makes) & {"token_loss"}]
+HOWS = ["token-mean", "sequence-mean", "sequence-sum"]
+IDS = {"ids": lambda m: m.name}
+
+
+def objective(method, how: str) -> Objective:
+    stage = BoundStage(
+        place=f"loss[0] ({method.name})",
+        label=method.name,
+        kind="loss",
+        method=method,
+        bindings=tuple(Binding(t.name, t.name) for t in method.takes if not t.optional),
+        makes=method.makes,
+        options=OPTIONS.get(method.name, {}),
+        spec=Loss(use=method.name, aggregate=how, constant=16.0),
+    )
+    return Objective((), (stage,), 16)
+
+
+def batch_of(w, rows=None) -> Rollouts:
+    batch = Rollouts(
+        {
+            k: v
+            for k, v in w.data.items()
+            if k in QUANTITIES
+            and QUANTITIES[k].phase == "rollout"
+            and QUANTITIES[k].provider != "derived"
+            and k != "weights"
+            and k != "token_weights"
+        }
+    )
+    return batch if rows is None else batch.index(rows)
+
+
+def gradients(goal: Objective, batch: Rollouts, made: dict, pieces: list[torch.Tensor]):
+    """Loss and gradients of the whole, accumulated over ``pieces`` of rows."""
+    leaves = {k: v.clone().requires_grad_() for k, v in made.items()}
+    data = goal.boundary(batch)
+    shares = goal.denominators(data)
+    total = 0.0
+    for rows in pieces:
+        value, _ = goal.loss(data.index(rows), {k: v[rows] for k, v in leaves.items()}, shares, 0.0)
+        if value.requires_grad:
+            value.backward()
+        total += float(value.detach())
+    return total, {k: torch.zeros_like(v) if v.grad is None else v.grad for k, v in leaves.items()}
+
+
+@pytest.mark.parametrize("method", LOSSES, **IDS)
+@pytest.mark.parametrize("how", HOWS)
+def test_one_mini_batch_equals_its_micro_batches(method, how):
+    w = world(4)
+    made = {k: w.data[k] for k in ("logp", "entropy", "values")}
+    goal = objective(method, how)
+    whole = gradients(goal, batch_of(w), made, [torch.arange(B)])
+    for pieces in ([torch.arange(0, 4), torch.arange(4, B)], list(torch.randperm(B).split(1))):
+        parts = gradients(goal, batch_of(w), made, pieces)
+        assert parts[0] == pytest.approx(whole[0], rel=1e-5, abs=1e-6)
+        for name in made:
+            torch.testing.assert_close(parts[1][name], whole[1][name])
+
+
+@pytest.mark.parametrize("method", [m for m in LOSSES if any(t.name == "token_advantages" for t in m.takes)], **IDS)
+@pytest.mark.parametrize("how", HOWS)
+def test_a_nan_row_equals_a_deleted_row(method, how):
+    w, row = world(5), 2
+    rest = torch.tensor([i for i in range(B) if i != row])
+    made = {k: w.data[k] for k in ("logp", "entropy", "values")}
+    goal = objective(method, how)
+    spoilt = gradients(goal, batch_of(unscored(w, row)), made, [torch.arange(B)])
+    deleted = gradients(goal, batch_of(w, rest), {k: v[rest] for k, v in made.items()}, [torch.arange(B - 1)])
+    assert spoilt[0] == pytest.approx(deleted[0], rel=1e-5, abs=1e-6)
+    for name in made:
+        torch.testing.assert_close(spoilt[1][name][rest], deleted[1][name])
+        assert (spoilt[1][name][row] == 0).all()
+
+
+@pytest.mark.parametrize("method", LOSSES, **IDS)
+@pytest.mark.parametrize("garbage", [1e30, float("inf"), float("nan")])
+def test_gradients_are_finite_whatever_lies_outside_the_mask(method, garbage):
+    w = world(6)
+    outside = ~w.data["mask"]
+    made = {k: w.data[k].masked_fill(outside, garbage) for k in ("logp", "entropy", "values")}
+    for how in HOWS:
+        total, grads = gradients(objective(method, how), batch_of(w), made, [torch.arange(B)])
+        assert torch.tensor(total).isfinite()
+        for grad in grads.values():
+            assert grad.isfinite().all()
+            assert (grad[outside] == 0).all()
+
+
+@pytest.mark.parametrize("method", [m for m in LOSSES if m.claims.get("zero_advantage_zero_loss")], **IDS)
+def test_no_gradient_without_advantage_where_claimed(method):
+    w = world(7)
+    w = w.with_(token_advantages=torch.zeros_like(w.data["token_advantages"]))
+    made = {k: w.data[k] for k in ("logp", "entropy", "values")}
+    _, grads = gradients(objective(method, "token-mean"), batch_of(w), made, [torch.arange(B)])
+    assert all((g == 0).all() for g in grads.values())

@@ -47,8 +47,8 @@ def evaluate(parts: Parts, policy: Policy) -> Evaluation | None:
     greedy_sampling = Sampling(max_tokens=parts.sampling.max_tokens, stop=parts.sampling.stop, greedy=True)
     greedy, _ = _correct(parts, policy, columns, greedy_sampling, 1)
     strata = []
-    if drawn is not None and greedy is not None and parts.task.stratum in columns:
-        values = columns[parts.task.stratum]
+    values = columns.get(parts.task.stratum or "")
+    if drawn is not None and greedy is not None and values:
         for name in sorted(set(values)):
             at = torch.tensor([v == name for v in values])
             strata.append(

@@ -1,0 +1,6 @@
+"""Language models that are sampled and trained. ``POLICIES`` names each by import path, so that none is loaded early."""
+
+POLICIES = {
+    "tiny": "guerdon.policies.tiny:Tiny",
+    "huggingface": "guerdon.policies.huggingface:HuggingFace",
+}

@@ -1,0 +1,399 @@
+"""Arithmetic expressions that were never seen before: prompts, answers and checkable derivations.
+
+Every problem is computed from (seed, split, index) alone, and an expression belongs to the training or to the held-out
+split by a hash of its own text, whatever seed and options drew it. So the two splits cannot overlap, no published text
+holds the answers, and a derivation can be checked step by step: ``12+3*4-5=`` is completed as ``12+12-5=24-5=19``.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from hashlib import blake2b, shake_256
+from typing import Any
+
+from guerdon.method import paper
+from guerdon.signals.expressions import evaluate, tokens
+from guerdon.tasks.protocol import Split
+
+_HELDOUT = 51  # of 256 hash values: one expression in five is held out
+_ATTEMPTS = 2000
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "^": 4}
+
+ATOMS = ("integer", "fraction", "square", "cube")
+
+
+def split_of(expression: str) -> Split:
+    """The split that an expression belongs to: a property of its text (blanks aside), one in five is held out."""
+    key = blake2b(expression.replace(" ", "").encode(), digest_size=1).digest()
+    return "heldout" if key[0] < _HELDOUT else "train"
+
+
+def worked(expression: str) -> list[str]:
+    """The reference derivation: the expressions that follow, one operation done in each, down to the value.
+
+    The operation done first is the leftmost of highest precedence in the leftmost innermost parentheses. A quotient
+    that is no terminating decimal stays as a fraction in lowest terms.
+
+    Raises:
+        ValueError: not an expression, or it has no value.
+    """
+    steps: list[str] = []
+    if evaluate(expression) is None:
+        raise ValueError(f"expected an arithmetic expression with a value, got {expression!r}")
+    terms = _read(expression)
+    text = _write(terms)
+    while len(terms) > 1:
+        at = _next(terms)
+        terms[at - 1 : at + 2] = [_reduce(terms[at - 1], terms[at], terms[at + 1])]
+        terms = _unwrap(terms)
+        written = _write(terms)
+        if written != text:
+            steps.append(written)
+            text = written
+    return steps
+
+
+@paper("arXiv:2507.10532")
+class Arithmetic:
+    """Random expressions with ``operands`` numbers from 0 or 1 to ``largest``, and their derivations.
+
+    Columns: ``prompts``, ``expression``, ``answer`` (the value as text), ``operands`` (how many).
+
+    Args:
+        operands: how many numbers: one count, or a lowest and a highest, all equally frequent.
+        largest: largest integer.
+        smallest: smallest integer.
+        operators: which of ``+-*/``.
+        parentheses: whether sub-expressions may stand in parentheses.
+        atoms: which of integer, fraction, square and cube the numbers are.
+        limit: no value on the way to the answer is larger in size.
+        template: the question, with ``{expression}``.
+        prior: a prompt put before each question (prior prompt engineering).
+        style: ``plain`` or ``words``, which asks in English for steps in ``<think>`` and a number in ``<answer>``.
+        seed: another seed draws other problems; the splits stay.
+        max_tokens: a sufficient length; None computes one for ``plain``.
+
+    References:
+        Wu et al., Reasoning or Memorization? (2025), https://arxiv.org/abs/2507.10532
+        Taveekitworachai et al., Prior Prompt Engineering for Reinforcement Fine-Tuning (2025),
+        https://arxiv.org/abs/2505.14157
+    """
+
+    separator: str | None = "="
+    stratum: str | None = "operands"
+
+    def __init__(
+        self,
+        *,
+        operands: tuple[int, int] | int = (2, 5),
+        largest: int = 20,
+        smallest: int = 1,
+        operators: str = "+-*",
+        parentheses: bool = False,
+        atoms: tuple[str, ...] = ("integer",),
+        limit: int = 999,
+        template: str = "{expression}=",
+        prior: str = "",
+        style: str = "plain",
+        seed: int = 0,
+        max_tokens: int | None = None,
+    ):
+        self.operands = operands
+        self.largest = largest
+        self.smallest = smallest
+        self.operators = operators
+        self.parentheses = parentheses
+        self.atoms = atoms
+        self.limit = limit
+        self.template = template
+        self.prior = prior
+        self.style = style
+        self.seed = seed
+        self._max_tokens = max_tokens
+
+    @property
+    def max_tokens(self) -> int:
+        """A length that suffices for a worked answer."""
+        if self._max_tokens is not None:
+            return self._max_tokens
+        if self.style == "words":
+            return 256
+        most = self.operands if isinstance(self.operands, int) else self.operands[1]
+        digits = len(str(self.limit)) + 1
+        return sum(n * digits + 1 for n in range(1, most)) + 1
+
+    def problems(self, split: Split, start: int, count: int) -> dict[str, list[Any]]:
+        """``count`` problems from index ``start`` on; both splits go on for ever.
+
+        Raises:
+            ValueError: options that no expression can meet, an unknown split, or a negative index.
+        """
+        self._check(split, start, count)
+        rows = [self._draw(split, index) for index in range(start, start + count)]
+        return {
+            "prompts": [self._prompt(expression) for expression, _, _ in rows],
+            "expression": [expression for expression, _, _ in rows],
+            "answer": [_number(value) for _, value, _ in rows],
+            "operands": [n for _, _, n in rows],
+        }
+
+    def _prompt(self, expression: str) -> str:
+        if self.style == "words":
+            question = (
+                f"What is {expression}? Work it out one operation at a time inside <think> and </think>, writing the whole "
+                "expression again after each operation with = between them. Then give the number inside <answer> and </answer>.\n"
+            )
+        else:
+            question = self.template.format(expression=expression)
+        return self.prior + question
+
+    def _draw(self, split: Split, index: int) -> tuple[str, int | Fraction, int]:
+        low, high = self._range()
+        count = low + _Dice(f"{self.seed}/{split}/{index}/operands", 8)(high - low + 1)
+        for attempt in range(_ATTEMPTS):
+            dice = _Dice(f"{self.seed}/{split}/{index}/{attempt}", 8 + 6 * count)
+            made = (
+                self._flat(dice, count)
+                if not self.parentheses and self.atoms == ("integer",)
+                else self._tree(dice, count)
+            )
+            if made is not None and split_of(made[0]) == split:
+                return made[0], made[1], count
+        raise ValueError(
+            f"expected options under which expressions of {count} numbers exist, got none in {_ATTEMPTS} draws for the "
+            f"{split} split; raise largest ({self.largest}) or limit ({self.limit}), or allow more operators ({self.operators!r})"
+        )
+
+    def _flat(self, dice: "_Dice", count: int) -> tuple[str, int] | None:
+        """An expression of integers without parentheses, or None where a value on the way is too large or no integer."""
+        span, kinds, limit = self.largest - self.smallest + 1, self.operators, self.limit
+        term = self.smallest + dice(span)
+        pieces, total, sign = [str(term)], 0, 1
+        first, sums = True, []  # sums: every completed term, to check the partial sums in order
+        for _ in range(count - 1):
+            operator, number = kinds[dice(len(kinds))], self.smallest + dice(span)
+            pieces += (operator, str(number))
+            if operator == "*":
+                term *= number
+            elif operator == "/":
+                if number == 0 or term % number:
+                    return None
+                term //= number
+            else:
+                sums.append(term if first else sign * term)
+                term, sign, first = number, 1 if operator == "+" else -1, False
+            if abs(term) > limit:
+                return None
+        sums.append(term if first else sign * term)
+        for part in sums:
+            total += part
+            if abs(total) > limit:
+                return None
+        return "".join(pieces), total
+
+    def _tree(self, dice: "_Dice", count: int) -> tuple[str, int | Fraction] | None:
+        nodes = [_atom(dice, self.atoms, self.smallest, self.largest, latex=False) for _ in range(count)]
+        made = _combine(nodes, dice, self.operators, self.limit, whole=self.atoms == ("integer",))
+        if made is None:
+            return None
+        own = sum(node is not None and "(" in node[0] for node in nodes)
+        return None if not self.parentheses and made[0].count("(") > own else made[:2]
+
+    def _range(self) -> tuple[int, int]:
+        return (self.operands, self.operands) if isinstance(self.operands, int) else tuple(self.operands)
+
+    def _check(self, split: str, start: int, count: int) -> None:
+        low, high = self._range()
+        for ok, want, got in (
+            (split in ("train", "heldout"), "split train or heldout", split),
+            (start >= 0 and count >= 0, "an index and a count of at least 0", (start, count)),
+            (1 <= low <= high <= 64, "task.operands from 1 to 64, lowest first", self.operands),
+            (
+                0 <= self.smallest <= self.largest,
+                "task.largest at least task.smallest, which is at least 0",
+                self.largest,
+            ),
+            (bool(self.operators) and set(self.operators) <= set("+-*/"), "task.operators out of +-*/", self.operators),
+            (bool(self.atoms) and set(self.atoms) <= set(ATOMS), f"task.atoms out of {ATOMS}", self.atoms),
+            (self.limit >= 1, "task.limit at least 1", self.limit),
+            (self.style in ("plain", "words"), "task.style plain or words", self.style),
+            ("{expression}" in self.template, "task.template with {expression} in it", self.template),
+        ):
+            if not ok:
+                raise ValueError(f"expected {want}, got {got!r}")
+
+
+@paper("arXiv:2507.10532")
+def random_calculation(steps: int, n: int, seed: int) -> list[dict[str, Any]]:
+    """``n`` different problems of exactly ``steps`` operations over integers 0 to 100, their fractions, squares and cubes.
+
+    Each record holds ``prompt`` (LaTeX, asks for a value in a box), ``expression`` (text that `evaluate` reads),
+    ``answer`` (float) and ``steps``. Values beyond 1e8 in size and divisions by zero are redrawn. The slash, square or
+    cube inside a number is no operation. The paper shows parts of its generator in a figure only: here each number is
+    of one of the four kinds, and two neighbours are joined by one of the four operators until one expression is left.
+
+    Raises:
+        ValueError: fewer than one step, or not enough different problems.
+
+    References:
+        Wu et al., Reasoning or Memorization? (2025), https://arxiv.org/abs/2507.10532
+    """
+    if steps < 1:
+        raise ValueError(f"expected at least 1 step, got {steps}")
+    records: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for attempt in range(n * 50 + 1000):
+        if len(records) == n:
+            break
+        dice = _Dice(f"random-calculation/{seed}/{steps}/{attempt}", 16 + 8 * (steps + 1))
+        atoms = [_atom(dice, ATOMS, 0, 100, latex=True) for _ in range(steps + 1)]
+        made = None if None in atoms else _combine(atoms, dice, "+-*/", 10**8, whole=False)
+        if made is None or made[0] in seen:
+            continue
+        seen.add(made[0])
+        prompt = f"What is the value of ${made[3]}$? Put the answer in \\boxed{{}}."
+        records.append({"prompt": prompt, "expression": made[0], "answer": float(made[1]), "steps": steps})
+    if len(records) < n:
+        raise ValueError(f"expected {n} different problems of {steps} steps, found {len(records)}; ask for fewer")
+    return records
+
+
+# generating --------------------------------------------------------------------------------------------------------
+
+_Node = tuple[str, int | Fraction, int, str]  # text, value, precedence (9: a number), LaTeX
+
+
+class _Dice:
+    """Numbers drawn from a hash of a name: the same on every machine."""
+
+    def __init__(self, name: str, size: int):
+        self.left = int.from_bytes(shake_256(name.encode()).digest(size))
+
+    def __call__(self, sides: int) -> int:
+        self.left, value = divmod(self.left, sides)
+        return value
+
+
+def _atom(dice: _Dice, kinds: tuple[str, ...], smallest: int, largest: int, *, latex: bool) -> _Node | None:
+    kind, number = kinds[dice(len(kinds))], smallest + dice(largest - smallest + 1)
+    if kind == "square":
+        return f"{number}^2", number**2, 4, f"{number}^{{2}}"
+    if kind == "cube":
+        return f"{number}^3", number**3, 4, f"{number}^{{3}}"
+    if kind == "fraction":
+        below = max(1, smallest) + dice(max(1, largest - max(1, smallest) + 1))
+        value = Fraction(number, below)
+        return f"({number}/{below})", value, 9, f"\\frac{{{number}}}{{{below}}}"
+    return str(number), number, 9, str(number)
+
+
+def _combine(nodes: Sequence[_Node | None], dice: _Dice, operators: str, limit: int, *, whole: bool) -> _Node | None:
+    """Join random neighbours until one expression is left; None where a value is missing, too large or not ``whole``."""
+    left = [node for node in nodes if node is not None]
+    if len(left) < len(nodes) or any(abs(node[1]) > limit for node in left):
+        return None
+    while len(left) > 1:
+        at, operator = dice(len(left) - 1), operators[dice(len(operators))]
+        a, b = left[at], left[at + 1]
+        rank = _PRECEDENCE[operator]
+        if operator == "/" and b[1] == 0:
+            return None
+        value = _JOIN[operator](a[1], b[1])
+        if abs(value) > limit or (whole and value.denominator != 1):
+            return None
+        text_a, latex_a = (a[0], a[3]) if a[2] >= rank else (f"({a[0]})", f"({a[3]})")
+        tight = b[2] > rank or (b[2] == rank and operator in "+*" and b[2] != 2)
+        text_b, latex_b = (b[0], b[3]) if tight else (f"({b[0]})", f"({b[3]})")
+        symbol = {"*": " \\times ", "/": " \\div "}.get(operator, f" {operator} ")
+        left[at : at + 2] = [(f"{text_a}{operator}{text_b}", value, rank, f"{latex_a}{symbol}{latex_b}")]
+    return left[0]
+
+
+_JOIN: dict[str, Callable[[Any, Any], Any]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: Fraction(a) / b,
+    "^": lambda a, b: a**b,
+}
+
+
+# derivations -------------------------------------------------------------------------------------------------------
+
+
+def _read(expression: str) -> list[Any]:
+    """Fractions, operators and parentheses; a sign joins the number after it."""
+    terms: list[Any] = []
+    sign = False
+    for token in tokens(expression) or ():
+        if token[0] in "0123456789.":
+            terms.append(-Fraction(token) if sign else Fraction(token))
+            sign = False
+        elif token in "+-" and (not terms or (isinstance(terms[-1], str) and terms[-1] != ")")):
+            sign ^= token == "-"
+        else:
+            if sign:
+                terms += [Fraction(-1), "*"]
+                sign = False
+            if token == "^" and terms and isinstance(terms[-1], Fraction) and terms[-1] < 0:
+                terms[-1:] = [Fraction(-1), "*", -terms[-1]]
+            terms.append(token)
+    return _unwrap(terms)
+
+
+def _next(terms: list[Any]) -> int:
+    """Where the operation stands that is done next."""
+    depth, best, at = 0, (0, 0), 0
+    for i, term in enumerate(terms):
+        if term == "(":
+            depth += 1
+        elif term == ")":
+            depth -= 1
+        elif isinstance(term, str) and (depth, _PRECEDENCE[term]) > best:
+            best, at = (depth, _PRECEDENCE[term]), i
+    return at
+
+
+def _reduce(left: Fraction, operator: str, right: Fraction) -> Fraction:
+    return left ** int(right) if operator == "^" else Fraction(_JOIN[operator](left, right))
+
+
+def _unwrap(terms: list[Any]) -> list[Any]:
+    """Without parentheses around a single number."""
+    out: list[Any] = []
+    for term in terms:
+        out.append(term)
+        while len(out) > 2 and out[-1] == ")" and isinstance(out[-2], Fraction) and out[-3] == "(":
+            out[-3:] = [out[-2]]
+    return out
+
+
+def _write(terms: list[Any]) -> str:
+    return "".join(_pieces(terms))
+
+
+def _pieces(terms: list[Any]) -> Iterator[str]:
+    for i, term in enumerate(terms):
+        if isinstance(term, str):
+            yield term
+            continue
+        text = _number(term)
+        powered = i + 1 < len(terms) and terms[i + 1] == "^"
+        wrap = len(terms) > 1 and ("/" in text or (powered and term < 0))
+        yield f"({text})" if wrap else text
+
+
+def _number(value: int | Fraction) -> str:
+    """An integer, a terminating decimal, or a fraction in lowest terms."""
+    value = Fraction(value)
+    if value.denominator == 1:
+        return str(value.numerator)
+    rest, places = value.denominator, 0
+    for prime in (2, 5):
+        power = 0
+        while rest % prime == 0:
+            rest, power = rest // prime, power + 1
+        places = max(places, power)
+    if rest != 1 or places > 12:
+        return f"{value.numerator}/{value.denominator}"
+    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
+    return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"

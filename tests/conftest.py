@@ -1,0 +1,5 @@
+"""Annotations are checked on every call of the test run."""
+
+import jaxtyping
+
+jaxtyping.install_import_hook("guerdon", "beartype.beartype")

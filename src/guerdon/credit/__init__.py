@@ -1,1 +1,47 @@
-"""TODO"""
+"""Credit: who earned the reward?
+
+A reward says how good a whole answer was. Learning needs to know which answers, which steps and which tokens deserve
+to become more likely, and by how much. The files of this room ask that question in turn:
+
+- `groups`: compared with the other answers to the same prompt (GRPO, Dr. GRPO, RLOO);
+- `baselines`: compared with something else, such as the greedy answer (ReMax) or a running mean;
+- `returns`: counted from here on, over positions or steps, with or without a value function (GAE);
+- `steps`: which step of the answer a token belongs to;
+- `levels`: from rows and steps down to tokens, where the objective reads it;
+- `whiten`: put on one scale over the whole batch (REINFORCE++, and the last stage of GDPO).
+
+Group and batch methods take ``[B]`` or ``[B, S]`` alike, so a recipe may rebind them from rows to steps: column k of
+a row is then compared with column k of its group. Unscored is NaN everywhere, and a NaN row equals a deleted row.
+"""
+
+from guerdon.credit.baselines import (
+    MovingAverageBaseline,
+    greedy_baseline,
+    greedy_baseline_discounted,
+    moving_average,
+)
+from guerdon.credit.groups import group_centre, group_normalise, leave_one_out
+from guerdon.credit.levels import add_levels, place_rewards, place_step_rewards, step_credit
+from guerdon.credit.returns import discounted_returns, gae, returns_to_go
+from guerdon.credit.steps import split_steps
+from guerdon.credit.whiten import whiten, whiten_rows
+
+__all__ = [
+    "MovingAverageBaseline",
+    "add_levels",
+    "discounted_returns",
+    "gae",
+    "greedy_baseline",
+    "greedy_baseline_discounted",
+    "group_centre",
+    "group_normalise",
+    "leave_one_out",
+    "moving_average",
+    "place_rewards",
+    "place_step_rewards",
+    "returns_to_go",
+    "split_steps",
+    "step_credit",
+    "whiten",
+    "whiten_rows",
+]

@@ -1,1 +1,34 @@
-"""TODO"""
+"""Objectives: from advantages to the loss that is minimised.
+
+Each method gives the loss of every position, ``token_loss`` [B, T]: raw, without coefficient, without averaging. The
+pipeline multiplies by the recipe's ``weight``, adds up what several objectives say and aggregates once, so that a
+batch and its micro-batches give the same gradient.
+
+- `policy`: make good tokens likelier (REINFORCE; PPO's clipped surrogate and its relatives);
+- `kl`: stay near the reference, as a loss;
+- `entropy`: stay undecided;
+- `value`: teach the value function what to expect;
+- `aggregation`: from positions to one number, with an explicit denominator.
+
+Positions outside ``mask`` have loss 0 and gradient 0, whatever stands there (infinities and NaN included). A NaN
+advantage or return at a chosen position shows as a NaN loss there but passes no gradient; the pipeline takes such
+positions out of mask and denominator before it comes to that.
+"""
+
+from guerdon.objectives.aggregation import sequence_mean, sequence_sum, token_mean
+from guerdon.objectives.entropy import entropy_bonus
+from guerdon.objectives.kl import kl_estimate, kl_loss
+from guerdon.objectives.policy import clipped_surrogate, reinforce
+from guerdon.objectives.value import value_loss
+
+__all__ = [
+    "clipped_surrogate",
+    "entropy_bonus",
+    "kl_estimate",
+    "kl_loss",
+    "reinforce",
+    "sequence_mean",
+    "sequence_sum",
+    "token_mean",
+    "value_loss",
+]

@@ -1,1 +1,33 @@
-"""TODO"""
+"""Shaping: from what the signals said to the reward that is learned from.
+
+Signals speak in parts, each on its own scale and each possibly silent (NaN). Here parts become one reward, and rewards
+are bent before credit is given:
+
+- `combine`: weighted sums of parts, of step parts and of advantages per part (GDPO); clipping and scaling;
+- `lengths`: answers that do not end, are too short or too long (Tulu 3, DAPO);
+- `kl`: the price of leaving the reference, taken from the reward of each token.
+
+Nothing here compares rows with each other; that is the business of `guerdon.credit`.
+"""
+
+from guerdon.shaping.combine import (
+    clip_rewards,
+    scale_rewards,
+    sum_part_advantages,
+    weighted_step_sum,
+    weighted_sum,
+)
+from guerdon.shaping.kl import kl_in_reward
+from guerdon.shaping.lengths import missing_end_penalty, overlong_penalty, too_short_penalty
+
+__all__ = [
+    "clip_rewards",
+    "kl_in_reward",
+    "missing_end_penalty",
+    "overlong_penalty",
+    "scale_rewards",
+    "sum_part_advantages",
+    "too_short_penalty",
+    "weighted_step_sum",
+    "weighted_sum",
+]

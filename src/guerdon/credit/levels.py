@@ -1,0 +1,72 @@
+"""From rows and steps down to tokens, where the objective reads it.
+
+Rewards are *placed*: they sit on one position, and a return carries them to the earlier ones. Advantages are
+*broadcast*: every token of a row or step shares them.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from guerdon.kernels import placement
+from guerdon.method import method
+
+
+@method(makes="token_rewards", scale_equivariant="rewards")
+def place_rewards(rewards: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """The reward of the row on the last position that the policy chose, 0 elsewhere.
+
+    A row without a chosen position has nowhere to put it: all 0. A NaN reward is NaN at that one position.
+    """
+    left = mask.flip(-1).cumsum(-1).flip(-1)
+    return torch.where(mask & (left == 1), rewards.unsqueeze(-1), 0.0)
+
+
+@method(makes="token_rewards", scale_equivariant="step_rewards")
+def place_step_rewards(
+    step_rewards: Float[Tensor, "B S"],
+    step_end: Int64[Tensor, "B S"],
+    step_mask: Bool[Tensor, "B S"],
+    mask: Bool[Tensor, "B T"],
+) -> Float[Tensor, "B T"]:
+    """Each step's reward on the last chosen position of the step, 0 elsewhere.
+
+    Steps that the row lacks (``step_mask`` False) place nothing. The NaN reward of a step that it has is NaN at its
+    own position only; returns spread it to what came before.
+    """
+    placed = placement.place_on_tokens(step_rewards, step_end, step_mask, mask.shape[1])
+    return torch.where(mask, placed, 0.0)
+
+
+@method(makes="token_advantages", scale_equivariant="step_advantages")
+def step_credit(
+    step_advantages: Float[Tensor, "B S"], step_ids: Int64[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """Each step's advantage on every chosen position of the step.
+
+        A_t = A_step(t)
+
+    Chosen positions outside of any step (``step_ids`` -1) and unchosen positions get 0. A NaN step spreads to its own
+    positions only, so that they are left out of the loss while the rest of the row stays in.
+    """
+    return placement.broadcast_to_tokens(step_advantages, torch.where(mask, step_ids, -1))
+
+
+@method(makes="token_advantages", scale_equivariant=("advantages", "step_advantages"))
+def add_levels(
+    advantages: Float[Tensor, " B"],
+    step_advantages: Float[Tensor, "B S"],
+    step_ids: Int64[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    step_weight: float = 1.0,
+) -> Float[Tensor, "B T"]:
+    """The row's advantage plus the advantage of the position's own step.
+
+        A_t = A_row + step_weight * A_step(t)
+
+    Chosen positions outside of any step get the row's advantage alone; unchosen positions 0. NaN in either level is
+    NaN at the positions that it covers.
+    """
+    of_row = placement.broadcast_rows(advantages, mask)
+    return of_row + step_weight * step_credit(step_advantages, step_ids, mask)

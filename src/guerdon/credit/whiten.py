@@ -1,0 +1,70 @@
+"""Put on one scale over the whole batch, whatever the prompts."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from guerdon.kernels import masked
+from guerdon.method import method
+
+
+@method(
+    makes="token_advantages",
+    paper="arXiv:2501.03262",
+    shift_invariant="token_advantages",
+    scale_invariant="token_advantages",
+)
+def whiten(
+    token_advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    centre: bool = True,
+    ddof: int = 1,
+    eps: float = 1e-8,
+) -> Float[Tensor, "B T"]:
+    """REINFORCE++: advantages standardised over every chosen position of the batch.
+
+        A'_t = (A_t - mean(A)) / sqrt(var(A) + eps)
+
+    Long answers weigh more in mean and variance than short ones, as they have more positions; `whiten_rows` counts
+    every row once. ``centre=False`` divides only (and so keeps the sign of every advantage). NaN positions are in
+    neither statistic and stay NaN; unchosen positions are 0. Where all advantages are equal, the result is 0 (or,
+    with ``centre=False``, the advantages themselves), not a division by eps.
+
+    Run it once on the whole batch of an iteration, before it is cut into mini-batches.
+
+    Reference: Hu et al., REINFORCE++, 2025, https://arxiv.org/abs/2501.03262.
+    """
+    return _standard(token_advantages, mask, centre, ddof, eps)
+
+
+@method(
+    makes="advantages",
+    paper=("arXiv:2501.03262", "arXiv:2601.05242"),
+    shift_invariant="advantages",
+    scale_invariant="advantages",
+)
+def whiten_rows(
+    advantages: Float[Tensor, "B *rest"], *, centre: bool = True, ddof: int = 1, eps: float = 1e-8
+) -> Float[Tensor, "B *rest"]:
+    """Advantages standardised over the scored rows of the batch: `whiten` with one vote per row.
+
+        A'_i = (A_i - mean(A)) / sqrt(var(A) + eps)
+
+    The last stage of GDPO (after `sum-part-advantages`), where it keeps the size of the advantages the same for any
+    number of rewards. Taken over step advantages, every step has one vote. NaN entries are in neither statistic and
+    stay NaN; where all are equal the result is 0 (or, with ``centre=False``, the advantages themselves). The released
+    code of GDPO divides by ``std + 1e-4`` in one trainer and standardises over tokens, as `whiten`, in another.
+
+    Reference: Liu et al., GDPO, 2026, https://arxiv.org/abs/2601.05242.
+    """
+    return _standard(advantages, torch.ones_like(advantages, dtype=torch.bool), centre, ddof, eps)
+
+
+def _standard(x: Tensor, mask: Tensor, centre: bool, ddof: int, eps: float) -> Tensor:
+    scored = mask & ~torch.isnan(x)
+    low = torch.where(scored, x, torch.inf).min()
+    flat = low == torch.where(scored, x, -torch.inf).max()
+    standard = masked.whiten(x, mask, centre=centre, ddof=ddof, eps=eps)
+    same = torch.zeros_like(x) if centre else x
+    return torch.where(scored, torch.where(flat, same, standard), torch.where(mask, x, 0.0))

@@ -1,0 +1,97 @@
+"""Make good tokens likelier: REINFORCE, and the clipped surrogate with its relatives."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from guerdon.method import method
+
+# exp of more than this is past every clip that anybody sets, and still finite in float32
+_LARGEST_LOG_RATIO = 20.0
+
+
+@method(makes="token_loss", scale_equivariant="token_advantages")
+def reinforce(
+    logp: Float[Tensor, "B T"], token_advantages: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """REINFORCE: log-likelihood weighted by the advantage.
+
+        loss_t = -A_t * logp_t
+
+    The right gradient only for tokens of the very policy that is updated, so for one epoch of one mini-batch; use
+    `clipped_surrogate` when a batch is used more than once. 0 at unchosen positions.
+
+    Reference: Williams, Simple statistical gradient-following algorithms, Machine Learning 8, 1992,
+    https://doi.org/10.1007/BF00992696.
+    """
+    used, advantages = _usable(token_advantages, mask)
+    return _show(-advantages * torch.where(used, logp, 0.0), used, mask)
+
+
+@method(
+    makes="token_loss",
+    paper=("arXiv:1707.06347", "arXiv:1912.09729", "arXiv:2503.14476", "arXiv:2507.18071"),
+    scale_equivariant="token_advantages",
+)
+def clipped_surrogate(
+    logp: Float[Tensor, "B T"],
+    old_logp: Float[Tensor, "B T"],
+    token_advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    dual_clip: float | None = None,
+    ratio: Literal["token", "sequence"] = "token",
+) -> Float[Tensor, "B T"]:
+    """PPO's pessimistic surrogate: no reward for moving further than the clip range.
+
+        loss_t = -min(r_t * A_t, clip(r_t, 1 - clip_low, 1 + clip_high) * A_t)
+        r_t    = exp(logp_t - old_logp_t)                        ratio = "token"
+               = exp(mean over the row's chosen positions of     ratio = "sequence"
+                     (logp - old_logp))
+
+    - PPO and GRPO: both clips 0.2. DAPO ("clip-higher"): ``clip_high = 0.28``, more room for unlikely tokens to rise.
+    - ``dual_clip = c`` > 1 (the paper: 3): where A < 0 the loss is at most ``-c * A``, so that one token that the old
+      policy found very unlikely cannot dominate the batch.
+    - ``ratio = "sequence"`` (GSPO): one ratio per row, the geometric mean of its token ratios, with the gradient
+      through all of them; the paper's clips are 3e-4 and 4e-4, with the aggregation ``sequence-mean``. It is meant for
+      an advantage that is the same on all tokens of the row. A row with no chosen position has ratio 1.
+
+    Where the new policy still equals the old one the gradient is that of `reinforce`. 0 at unchosen positions. Log
+    ratios are cut at +-20, where the exponential is far outside any clip range: loss and gradient stay finite.
+
+    References: Schulman et al., PPO, 2017, https://arxiv.org/abs/1707.06347; Ye et al., dual clip, 2019,
+    https://arxiv.org/abs/1912.09729; Yu et al., DAPO, 2025, https://arxiv.org/abs/2503.14476; Zheng et al., GSPO,
+    2025, https://arxiv.org/abs/2507.18071.
+
+    Raises:
+        ValueError: a negative clip, or a dual clip of 1 or less.
+    """
+    if clip_low < 0 or clip_high < 0:
+        raise ValueError(f"expected clip_low and clip_high of at least 0, got {clip_low} and {clip_high}")
+    if dual_clip is not None and dual_clip <= 1:
+        raise ValueError(f"expected dual_clip above 1 (the paper uses 3), got {dual_clip}; leave it out for none")
+    used, advantages = _usable(token_advantages, mask)
+    log_ratio = torch.where(mask, logp, 0.0) - torch.where(mask, old_logp, 0.0)
+    if ratio == "sequence":
+        mean = log_ratio.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
+        log_ratio = mean.expand_as(log_ratio)
+    moved = log_ratio.clamp(-_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO).exp()
+    loss = torch.maximum(-advantages * moved, -advantages * moved.clamp(1 - clip_low, 1 + clip_high))
+    if dual_clip is not None:
+        loss = torch.where(advantages < 0, torch.minimum(loss, -dual_clip * advantages), loss)
+    return _show(torch.where(used, loss, 0.0), used, mask)
+
+
+def _usable(advantages: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Chosen positions with an advantage, and the advantages with 0 elsewhere."""
+    used = mask & ~torch.isnan(advantages)
+    return used, torch.where(used, advantages, 0.0)
+
+
+def _show(loss: Tensor, used: Tensor, mask: Tensor) -> Tensor:
+    """NaN at chosen positions without an advantage: visible, but a constant, so it passes no gradient."""
+    return torch.where(mask & ~used, torch.nan, loss)

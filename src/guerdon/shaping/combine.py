@@ -1,0 +1,106 @@
+"""Several parts, one reward: weighted sums, clipping, scaling.
+
+A sum is only known when its terms are: a row in which any part of nonzero weight is NaN has a NaN sum. A part of
+weight 0 is only watched, so its NaN does no harm. Every part needs a weight; weights without a part are ignored (the
+same table serves parts and step parts).
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from guerdon.method import method
+
+Weight = Float[Tensor, ""] | float
+
+
+@method(makes="rewards", scale_equivariant="parts")
+def weighted_sum(parts: Mapping[str, Float[Tensor, " B"]], part_weights: Mapping[str, Weight]) -> Float[Tensor, " B"]:
+    """One reward from all parts: ``r = sum_k w_k * part_k``.
+
+    NaN in a part of nonzero weight gives NaN.
+
+    Raises:
+        ValueError: no part, or a part without a weight.
+    """
+    return _sum(parts, part_weights, "parts")
+
+
+@method(makes="step_rewards", scale_equivariant="step_parts")
+def weighted_step_sum(
+    step_parts: Mapping[str, Float[Tensor, "B S"]], part_weights: Mapping[str, Weight]
+) -> Float[Tensor, "B S"]:
+    """One reward per step from all step parts: ``r_s = sum_k w_k * part_{k,s}``.
+
+    Steps that the row lacks are NaN in every part and stay NaN; so does a step that a part of nonzero weight left
+    unscored.
+
+    Raises:
+        ValueError: no part, or a part without a weight.
+    """
+    return _sum(step_parts, part_weights, "step_parts")
+
+
+@method(makes="advantages", paper="arXiv:2601.05242", scale_equivariant="part_advantages")
+def sum_part_advantages(
+    part_advantages: Mapping[str, Float[Tensor, " B"]], part_weights: Mapping[str, Weight]
+) -> Float[Tensor, " B"]:
+    """GDPO, second of three stages: add what each part's own advantage says.
+
+        A = sum_k w_k * A_k,   A_k = group-normalise(part_k)
+
+    Before it, `group-normalise` runs on each part (``each = [...]``); after it, `whiten-rows` standardises over the
+    batch. Normalising before adding keeps apart the combinations of parts that a sum of rewards would merge: two parts
+    worth 1 each give four combinations but only three sums. Weights therefore weigh normalised advantages, not raw
+    rewards, and the scale of a part no longer matters.
+
+    NaN in an advantage of nonzero weight gives NaN; the released code of the authors counts an unscored reward as 0
+    instead.
+
+    Reference: Liu et al., GDPO, 2026, https://arxiv.org/abs/2601.05242.
+
+    Raises:
+        ValueError: no part, or a part without a weight.
+    """
+    return _sum(part_advantages, part_weights, "part_advantages")
+
+
+@method(makes="rewards")
+def clip_rewards(
+    rewards: Float[Tensor, "B *rest"], *, low: float = -10.0, high: float = 10.0
+) -> Float[Tensor, "B *rest"]:
+    """Rewards cut to ``[low, high]``; NaN stays NaN.
+
+    Raises:
+        ValueError: low above high.
+    """
+    if low > high:
+        raise ValueError(f"expected low at most high, got low={low} and high={high}; swap them")
+    return rewards.clamp(low, high)
+
+
+@method(makes="rewards")
+def scale_rewards(
+    rewards: Float[Tensor, "B *rest"], *, scale: float = 1.0, shift: float = 0.0
+) -> Float[Tensor, "B *rest"]:
+    """Rewards on another scale: ``scale * r + shift``; NaN stays NaN.
+
+    Interacts with everything that has a scale of its own: a KL coefficient, a value loss, a penalty that replaces.
+    """
+    return scale * rewards + shift
+
+
+def _sum(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor | float], what: str) -> Tensor:
+    if not parts:
+        raise ValueError(f"expected at least one entry in {what}, got none; add a reward to the recipe")
+    missing = sorted(set(parts) - set(weights))
+    if missing:
+        raise ValueError(
+            f"expected a weight for each entry of {what}, got none for {missing}; known: {sorted(weights)}"
+        )
+    stacked = torch.stack(list(parts.values()))
+    weight = torch.stack([torch.as_tensor(weights[name]).to(stacked) for name in parts])
+    weight = weight.reshape(-1, *[1] * (stacked.ndim - 1))
+    return torch.where(weight == 0, 0.0, weight * stacked).sum(0)

@@ -1,1 +1,54 @@
-"""TODO"""
+"""Signals: where rewards come from.
+
+A signal looks at what was said (``completions``), at what the task knows (its columns: ``answer``, ``expression``) or
+at how it was said (``lengths``), and gives each row, step or position a score. What it says is kept raw, under its own
+name, in ``parts``, ``step_parts`` or ``token_parts``; weights and mixtures come later, in `guerdon.shaping`. A verifier
+also makes ``correct``, which no mixture changes.
+
+- `answers`: is the final answer right (`final_answer`)? `extract` finds it, `expressions` evaluates it exactly.
+- `steps`: is each step of a chain right (`verified_steps`)?
+- `calculation`: how near is the number (`random_calculation_reward`), and the spurious rewards to compare with.
+- `tulu`: the verifiers of Tulu 3 (`gsm8k_answer`, `tulu_verifier`).
+- `format`: has the completion the asked form (`tag_format`); prompt styles as data.
+- `length`: how long is it?
+- `runner`: calls any signal, also somebody else's, and turns its failures into NaN with a reason.
+
+Text comes from a policy that is paid for it, so signals take it for hostile: linear time, bounded numbers, exact
+comparison, and no credit for an answer that is left unevaluated.
+"""
+
+from guerdon.signals.answers import final_answer
+from guerdon.signals.calculation import inverted_reward, random_calculation_reward, random_reward
+from guerdon.signals.format import (
+    STYLES,
+    PromptStyle,
+    apply_style,
+    behaviour_profile,
+    ppe_accuracy,
+    tag_format,
+)
+from guerdon.signals.length import length
+from guerdon.signals.runner import Outcome, chat_form, run_signal
+from guerdon.signals.steps import split_pieces, verified_steps
+from guerdon.signals.tulu import gsm8k_answer, tulu_verifier
+
+__all__ = [
+    "STYLES",
+    "Outcome",
+    "PromptStyle",
+    "apply_style",
+    "behaviour_profile",
+    "chat_form",
+    "final_answer",
+    "gsm8k_answer",
+    "inverted_reward",
+    "length",
+    "ppe_accuracy",
+    "random_calculation_reward",
+    "random_reward",
+    "run_signal",
+    "split_pieces",
+    "tag_format",
+    "tulu_verifier",
+    "verified_steps",
+]

@@ -73,3 +73,17 @@ def test_inputs_stay_as_they_were(method):
     before = rewards.clone()
     method(rewards, group)
     close(rewards, before)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_agrees_with_the_forms_that_trainers_ship_for_equal_adjacent_groups(binary):
+    """GRPO: (r - mean) / (std + 1e-4) with the sample spread; RLOO: r minus (sum - r) / (n - 1); by reshaping."""
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(16, 8, generator=generator)
+    table = (table > 0.5).float() if binary else table
+    rewards, group = table.flatten(), torch.arange(16).repeat_interleave(8)
+    centred = table - table.mean(1, keepdim=True)
+    close(group_centre(rewards, group), centred.flatten())
+    close(group_normalise(rewards, group), (centred / (table.std(1, keepdim=True) + 1e-4)).flatten())
+    others = (table.sum(1, keepdim=True) - table) / 7
+    close(leave_one_out(rewards, group), (table - others).flatten())

@@ -43,7 +43,9 @@ def arguments(terminated, truncated):
     }
 
 
-@pytest.mark.parametrize(("terminated", "truncated", "after"), [(True, False, 0.0), (False, True, 2.0), (False, False, 0.0)])
+@pytest.mark.parametrize(
+    ("terminated", "truncated", "after"), [(True, False, 0.0), (False, True, 2.0), (False, False, 0.0)]
+)
 def test_gae_bootstraps_where_the_row_was_cut_off(terminated, truncated, after):
     advantages, returns = gae(**arguments(terminated, truncated), gamma=0.9, lam=0.5)
     last = 1.0 + 0.9 * after - 0.25

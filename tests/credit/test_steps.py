@@ -33,7 +33,9 @@ def test_the_end_token_belongs_to_the_last_step():
 
 
 def test_unchosen_positions_have_no_step():
-    made = split(["a=b", "c"], [[(0, 2), (2, 3), (3, 3)], [(0, 1), (0, 0), (0, 0)]], [[True, False, True], [True, False, False]])
+    made = split(
+        ["a=b", "c"], [[(0, 2), (2, 3), (3, 3)], [(0, 1), (0, 0), (0, 0)]], [[True, False, True], [True, False, False]]
+    )
     assert made == [[0, -1, 1], [0, -1, -1]]
 
 
@@ -53,7 +55,10 @@ def tokenizer():
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=330, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=["<end>"], show_progress=False
+        vocab_size=330,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<end>"],
+        show_progress=False,
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
     return tokenizer

@@ -2,11 +2,11 @@
 
 With tokens x drawn from the policy pi that is being updated, d = log pi(x) - log ref(x), and sg the stop of gradient:
 
-| estimator         | value in expectation | gradient as a loss: E[grad k] | gradient as a reward: E[sg(k) grad log pi] |
-|-------------------|----------------------|-------------------------------|--------------------------------------------|
-| k1 = d            | KL(pi, ref)          | 0: it does nothing            | grad KL(pi, ref)                           |
-| k2 = d^2 / 2      | E[d^2] / 2 (*)       | grad KL(pi, ref)              | grad E[d^2] / 2 - grad KL(pi, ref)         |
-| k3 = e^-d - 1 + d | KL(pi, ref)          | grad KL(ref, pi): the other   | grad KL(pi, ref) - grad KL(ref, pi)        |
+| estimator         | value in expectation | gradient as a loss, E[grad k] | as a reward, E[sg(k) grad log pi]   |
+|-------------------|----------------------|-------------------------------|-------------------------------------|
+| k1 = d            | KL(pi, ref)          | 0: it does nothing            | grad KL(pi, ref)                    |
+| k2 = d^2 / 2      | E[d^2] / 2 (*)       | grad KL(pi, ref)              | grad E[d^2] / 2 - grad KL(pi, ref)  |
+| k3 = e^-d - 1 + d | KL(pi, ref)          | grad KL(ref, pi): the other   | grad KL(pi, ref) - grad KL(ref, pi) |
 
 (*) near KL(pi, ref) while the policies are close.
 (The reward column is the gradient of the penalty, before the minus sign of a reward.) So: to penalise the reverse KL

@@ -13,7 +13,7 @@ from guerdon.pipeline.stage import BoundStage, merge
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe
 from guerdon.schedules import at
-from guerdon.signals.runner import run_signal
+from guerdon.signals.runner import chat_form, run_signal
 
 Provide = Callable[[str, Rollouts], Any]
 """Makes a quantity that no method makes (``old_logp``, ``ref_logp``, ``greedy_rewards`` ...) for a batch."""
@@ -111,20 +111,14 @@ class Pipeline:
                     generator_for(stage.label) if generator_for is not None else torch.Generator().manual_seed(0)
                 )
                 if stage.kind == "reward":
-                    outcome = run_signal(
-                        lambda stage=stage, generator=generator, **kw: stage.call(kw, progress, generator),
-                        stage.arguments(view),
-                        view.rows,
-                        makes=stage.makes,
-                        timeout=stage.spec.timeout,
-                    )
+                    outcome = self._signal(stage, view, progress, generator)
                     seconds[stage.label] = outcome.seconds
                     bad = [r for r in outcome.reasons if r is not None and r.startswith("failed")]
                     failed[stage.label] = len(bad) / max(1, view.rows)
                     if bad:
                         examples[stage.label] = bad[0]
                     work["reasons"] = {**work.get("reasons", {}), stage.label: outcome.reasons}
-                    made = [(name, outcome.values[name], None) for name in stage.makes]
+                    made = [(n, outcome.values[m], None) for n, m in zip(stage.makes, stage.method.makes, strict=True)]
                 else:
                     made = self._call(stage, view, progress, generator)
                 for name, value, key in made:
@@ -136,6 +130,21 @@ class Pipeline:
                         lineage.append(Record(stage.label, f"{name}.{key}" if key else name, value))
                 view = self._view(stage, work)
         return Outcome(view, tuple(lineage), seconds, failed, examples)
+
+    def _signal(self, stage: BoundStage, view: Rollouts, progress: float, generator: torch.Generator):
+        arguments = stage.arguments(view)
+
+        def ask(**given: Any) -> Any:
+            result = stage.call(given, progress, generator)
+            return result if len(stage.method.makes) > 1 else result[0]
+
+        return run_signal(
+            ask,
+            chat_form(arguments) if stage.method.columns else arguments,
+            view.rows,
+            makes=stage.method.makes,
+            timeout=stage.spec.timeout,
+        )
 
     def _call(self, stage: BoundStage, view: Rollouts, progress: float, generator: torch.Generator):
         results = []

@@ -129,6 +129,12 @@ class Pipeline:
                     if isinstance(value, Tensor) and quantity.level in ("row", "step"):
                         lineage.append(Record(stage.label, f"{name}.{key}" if key else name, value))
                 view = self._view(stage, work)
+            if stages is None and provide is not None:
+                for name in sorted(self.objective.reads & self.needs):
+                    quantity = lookup(name)
+                    if quantity is not None and quantity.phase == "rollout" and name not in view:
+                        work[name] = provide(name, view)
+                        view = Rollouts(work)
         return Outcome(view, tuple(lineage), seconds, failed, examples)
 
     def _signal(self, stage: BoundStage, view: Rollouts, progress: float, generator: torch.Generator):

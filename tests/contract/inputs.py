@@ -164,5 +164,5 @@ def _rows(name: str, value: Any, keep: Tensor) -> Any:
     if name in QUANTITIES and not QUANTITIES[name].axes:
         return value
     if isinstance(value, dict):
-        return {k: v[keep] for k, v in value.items()}
+        return {k: _rows("", v, keep) for k, v in value.items()}
     return value[keep] if isinstance(value, Tensor) else [value[i] for i in keep.tolist()]

@@ -12,7 +12,7 @@ from guerdon.kernels import placement
 from guerdon.method import method
 
 
-@method(makes="token_rewards", scale_equivariant="rewards")
+@method(makes="token_rewards", scale_equivariant="rewards", unscored="placed")
 def place_rewards(rewards: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
     """The reward of the row on the last position that the policy chose, 0 elsewhere.
 
@@ -22,7 +22,7 @@ def place_rewards(rewards: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]) -> Fl
     return torch.where(mask & (left == 1), rewards.unsqueeze(-1), 0.0)
 
 
-@method(makes="token_rewards", scale_equivariant="step_rewards")
+@method(makes="token_rewards", scale_equivariant="step_rewards", unscored="placed")
 def place_step_rewards(
     step_rewards: Float[Tensor, "B S"],
     step_end: Int64[Tensor, "B S"],

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,7 @@ class Sampling:
         return self.temperature > 0 and self.top_p == 1 and self.top_k == 0 and not self.greedy
 
 
+@runtime_checkable
 class Policy(Protocol):
     """A language model that can be sampled and trained."""
 

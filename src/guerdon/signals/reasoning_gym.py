@@ -24,7 +24,28 @@ _EVALUATES = re.compile(r"(?<!literal_)\beval\(|\bexec\(")
 _PARSES = re.compile(r"\b(parse_expr|sympify)\(")
 _CODE = re.compile(r"[(*:%@<>=]|\.\s*[A-Za-z_]|__|\b(for|if|or|and|not|lambda|await|yield)\b")
 _FORMULA = re.compile(r"[0-9A-Za-z+\-*/^()., \n]*")
-_NAMES = frozenset(["sin", "cos", "tan", "sec", "csc", "cot", "asin", "acos", "atan", "sinh", "cosh", "tanh", "exp", "log", "ln", "sqrt", "Abs", "pi"])
+_NAMES = frozenset(
+    [
+        "sin",
+        "cos",
+        "tan",
+        "sec",
+        "csc",
+        "cot",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "exp",
+        "log",
+        "ln",
+        "sqrt",
+        "Abs",
+        "pi",
+    ]
+)
 _LARGE_POWER = re.compile(r"(\*\*|\^)[\s(+-]*(\d{4,}|[\w.]+[\s)]*(\*\*|\^))|\)\s*(\*\*|\^)[\s(+-]*\d{3,}|\d{40,}")
 _REFUSED = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, SyntaxError, RecursionError)
 

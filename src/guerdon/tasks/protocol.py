@@ -1,10 +1,11 @@
 """What the trainer asks of a task: prompts with their columns, by index, so that a run can resume anywhere."""
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Split = Literal["train", "heldout"]
 
 
+@runtime_checkable
 class Task(Protocol):
     """A source of prompts.
 

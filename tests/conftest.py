@@ -6,4 +6,4 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
-install_import_hook("guerdon", "beartype.beartype")
+install_import_hook("guerdon", "tests.typecheck.check")

@@ -6,4 +6,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
+import tests.typecheck  # noqa: F401  the hook looks it up by name
+
 install_import_hook("guerdon", "tests.typecheck.check")

@@ -90,7 +90,7 @@ def test_refuses_what_does_not_fit(name, value, message):
 
 
 def test_refuses_to_join_batches_with_different_quantities():
-    with pytest.raises(ValueError, match="got ..answer.. in some of them only"):
+    with pytest.raises(ValueError, match=r"got ..answer.. in some of them only"):
         Rollouts.cat([rollouts(2, 3), rollouts(2, 3).without("answer")])
     with pytest.raises(ValueError, match="at least one batch"):
         Rollouts.cat([])

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from guerdon.kernels.aggregate import denominator
 
+from guerdon.kernels.aggregate import denominator
 from guerdon.objectives import sequence_mean, sequence_sum, token_mean
 
 LOSS = torch.tensor([[1.0, 2.0, 3.0], [4.0, 99.0, 99.0], [99.0, 99.0, 99.0]])

@@ -7,9 +7,9 @@ import torch
 
 pytest.importorskip("reasoning_gym")
 
-from guerdon.method import find  # noqa: E402
-from guerdon.signals.reasoning_gym import harmless, reasoning_gym_score, stated_answer  # noqa: E402
-from guerdon.tasks.reasoning_gym import ReasoningGym, split_of  # noqa: E402
+from guerdon.method import find
+from guerdon.signals.reasoning_gym import harmless, reasoning_gym_score, stated_answer
+from guerdon.tasks.reasoning_gym import ReasoningGym, split_of
 
 NAMES = ["chain_sum", "leg_counting", "word_sorting", "countdown", "mini_sudoku", "spiral_matrix", "graph_color"]
 

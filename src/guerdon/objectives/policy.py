@@ -12,7 +12,7 @@ from guerdon.method import method
 _LARGEST_LOG_RATIO = 20.0
 
 
-@method(makes="token_loss", scale_equivariant="token_advantages")
+@method(makes="token_loss", scale_equivariant="token_advantages", zero_advantage_zero_loss=True)
 def reinforce(
     logp: Float[Tensor, "B T"], token_advantages: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
@@ -34,6 +34,7 @@ def reinforce(
     makes="token_loss",
     paper=("arXiv:1707.06347", "arXiv:1912.09729", "arXiv:2503.14476", "arXiv:2507.18071"),
     scale_equivariant="token_advantages",
+    zero_advantage_zero_loss=True,
 )
 def clipped_surrogate(
     logp: Float[Tensor, "B T"],

@@ -1,0 +1,62 @@
+"""``guerdon score``: apply a recipe's rewards to completions that exist already."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from guerdon.cli.common import fail, mistakes_end_the_command, print_json
+
+
+def score(
+    file: Annotated[Path, typer.Argument(help="JSONL, Parquet or CSV with completions and the recipe's columns.")],
+    recipe: Annotated[str | None, typer.Option(help="Recipe file or shipped name.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where scored rows go: .jsonl or .parquet.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Summary as one JSON object.")] = False,
+) -> None:
+    """Score completions offline with a recipe's signals, and combine them as the recipe does.
+
+    The file has a column completions (text), prompts where a signal reads them, the columns that the signals take
+    (answer ...), and group where group statistics are wanted. Rows that could not be scored are counted by reason.
+
+    Example:
+
+      guerdon score samples.jsonl --recipe my.toml --out scored.jsonl
+    """
+    with mistakes_end_the_command():
+        from guerdon.training.offline import score_table, write_scored
+
+        try:
+            summary, outcome = score_table(str(file), recipe)
+            if out is not None:
+                write_scored(outcome, out)
+                summary["out"] = str(out)
+        except ValueError as error:
+            fail(str(error), 2)
+            return
+    if as_json:
+        print_json(summary)
+    else:
+        _print(summary)
+
+
+def _print(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(title=f"{summary['rows']} rows", title_justify="left")
+    for column in ("quantity", "mean", "std", "unscored"):
+        table.add_column(column, justify="left" if column == "quantity" else "right")
+    for name, numbers in summary["quantities"].items():
+        table.add_row(
+            name, *(("-" if numbers[k] is None else f"{numbers[k]:.4g}") for k in ("mean", "std", "unscored"))
+        )
+    console.print(table)
+    for name, reasons in summary["reasons"].items():
+        for reason, count in reasons.items():
+            console.print(f"{name}: {count} rows unscored ({reason})", markup=False)
+    if summary.get("left_out"):
+        console.print(f"left out, since a file has no policy: {', '.join(summary['left_out'])}")
+    if "out" in summary:
+        console.print(f"written: {summary['out']}")

@@ -1,0 +1,86 @@
+"""``guerdon train``: the main job, with a live line while it runs and a table at its end."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from guerdon.cli.common import fail, mistakes_end_the_command, overridden, print_json
+
+
+def train(
+    recipe: Annotated[str | None, typer.Argument(help="Recipe file or shipped name; none: the embedded task.")] = None,
+    recipe_file: Annotated[str | None, typer.Option("--recipe", help="The same as the argument.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder; default: a new one under runs/.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of prompts, sampling and mini-batches.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Rounds of rollouts and updates.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="stage.option=value or training.option=value; repeatable.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress on stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Train a policy on a recipe's rewards.
+
+    Without a recipe: the embedded arithmetic task, policy and base checkpoint; nothing is downloaded.
+
+    Examples:
+
+      guerdon train
+
+      guerdon train my.toml --seed 1 --set training.learning_rate=1e-4
+
+      guerdon train --resume runs/20260101-120000-arithmetic
+
+    Exit codes: 0 done, 2 the recipe cannot run, 3 a signal failed past the limit,
+    4 three non-finite steps in a row, 130 interrupted (resumable).
+    """
+    from guerdon.cli.progress import Progress, before_and_after
+    from guerdon.report import write_report
+    from guerdon.training import Stopped
+    from guerdon.training import train as run_training
+
+    with mistakes_end_the_command():
+        progress = Progress(quiet=quiet, to_stderr=as_json)
+        with progress:
+            try:
+                if resume is not None:
+                    result = run_training(None, resume, resume=True, observe=progress)
+                else:
+                    changes = {"seed": seed, "iterations": iterations}
+                    chosen = overridden(recipe_file or recipe, changes, settings or [])
+                    result = run_training(chosen, run, observe=progress)
+            except Stopped as stopped:
+                progress.stop()
+                _report_quietly(stopped.run.path)
+                code = {"interrupt": 130, "signal": 3, "non-finite": 4}[stopped.reason]
+                fail(f"{stopped}\nresume with: guerdon train --resume {stopped.run.path}", code)
+                return
+        report = write_report(result.run.path)
+    summary = _summary(result, report)
+    if as_json:
+        print_json(summary)
+    elif not quiet:
+        before_and_after(result, report)
+
+
+def _summary(result: Any, report: Path) -> dict[str, Any]:
+    start, final = result.start, result.final
+    return {
+        "start_accuracy": start.accuracy if start else None,
+        "final_accuracy": final.accuracy if final else None,
+        "start_greedy": start.greedy if start else None,
+        "final_greedy": final.greedy if final else None,
+        "seconds": result.seconds,
+        "run": str(result.run.path),
+        "report": str(report),
+    }
+
+
+def _report_quietly(run: Path) -> None:
+    """A run that stopped has a report too, where there is anything to show."""
+    from guerdon.report import write_report
+
+    if (run / "metrics.jsonl").exists():
+        write_report(run)

@@ -22,6 +22,5 @@ def masked_var(x, mask, ddof=1):
 
 def whiten(x, mask, *, centre=True, eps=1e-8, ddof=1):
     m = masked_mean(x, mask)
-    out = (x - m) / (masked_var(x, mask, ddof) + eps).sqrt()
-    out = out if centre else out + m
+    out = (x - m if centre else x) / (masked_var(x, mask, ddof) + eps).sqrt()
     return torch.where(mask, out, 0.0)

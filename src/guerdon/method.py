@@ -243,14 +243,24 @@ def recipe_name(identifier: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", identifier).replace("_", "-").lower()
 
 
-def _by_path(path: str) -> Method:
+def load_object(path: str) -> Any:
+    """What ``package.module:name`` names.
+
+    Raises:
+        LookupError: it cannot be imported.
+    """
     module, _, attribute = path.partition(":")
     try:
         target = importlib.import_module(module)
         for piece in attribute.split("."):
             target = getattr(target, piece)
     except (ImportError, AttributeError) as error:
-        raise LookupError(f"expected an importable package.module:function, got {path!r} ({error})") from error
+        raise LookupError(f"expected an importable package.module:name, got {path!r} ({error})") from error
+    return target
+
+
+def _by_path(path: str) -> Method:
+    target, attribute = load_object(path), path.partition(":")[2]
     info = getattr(target, _ATTRIBUTE, None)
     if info is not None:
         return info

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
-from guerdon.policies import policy_class  # noqa: E402
+from guerdon.method import load_object  # noqa: E402
+from guerdon.policies import POLICIES  # noqa: E402
 from guerdon.policies.huggingface import HuggingFace  # noqa: E402
 from guerdon.policies.protocol import Sampling  # noqa: E402
 from guerdon.policies.token_text import TokenText  # noqa: E402
@@ -96,9 +97,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def test_the_table_of_policies_leads_to_the_class():
-    assert policy_class("huggingface") is HuggingFace
-    with pytest.raises(LookupError, match="expected one of the policies"):
-        policy_class("hugging")
+    assert load_object(POLICIES["huggingface"]) is HuggingFace
 
 
 def test_importing_the_module_imports_no_transformers():

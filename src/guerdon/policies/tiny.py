@@ -141,7 +141,7 @@ class Tiny:
             if left + t >= caches[0].shape[1]:
                 caches = [_widen(cache, min(left + most, 2 * (left + t))) for cache in caches]
             logits = network.step(token, bias, caches, left + t)
-        width = t + 1
+        width = int(ended.max()) if bool((ended > 0).all()) else most
         return tokens[:, :width].cpu(), logp[:, :width].cpu(), ended.cpu()
 
     def _stop_ids(self, text: str) -> Tensor | None:

@@ -139,7 +139,8 @@ def _read(result: Any, names: Sequence[str], rows: int) -> tuple[dict[str, Tenso
     several = (result,) if len(names) == 1 else result
     if not isinstance(several, tuple) or len(several) != len(names):
         raise _Unfit(f"expected a tuple of {len(names)} results ({', '.join(names)}), got {_kind(result)}")
-    values, reasons = {}, [None] * rows
+    values: dict[str, Tensor] = {}
+    reasons: list[str | None] = [None] * rows
     for name, value in zip(names, several, strict=True):
         values[name], unasked = _tensor(name, value, rows)
         if name != "correct":

@@ -199,7 +199,8 @@ class Arithmetic:
         return None if not self.parentheses and made[0].count("(") > own else made[:2]
 
     def _range(self) -> tuple[int, int]:
-        return (self.operands, self.operands) if isinstance(self.operands, int) else tuple(self.operands)
+        low, high = (self.operands, self.operands) if isinstance(self.operands, int) else self.operands
+        return low, high
 
     def _check(self, split: str, start: int, count: int) -> None:
         low, high = self._range()

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from guerdon.method import hypers_of
+from guerdon.method import hypers_of, load_object
 from guerdon.pipeline import Pipeline, compile_recipe
 from guerdon.policies import POLICIES
 from guerdon.policies.protocol import Policy, Sampling
@@ -43,10 +43,8 @@ def build(recipe: Recipe) -> Parts:
     """
     if recipe.task is None:
         raise RecipeError('expected a [task], got none; add one, such as use = "arithmetic"')
-    if recipe.policy.use not in POLICIES:
-        raise RecipeError(f"policy: expected one of {sorted(POLICIES)}, got {recipe.policy.use!r}; choose one")
     task: Task = create("task", recipe.task, TASKS)
-    check_options("policy", hypers_of(resolve(recipe.policy.use, POLICIES)), recipe.policy.options)
+    check_options("policy", hypers_of(_named("policy", recipe.policy, POLICIES)), recipe.policy.options)
     columns = task.problems("train", 0, 1)
     sampling = Sampling(
         temperature=recipe.sampling.temperature,
@@ -64,28 +62,27 @@ def build(recipe: Recipe) -> Parts:
 
 def resolve(use: str, table: dict[str, str]) -> Any:
     """The class that ``use`` names in a table of ``module:Class``, or as an import path itself."""
-    import importlib
-
     path = table.get(use, use)
     if ":" not in path:
         raise RecipeError(f"expected one of {sorted(table)} or package.module:Class, got {use!r}; choose one")
-    module, _, name = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise RecipeError(
-            f"expected {use!r} to be importable, got {error}; install the extra that has it (see README)"
-        ) from error
+        return load_object(path)
+    except LookupError as error:
+        raise RecipeError(f"{error.args[0]}; install the extra that has it (see README)") from error
 
 
 def create(what: str, component: Component, table: dict[str, str]) -> Any:
     """Make a task or policy from its table of names, with its options checked."""
-    try:
-        kind = resolve(component.use, table)
-    except RecipeError as error:
-        raise RecipeError(f"{what}: {error}") from None
+    kind = _named(what, component, table)
     options = check_options(what, hypers_of(kind), component.options)
     try:
         return kind(**options)
     except (ValueError, OSError, ImportError) as error:
         raise RecipeError(f"{what} ({component.use}): {error}") from error
+
+
+def _named(what: str, component: Component, table: dict[str, str]) -> Any:
+    try:
+        return resolve(component.use, table)
+    except RecipeError as error:
+        raise RecipeError(f"{what}: {error}") from None

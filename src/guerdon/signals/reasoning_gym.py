@@ -99,7 +99,14 @@ def harmless(answer: str, how: How) -> bool:
     """
     if how == "parses":
         known = all(len(n) == 1 or n in _NAMES for n in re.findall(r"[A-Za-z]+", answer))
-        return known and len(answer) <= 500 and bool(_FORMULA.fullmatch(answer)) and not _LARGE_POWER.search(answer)
+        attribute = re.search(r"[A-Za-z] ?\.|\. ?[A-Za-z]", answer)
+        return (
+            known
+            and not attribute
+            and len(answer) <= 500
+            and bool(_FORMULA.fullmatch(answer))
+            and not _LARGE_POWER.search(answer)
+        )
     if how == "evaluates" and _CODE.search(answer):
         try:
             ast.literal_eval(answer)

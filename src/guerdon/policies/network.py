@@ -29,7 +29,9 @@ class Shape:
 
     def __post_init__(self):
         if self.width % self.heads or (self.width // self.heads) % 2:
-            raise ValueError(f"expected policy.width divisible by policy.heads into even parts, got {self.width} and {self.heads}")
+            raise ValueError(
+                f"expected policy.width divisible by policy.heads into even parts, got {self.width} and {self.heads}"
+            )
 
     def asdict(self) -> dict:
         """As plain data."""
@@ -98,7 +100,11 @@ class Network(nn.Module):
             for name, weight in self.named_parameters():
                 if weight.ndim == 2:
                     into = name.endswith(("out.weight", "down.weight"))
-                    spread = 1.0 if name == "embed.weight" else weight.shape[1] ** -0.5 / (2 * shape.layers if into else 1) ** 0.5
+                    spread = (
+                        1.0
+                        if name == "embed.weight"
+                        else weight.shape[1] ** -0.5 / (2 * shape.layers if into else 1) ** 0.5
+                    )
                     weight.normal_(0, 0.5 * spread if name == "head.weight" else spread, generator=generator)
 
     def turns(self, length: int) -> Tensor:

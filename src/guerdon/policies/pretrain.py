@@ -76,13 +76,19 @@ def accuracy(policy: Tiny, task: Arithmetic, *, count: int = 1000, temperature: 
     problems = task.problems("heldout", start, count)
     sampling = Sampling(temperature=temperature, max_tokens=task.max_tokens)
     said = policy.sample(problems["prompts"], sampling, generator=torch.Generator().manual_seed(1))["completions"]
-    right = [evaluate(text.split("=")[-1]) == evaluate(value) for text, value in zip(said, problems["answer"], strict=True)]
+    right = [
+        evaluate(text.split("=")[-1]) == evaluate(value) for text, value in zip(said, problems["answer"], strict=True)
+    ]
     return sum(right) / len(right)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the module."""
-    parser = argparse.ArgumentParser(prog="python -m guerdon.policies.pretrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m guerdon.policies.pretrain",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--out", type=Path, default=BASE, help="file to write (default: the base of the package)")
     parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps (default: %(default)s)")
     parser.add_argument("--rows", type=int, default=ROWS, help="derivations per step (default: %(default)s)")
@@ -103,7 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     pretrain(policy, task, steps=chosen.steps, rows=chosen.rows, rate=chosen.rate, log=log)
     save(policy, chosen.out)
-    print(f"held-out pass@1 {accuracy(policy, task):.3f}, greedy {accuracy(policy, task, temperature=0):.3f}; wrote {chosen.out}")
+    print(
+        f"held-out pass@1 {accuracy(policy, task):.3f}, greedy {accuracy(policy, task, temperature=0):.3f}; wrote {chosen.out}"
+    )
     return 0
 
 

@@ -221,7 +221,9 @@ class Tiny:
         own = self.network.state_dict()
         odd = sorted(own.keys() ^ state.keys()) or sorted(n for n in own if own[n].shape != state[n].shape)
         if odd:
-            raise ValueError(f"expected the weights of a {self.shape.width}-wide tiny policy, got a mismatch at {odd[:5]}")
+            raise ValueError(
+                f"expected the weights of a {self.shape.width}-wide tiny policy, got a mismatch at {odd[:5]}"
+            )
         self.network.load_state_dict(dict(state))
 
     def export(self, folder: Path) -> None:
@@ -239,7 +241,9 @@ def save(policy: Tiny, file: Path, *, dtype: torch.dtype = torch.float32) -> Non
 def _read(path: Path) -> tuple[Shape, dict[str, Tensor]]:
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
-        raise ValueError(f"expected a checkpoint of the tiny policy at {path}, got nothing there; give a file or folder that export wrote")
+        raise ValueError(
+            f"expected a checkpoint of the tiny policy at {path}, got nothing there; give a file or folder that export wrote"
+        )
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -247,7 +251,9 @@ def _read(path: Path) -> tuple[Shape, dict[str, Tensor]]:
     except SafetensorError as error:
         raise ValueError(f"expected a readable safetensors file at {path}, got {error}") from error
     if metadata.get("format") != _FORMAT:
-        raise ValueError(f"expected a checkpoint of the tiny policy ({_FORMAT}) at {path}, got {metadata.get('format')!r}")
+        raise ValueError(
+            f"expected a checkpoint of the tiny policy ({_FORMAT}) at {path}, got {metadata.get('format')!r}"
+        )
     return Shape(**json.loads(metadata["shape"])), weights
 
 

@@ -7,9 +7,9 @@ import torch
 
 pytest.importorskip("reasoning_gym")
 
-from guerdon.method import find  # noqa: E402
-from guerdon.signals.reasoning_gym import harmless, reasoning_gym_score, stated_answer  # noqa: E402
-from guerdon.tasks.reasoning_gym import ReasoningGym, split_of  # noqa: E402
+from guerdon.method import find
+from guerdon.signals.reasoning_gym import harmless, reasoning_gym_score, stated_answer
+from guerdon.tasks.reasoning_gym import ReasoningGym, split_of
 
 NAMES = ["chain_sum", "leg_counting", "word_sorting", "countdown", "mini_sudoku", "spiral_matrix", "graph_color"]
 
@@ -104,7 +104,7 @@ def test_partial_credit_is_not_correct_and_unknown_entries_are_unscored():
 
 def test_an_answer_that_makes_the_scorer_fail_is_wrong_but_a_broken_entry_is_unscored():
     entry = ReasoningGym(name="prime_factorization").problems("train", 0, 1)["entry"][0]
-    broken = {**entry, "metadata": {"source_dataset": "prime_factorization"}, "answer": None}
+    broken = {**entry, "metadata": {"source_dataset": "prime_factorization"}, "answer": "((foo"}
     scores, _ = reasoning_gym_score(["((foo", "2 x", "((foo"], [entry, entry, broken])
     assert scores[:2].tolist() == [0, 0]
     assert scores[2].isnan()

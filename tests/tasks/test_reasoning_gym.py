@@ -104,8 +104,8 @@ def test_partial_credit_is_not_correct_and_unknown_entries_are_unscored():
 
 def test_an_answer_that_makes_the_scorer_fail_is_wrong_but_a_broken_entry_is_unscored():
     entry = ReasoningGym(name="prime_factorization").problems("train", 0, 1)["entry"][0]
-    broken = {"metadata": {"source_dataset": "prime_factorization"}}
-    scores, _ = reasoning_gym_score(["((foo", "2 x", "2 × 3"], [entry, entry, broken])
+    broken = {**entry, "metadata": {"source_dataset": "prime_factorization"}, "answer": "((foo"}
+    scores, _ = reasoning_gym_score(["((foo", "2 x", "((foo"], [entry, entry, broken])
     assert scores[:2].tolist() == [0, 0]
     assert scores[2].isnan()
 

@@ -46,7 +46,11 @@ _NAMES = frozenset(
         "pi",
     ]
 )
-_LARGE_POWER = re.compile(r"(\*\*|\^)[\s(+-]*(\d{4,}|[\w.]+[\s)]*(\*\*|\^))|\)\s*(\*\*|\^)[\s(+-]*\d{3,}|\d{40,}")
+_RISKY = re.compile(
+    r"[A-Za-z]\s*\.|\.\s*[A-Za-z]"  # attributes
+    r"|(\*\*|\^)[\s(+-]*(\d{4,}|[\w.]+[\s)]*(\*\*|\^))"  # large exponents, towers
+    r"|\)\s*(\*\*|\^)[\s(+-]*\d{3,}|\d{40,}"  # powers of powers, long numbers
+)
 _REFUSED = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, SyntaxError, RecursionError)
 
 
@@ -99,14 +103,7 @@ def harmless(answer: str, how: How) -> bool:
     """
     if how == "parses":
         known = all(len(n) == 1 or n in _NAMES for n in re.findall(r"[A-Za-z]+", answer))
-        attribute = re.search(r"[A-Za-z] ?\.|\. ?[A-Za-z]", answer)
-        return (
-            known
-            and not attribute
-            and len(answer) <= 500
-            and bool(_FORMULA.fullmatch(answer))
-            and not _LARGE_POWER.search(answer)
-        )
+        return known and len(answer) <= 500 and bool(_FORMULA.fullmatch(answer)) and not _RISKY.search(answer)
     if how == "evaluates" and _CODE.search(answer):
         try:
             ast.literal_eval(answer)

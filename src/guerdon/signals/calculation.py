@@ -39,7 +39,10 @@ def random_calculation_reward(
     scores = []
     for text, gold in zip(completions, map(gold_number, answer), strict=True):
         value = value_of(text, extract)
-        scores.append(NAN if gold is None else 0.0 if value is None else float(_closeness(value, gold, tiny)))
+        if gold is None or value is None:
+            scores.append(NAN if gold is None else 0.0)
+        else:
+            scores.append(1.0 if value == gold else float(_closeness(value, gold, tiny)))
     return torch.tensor(scores, dtype=torch.float32)
 
 

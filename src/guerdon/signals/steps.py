@@ -1,5 +1,7 @@
 """Is each step right? One verified score per step of an arithmetic chain."""
 
+import math
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -15,6 +17,7 @@ from guerdon.signals.expressions import count_operators, evaluate
 NAN = float("nan")
 LIMIT = 500
 """Longest step, in characters, that is parsed; a longer one is wrong."""
+_QUOTIENT = re.compile(r"(?<![0-9.*/^])(?<![*/^] )([0-9]{1,64})/([0-9]{1,64})(?![0-9.^/])")
 
 
 @method(makes="step_parts")
@@ -38,7 +41,8 @@ def verified_steps(completions: Sequence[str], expression: Sequence[str]) -> Flo
 
     Steps are the pieces between "=" (`split_pieces`), as the step splitter counts them. Shapes: [B] in, [B, S] out
     with S the most steps of any row, at least 1; NaN where the row has no such step, and in the whole row where the
-    prompt's own expression cannot be read. Exact rational arithmetic; division by zero does not parse.
+    prompt's own expression cannot be read. Exact rational arithmetic; division by zero does not parse. A fraction in
+    lowest terms that is no terminating decimal ("2/3") is a number: its bar is no operator.
 
     Raises:
         ValueError: as many expressions as completions are expected.
@@ -59,7 +63,7 @@ def score_chain(completion: str, expression: str) -> list[float]:
     value, fewest = start
     scores = []
     for piece in pieces:
-        read = _read(piece)
+        read = _read(piece) if piece else None
         if read is None:
             scores.append(0.0)
             continue
@@ -88,4 +92,20 @@ def _read(text: str) -> tuple[Fraction, int] | None:
 @lru_cache(maxsize=65536)
 def _parse(text: str) -> tuple[Fraction, int] | None:
     value = evaluate(text)
-    return None if value is None else (value, count_operators(text))
+    return None if value is None else (value, count_operators(text) - _fractions(text))
+
+
+def _fractions(text: str) -> int:
+    """How many quotients are numbers: in lowest terms, and no terminating decimal, so that nothing is left to do."""
+    if "/" not in text:
+        return 0
+    return sum(_endless(int(found[1]), int(found[2])) for found in _QUOTIENT.finditer(text))
+
+
+def _endless(top: int, bottom: int) -> bool:
+    if bottom == 0 or math.gcd(top, bottom) != 1:
+        return False
+    for prime in (2, 5):
+        while bottom % prime == 0:
+            bottom //= prime
+    return bottom > 1

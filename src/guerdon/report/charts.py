@@ -4,6 +4,7 @@ Everything is sized in a 360-wide view box, so that a card on a phone or one of 
 at about its natural size. Values that are not finite leave a gap in their line.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -152,7 +153,7 @@ def _strips(series: Sequence[Series], x_at) -> list[Safe]:
             if _finite(y):
                 read.setdefault(x, []).append(f"{s.name}  {number(y, 4)}")
     xs = sorted(read)
-    middles = [x_at((a + b) / 2) for a, b in zip(xs, xs[1:], strict=False)]
+    middles = [x_at((a + b) / 2) for a, b in itertools.pairwise(xs)]
     edges = [LEFT, *middles, WIDTH - RIGHT]
     return [
         tag(

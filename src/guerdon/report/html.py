@@ -53,7 +53,7 @@ def number(value: Any, digits: int = 3) -> str:
     if not isinstance(value, int | float) or not math.isfinite(value):
         return "–"
     size = abs(value)
-    if isinstance(value, int) or float(value).is_integer() and size < 1e6:
+    if isinstance(value, int) or (float(value).is_integer() and size < 1e6):
         text = f"{value:,.0f}"
     elif size >= 1e6:
         text = f"{value:,.0f}" if size < 1e9 else f"{value:.{digits - 1}e}"

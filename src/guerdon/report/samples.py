@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 _PARTS = ("parts.", "step_parts.", "token_parts.")
-_CREDIT = ("token_advantages", "step_advantages", "advantages")
 
 
 @dataclass(frozen=True)
@@ -101,9 +100,17 @@ def _sample(row: dict[str, Any]) -> Sample:
         correct=_number(row.get("correct")),
         reward=_number(row.get("rewards")),
         advantage=advantage if advantage is not None else _mean(row),
-        parts=[(name, [_number(v) for v in value] if isinstance(value, list) else _number(value)) for name, value in parts],
+        parts=[(name, _list(value) if isinstance(value, list) else _number(value)) for name, value in parts],
         tokens=_tokens(row, completion),
     )  # fmt: skip
+
+
+def _list(values: list[Any]) -> list[float | None]:
+    """Numbers without the padding at the end."""
+    numbers = [_number(v) for v in values]
+    while numbers and numbers[-1] is None:
+        numbers.pop()
+    return numbers
 
 
 def _mean(row: dict[str, Any]) -> float | None:

@@ -199,6 +199,8 @@ def _tick(value: float, marks: Sequence[float]) -> str:
     if abs(value) < 1e-12 * max(1.0, step) or value == 0:
         return "0"
     size = max(abs(m) for m in marks)
+    if size <= 2e-3:
+        return number(value * 10.0 ** -(power := math.floor(math.log10(abs(value)) + 1e-9)), 3) + f"e{power}"
     if size >= 1e4:
         scale, unit = (1e6, "M") if size >= 1e6 else (1e3, "k")
         return number(value / scale, 4) + unit

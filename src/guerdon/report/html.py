@@ -36,7 +36,7 @@ def join(*children: Any) -> Safe:
     return Safe("".join(pieces))
 
 
-def tag(name: str, *children: Any, **attributes: Any) -> Safe:
+def tag(name: str, /, *children: Any, **attributes: Any) -> Safe:
     """``<name attributes>children</name>``; ``cls`` is class, ``_`` in a name is ``-``, None leaves an attribute out."""
     written = "".join(
         f' {("class" if key == "cls" else key).replace("_", "-")}="{escape(value)}"'

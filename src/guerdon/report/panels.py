@@ -51,17 +51,18 @@ def charts(run: Run) -> list[Safe]:
         add("Loss", "", some)
     add("Gradient norm", "before clipping", [run.series(n, "norm") for n in take("gradient_norm")])
     add("Learning rate", "", [run.series(n, "rate") for n in take("learning_rate")])
-    phases = [run.series(n, n.removeprefix("seconds/") if "/" in n else "whole iteration") for n in take("seconds")]
-    phases += [run.series(n, n.removeprefix("seconds/").replace("signal/", "signal ")) for n in starting("seconds/")]
-    for some in by_size(phases, ratio=100):
-        add("Seconds", "per iteration and phase", some)
+    signals = [run.series(n, n.removeprefix("seconds/signal/")) for n in starting("seconds/signal/")]
+    phases = [run.series(n, "whole iteration") for n in take("seconds")]
+    phases += [run.series(n, n.removeprefix("seconds/")) for n in starting("seconds/")]
+    add("Seconds", "per iteration and phase", phases[:COLOURS])
+    for some in by_size(signals, ratio=100):
+        add("Seconds of signals", "per iteration", some)
     add("Speed", "completion tokens per second", [run.series(n, "tokens/s") for n in take("tokens_per_second")])
     failed = [run.series(n, n.removeprefix("failed/")) for n in starting("failed/")]
     for some in by_size(failed):
         add("Failed", "share of scores", some)
-    trained = [run.series(n, n.removeprefix("trained_")) for n in take("trained_rows", "trained_tokens")]
-    for some in by_size(trained):
-        add("Trained on", "per iteration", some)
+    add("Rows in the loss", "per iteration", [run.series(n, "rows") for n in take("trained_rows")])
+    add("Tokens trained on", "so far", [run.series(n, "tokens") for n in take("trained_tokens")])
     for some in by_size([s for s in map(run.series, left) if s.values]):
         add("Other", "", some)
     return made

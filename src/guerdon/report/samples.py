@@ -64,7 +64,7 @@ def read_samples(folder: Path, problems: list[str], count: int = 12) -> Samples 
 
 
 def _choose(table: pa.Table, count: int) -> list[int]:
-    """Half right, half wrong, evenly spread over the file so that they answer different prompts."""
+    """Half right, half wrong, rows with credit first, evenly spread over the file so that prompts differ."""
     names = set(table.column_names)
     key = next((k for k in ("correct", "rewards", "advantages") if k in names), None)
     if key is None:
@@ -75,14 +75,28 @@ def _choose(table: pa.Table, count: int) -> list[int]:
     high = [i for i, v in enumerate(values) if v is not None and v >= bar]
     low = [i for i, v in enumerate(values) if v is None or v < bar]
     few = min(count // 2, len(low))
-    up = _spread(high, count - few)
-    down = _spread(low, count - len(up))
-    return sorted([*up, *down])
+    credited = _credited(table)
+    up = _prefer(high, credited, count - few)
+    return sorted([*up, *_prefer(low, credited, count - len(up))])
+
+
+def _credited(table: pa.Table) -> set[int]:
+    """Rows with any credit that is not 0."""
+    name = next((n for n in ("token_advantages", "step_advantages", "advantages") if n in table.column_names), None)
+    values = table[name].to_pylist() if name else []
+    return {i for i, v in enumerate(values) if any(_number(c) for c in (v if isinstance(v, list) else [v]))}
+
+
+def _prefer(rows: list[int], first: set[int], count: int) -> list[int]:
+    some = _spread([i for i in rows if i in first], count)
+    return some + _spread([i for i in rows if i not in first], count - len(some))
 
 
 def _spread(items: list[int], count: int) -> list[int]:
     if len(items) <= count:
         return items
+    if count <= 0:
+        return []
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 

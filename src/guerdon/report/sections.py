@@ -64,7 +64,7 @@ def change(before: float | None, after: float | None) -> Safe:
     if before is None or after is None:
         return Safe("–")
     points = 100 * (after - before)
-    kind = "gain" if points > 0.05 else "loss" if points < -0.05 else "same"
+    kind = "gain" if points > 0.05 else "drop" if points < -0.05 else "same"
     return tag("span", f"{points:+.1f}".replace("-", "−"), cls=kind)
 
 
@@ -140,7 +140,7 @@ def samples(drawn: Samples | None) -> Safe:
     names = [name for name, _ in drawn.rows[0].parts]
     head = ["", "prompt", "completion", *names, "reward", "advantage"]
     rows = [_row(sample, drawn.scale) for sample in drawn.rows]
-    note = f"{len(rows)} of {drawn.total} completions of iteration {drawn.iteration}, half of them right where there are enough. "
+    note = f"{len(rows)} of {drawn.total} completions of iteration {drawn.iteration}, half of them right where there are enough, rows with credit first. "
     note += "Several numbers in a cell: one per step or token. "
     if drawn.scale:
         note += "Where credit is finer than a row, advantage is its mean over the completion. "
@@ -173,14 +173,14 @@ def credited(sample: Sample, scale: float) -> Safe:
 
 def _token(token: Token, scale: float) -> Safe:
     text = token.text.replace("\n", "↵\n") if token.text else "∎"
+    end = "" if token.text else " end"
     if token.credit is None:
-        return tag("span", text, cls="t", title="not the policy's choice, or unscored")
+        return tag("span", text, cls=f"t{end}", title="not the policy's choice, or unscored")
     level = round(10 * token.credit / scale) if scale else 0
     if level == 0 and token.credit:
         level = 1 if token.credit > 0 else -1
     colour = f" p{level}" if level > 0 else f" n{-level}" if level < 0 else ""
-    end = "" if token.text else "end of text, "
-    return tag("span", text, cls=f"t{colour}", title=f"{end}credit {number(token.credit)}")
+    return tag("span", text, cls=f"t{colour}{end}", title=f"credit {number(token.credit)}")
 
 
 def _key(scale: float) -> Safe | None:

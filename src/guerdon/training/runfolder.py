@@ -20,7 +20,7 @@ from torch import Tensor
 from guerdon.pipeline.run import Outcome
 from guerdon.quantities import QUANTITIES
 
-_LEFT_OUT = {"prompt_mask", "prompt_tokens", "token_spans", "attention_mask", "part_weights"}
+_LEFT_OUT = {"prompt_mask", "prompt_tokens", "attention_mask", "part_weights"}
 
 
 class RunFolder:
@@ -108,12 +108,19 @@ class RunFolder:
 
 
 def table_of(outcome: Outcome) -> pa.Table:
-    """An iteration's rollouts as a table: ``parts.NAME`` and ``lineage.I.STAGE.QUANTITY`` columns beside the quantities."""
+    """An iteration's rollouts as a table: ``parts.NAME`` and ``lineage.I.STAGE.QUANTITY`` columns beside the quantities.
+
+    ``token_start`` and ``token_end`` are the characters of the completion that each position stands for.
+    """
     batch = outcome.batch
     lengths = batch["attention_mask"].sum(-1) if "attention_mask" in batch else None
     columns: dict[str, Any] = {}
     for name, value in batch.data.items():
         if name in _LEFT_OUT:
+            continue
+        if name == "token_spans":
+            columns["token_start"] = _column(value[..., 0], "B T", lengths)
+            columns["token_end"] = _column(value[..., 1], "B T", lengths)
             continue
         quantity = QUANTITIES.get(name)
         if quantity is not None and quantity.keyed:

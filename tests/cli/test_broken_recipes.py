@@ -30,7 +30,7 @@ def test_every_message_says_what_was_expected_or_missing_and_what_to_do(messages
 def test_paths_that_are_no_recipes(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(RecipeError, match="expected a (recipe file or one of|readable TOML file)"):
+    with pytest.raises(RecipeError, match=r"expected a (recipe file or one of|readable TOML file)"):
         train(path, "run")
     assert not (tmp_path / "run").exists()
 

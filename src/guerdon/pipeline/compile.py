@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from guerdon.method import Method, Take, find, methods
+from guerdon.pipeline.levels import check_made, check_taken
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.run import Pipeline
-from guerdon.pipeline.stage import Binding, BoundStage, variadic
+from guerdon.pipeline.stage import Binding, BoundStage
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe, RecipeError, Reward, Stage, check_options
 
@@ -112,7 +113,7 @@ class _Compiler:
                 f'{place}: expected each with a parameter bound to a keyed quantity, got none; add take = {{rewards = "parts"}}'
             )
         makes = self._makes(info, spec, place, each)
-        self._check_made(info, bindings, makes, place)
+        check_made(info, bindings, makes, place)
         stage = BoundStage(
             place=place,
             label=spec.label,
@@ -198,48 +199,8 @@ class _Compiler:
             raise RecipeError(
                 f"{place}: expected quantities of the rollout phase for a signal, got {source}; take {'old_' + head} instead"
             )
-        self._check_level(info, take, source, keyed, place)
+        check_taken(info, take, source, keyed, place)
         return Binding(take.name, source, keyed)
-
-    def _check_level(self, info: Method, take: Take, source: str, keyed: bool, place: str) -> None:
-        wanted, given = take.quantity, lookup(source)
-        if wanted is None or given is None or source == take.name:
-            return
-        entry = keyed or "." in source
-        if given.keyed and not entry and not wanted.keyed:
-            raise RecipeError(
-                f'{place}: expected one quantity for {take.name}, got the dictionary {source}; take {source}.NAME or add each = "*"'
-            )
-        if wanted.keyed != (given.keyed and not entry):
-            raise RecipeError(
-                f"{place}: expected a dictionary for {take.name}, got {source}; take parts, step_parts or token_parts"
-            )
-        if wanted.dtype != given.dtype:
-            raise RecipeError(
-                f"{place}: expected {take.name} of type {wanted.dtype}, got {source} of type {given.dtype}; take another"
-            )
-        if wanted.axes != given.axes and not variadic(info.call, take.name):
-            raise RecipeError(
-                f"{place}: expected {take.name} at the level of a {wanted.level} [{wanted.axes}], got {source} at that of a "
-                f"{given.level} [{given.axes}]; lift or reduce it with a stage in between"
-            )
-
-    def _check_made(self, info: Method, bindings: tuple[Binding, ...], makes: tuple[str, ...], place: str) -> None:
-        """What a method makes stands at its own level, or, where it serves several, at that of what it was given."""
-        lifted = next(
-            (b for b in bindings if lookup(b.parameter) is not None and variadic(info.call, b.parameter)), None
-        )
-        for own, made in zip(info.makes, makes, strict=True):
-            like, axes = own, QUANTITIES[own].axes
-            if lifted is not None and QUANTITIES[lifted.parameter].axes == axes and (given := lookup(lifted.source)):
-                like, axes = lifted.source, given.axes
-            named = QUANTITIES[made.split(".", 1)[0]]
-            if named.axes != axes:
-                near = [q.name for q in QUANTITIES.values() if q.axes == axes and _bare(q.name) == _bare(named.name)]
-                raise RecipeError(
-                    f"{place}: expected make at the level of {like} [{axes}], got {named.name} [{named.axes}]; "
-                    + (f'make = "{near[0]}"' if near else "name a quantity of that level, or take another")
-                )
 
     def _makes(self, info: Method, spec: Stage, place: str, each: Any) -> tuple[str, ...]:
         makes = info.makes if spec.make is None else (spec.make,) if isinstance(spec.make, str) else tuple(spec.make)
@@ -372,10 +333,6 @@ class _Compiler:
 
     def _update_reads(self, stage: BoundStage) -> str:
         return ", ".join(n for n in stage.reads if (q := lookup(n)) is not None and q.phase == "update")
-
-
-def _bare(name: str) -> str:
-    return name.removeprefix("step_").removeprefix("token_")
 
 
 def _heads(spec: Stage) -> set[str]:

@@ -82,22 +82,24 @@ def train(
                 f"expected a run folder with recipe.toml, got {run!r}; name a folder that `guerdon train` made"
             )
         parts = build(load(folder.recipe))
+        policy = parts.policy()
     else:
         parts = build(load(recipe))
+        policy = parts.policy()
         folder = RunFolder.create(
             None if run is None else Path(run), parts.recipe.task.use if parts.recipe.task else "run"
         )
         write_text(folder.recipe, parts.recipe.toml())
     with _threads(parts.recipe.training.threads):
-        return _Loop(parts, folder, observe or (lambda event, data: None)).run(resume, began)
+        return _Loop(parts, policy, folder, observe or (lambda event, data: None)).run(resume, began)
 
 
 class _Loop:
-    def __init__(self, parts: Parts, folder: RunFolder, observe: Observe):
+    def __init__(self, parts: Parts, policy: Policy, folder: RunFolder, observe: Observe):
         self.parts, self.folder, self.observe = parts, folder, observe
         self.spec = parts.recipe.training
         self.counters = Counters()
-        self.policy = parts.policy()
+        self.policy = policy
         self.reference = self.policy.reference() if "ref_logp" in parts.pipeline.needs else None
         self.optimiser = make_optimiser(self.policy, self.spec)
         self.stop = threading.Event()

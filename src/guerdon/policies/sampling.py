@@ -39,7 +39,7 @@ def draw(
     """
     if sampling.greedy or sampling.temperature == 0:
         return logits.argmax(-1), torch.zeros(logits.shape[0], device=logits.device)
-    logp = filter_logits(logits, sampling).log_softmax(-1)
+    logp = filter_logits(logits.float(), sampling).log_softmax(-1)
     mass = logp.exp().cumsum(-1, dtype=torch.float64)
     uniform = torch.rand(logits.shape[0], 1, generator=generator, device=generator.device).to(logits.device)
     token = (mass <= uniform * mass[:, -1:]).sum(-1)

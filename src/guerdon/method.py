@@ -269,7 +269,12 @@ def _by_path(path: str) -> Method:
         return info
     if not callable(target):
         raise LookupError(f"expected a function at {path!r}, got {type(target).__name__}")
-    found = describe(target, makes="parts", name=recipe_name(attribute.split(".")[-1]))
+    try:
+        found = describe(target, makes="parts", name=recipe_name(attribute.split(".")[-1]))
+    except ValueError as error:
+        raise LookupError(
+            f"expected {path!r} to be a reward f(prompts, completions, **columns), got {error}; give another"
+        ) from error
     if not {"prompts", "completions"} & {t.name for t in found.takes}:
         raise LookupError(
             f"expected {path!r} to be a registered method or a reward f(prompts, completions, **columns), "

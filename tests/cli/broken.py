@@ -75,6 +75,8 @@ CASES: dict[str, str | bytes] = {
     "column with the name of a quantity": 'preset = "grpo"\n\n[task]\nuse = "file"\npath = "rewards.jsonl"\n\n' + REWARD,
     "column that the data lacks": 'preset = "grpo"\n\n[task]\nuse = "file"\npath = "rows.jsonl"\n\n'
     + '[[reward]]\nuse = "verified-steps"\n',
+    "column that nothing has": 'preset = "grpo"\n\n' + TASK
+    + '[[reward]]\nuse = "final-answer"\ntake = {answer = "gold"}\n',
     # rewards
     "no reward": 'preset = "grpo"\n\n' + TASK,
     "unknown signal": 'preset = "grpo"\n\n' + TASK + '[[reward]]\nuse = "final-anwser"\n',
@@ -148,6 +150,9 @@ CASES: dict[str, str | bytes] = {
     # losses
     "no loss": TASK + REWARD + SUM + CREDIT,
     "objective without advantages": TASK + REWARD + SUM + LOSS,
+    "step advantages left unplaced": TASK + REWARD + '[[reward]]\nuse = "verified-steps"\n\n'
+    + '[[pipeline]]\nuse = "group-centre"\ntake = {rewards = "step_parts.verified-steps"}\nmake = "step_advantages"\n\n'
+    + LOSS,
     "stage of credit as loss": TASK + REWARD + SUM + CREDIT + '[[loss]]\nuse = "group-centre"\n',
     "unknown aggregation": TASK + REWARD + SUM + CREDIT + '[[loss]]\nuse = "reinforce"\naggregate = "mean"\n',
 }  # fmt: skip
@@ -178,7 +183,9 @@ def snapshot(messages: dict[str, str]) -> str:
     for name, message in messages.items():
         case = CASES[name]
         shown = repr(case) if isinstance(case, bytes) or not case.strip() else case.strip()
-        pieces.append(f"## {name}\n\n{textwrap.indent(shown, '    ')}\n\n{textwrap.fill(message, 118)}\n")
+        pieces.append(
+            f"## {name}\n\n{textwrap.indent(shown, '    ')}\n\n{textwrap.fill(message, 118, break_on_hyphens=False, break_long_words=False)}\n"
+        )
     return "\n".join(pieces)
 
 

@@ -14,7 +14,7 @@ from guerdon.report.html import Safe, join, number, tag
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 10, 26
 COLOURS = 6
-_BUCKETS = 160
+MOST_POINTS = 160
 
 Points = Sequence[tuple[float, float | None]]
 
@@ -39,8 +39,8 @@ def line_chart(title: str, series: Sequence[Series], *, note: str = "") -> Safe:
     head = tag("h3", title, tag("small", note) if note else None)
     if not shown:
         return tag("figure", head, tag("p", "No finite value was logged.", cls="empty"))
-    binned = [Series(s.name, s.points if s.dots else bucket(s.points, _BUCKETS), s.dots) for s in shown]
-    xs = [x for s in binned for x, _ in s.points]
+    binned = [Series(s.name, s.points if s.dots else bucket(s.points, MOST_POINTS), s.dots) for s in shown]
+    xs = [x for s in shown for x, _ in s.points]
     ys = [y for s in binned for y in s.values]
     x_at, x_ticks = _scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, pad=0, whole=True)
     y_at, y_ticks = _scale(*_with_zero(min(ys), max(ys)), HEIGHT - BOTTOM, TOP, pad=0.06)

@@ -61,8 +61,8 @@ def run_signal(
     - NaN in place of a row's score (for steps and positions: nothing but NaN), or an infinite one: NaN, ``failed``.
       ``correct`` may be NaN of its own: nothing verified the row.
 
-    An async function is run to its end. With a timeout, or if async, the call runs in a thread of its own without
-    gradient; one that outlives its timeout is abandoned (it is a daemon and ends with the process), so a signal should
+    An async function, or whatever returns an awaitable, is run to its end, also under a running event loop (which it
+    blocks). With a timeout, if async, or under a loop, the call runs in a thread of its own without gradient; one that outlives its timeout is abandoned (it is a daemon and ends with the process), so a signal should
     have its own limits too. Lists are copied before the call; tensors must not be changed by it. KeyboardInterrupt and
     SystemExit are not failures of the signal and pass.
 
@@ -75,7 +75,7 @@ def run_signal(
     given = {name: list(value) if isinstance(value, list) else value for name, value in arguments.items()}
     start = time.perf_counter()
     box = _Box()
-    if timeout is None and not inspect.iscoroutinefunction(function):
+    if timeout is None and not inspect.iscoroutinefunction(function) and not _within_event_loop():
         _work(function, given, names, rows, box)
     else:
         worker = threading.Thread(
@@ -112,6 +112,14 @@ class _Box:
         self.stop: BaseException | None = None
         self.values: dict[str, Tensor] = {}
         self.reasons: list[str | None] = []
+
+
+def _within_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _work(function: Callable[..., Any], arguments: dict[str, Any], names: Sequence[str], rows: int, box: _Box) -> None:
@@ -182,7 +190,7 @@ def _judge(values: dict[str, Tensor], reasons: list[str | None]) -> tuple[dict[s
     rows = len(reasons)
     silent, infinite = torch.zeros(rows, dtype=torch.bool), torch.zeros(rows, dtype=torch.bool)
     for name, value in values.items():
-        flat = value.reshape(rows, -1)
+        flat = value.flatten(1) if value.ndim > 1 else value.unsqueeze(1)
         infinite |= flat.isinf().any(-1).cpu()
         if name != "correct":
             silent |= flat.isnan().all(-1).cpu()

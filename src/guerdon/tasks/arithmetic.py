@@ -54,7 +54,7 @@ def worked(expression: str) -> list[str]:
 
 @paper("arXiv:2507.10532")
 class Arithmetic:
-    """Random expressions with ``operands`` numbers from 0 or 1 to ``largest``, and their derivations.
+    """Random expressions with ``operands`` numbers from ``smallest`` to ``largest``, and their derivations.
 
     Columns: ``prompts``, ``expression``, ``answer`` (the value as text), ``operands`` (how many).
 
@@ -85,12 +85,12 @@ class Arithmetic:
         self,
         *,
         operands: tuple[int, int] | int = (2, 5),
-        largest: int = 20,
-        smallest: int = 1,
+        largest: int = 9,
+        smallest: int = 0,
         operators: str = "+-*",
         parentheses: bool = False,
         atoms: tuple[str, ...] = ("integer",),
-        limit: int = 999,
+        limit: int = 99,
         template: str = "{expression}=",
         prior: str = "",
         style: str = "plain",

@@ -200,7 +200,7 @@ def check_options(label: str, hypers: Mapping[str, Hyper], given: Mapping[str, A
     unknown = sorted(set(given) - set(hypers))
     if unknown:
         raise RecipeError(
-            f"{label}: expected options among {sorted(hypers) or 'none'}, got {unknown[0]!r}; "
+            f"{label}: expected {f'options among {sorted(hypers)}' if hypers else 'no options'}, got {unknown[0]!r}; "
             f"{_nearest(unknown[0], [*hypers, *_STAGE_SETTINGS]) or 'remove or correct it'}"
         )
     missing = [h.name for h in hypers.values() if h.required and h.name not in given]

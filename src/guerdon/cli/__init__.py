@@ -1,8 +1,11 @@
 """The command line: one module per command; heavy imports happen inside the command that needs them.
 
-Exit codes: 0 done; 2 a recipe, file or option that cannot work (the message says what to do); 3 a signal failed past the
+Exit codes: 0 done; 1 a bug of ours or of a method (with its traceback); 2 a recipe, file or option that cannot work (the message says what to do); 3 a signal failed past the
 limit; 4 three non-finite steps in a row; 130 interrupted, resumable.
 """
+
+import sys
+from typing import Annotated
 
 import typer
 
@@ -14,17 +17,45 @@ from guerdon.cli.train import train
 
 app = typer.Typer(
     name="guerdon",
-    help="The reward layer of reinforcement learning: train, explain, score, report.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(asked: bool | None) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(version("guerdon"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = None,
+) -> None:
+    """The reward layer of reinforcement learning: train, explain, score, report.
+
+    Exit codes: 0 done; 1 a bug, with its traceback; 2 a recipe, file or option
+    that cannot work; 3 a signal failed past the limit; 4 three non-finite steps
+    in a row; 130 interrupted (a run can be resumed).
+    """
+
+
 for command in (train, explain, score, report, methods, papers):
     app.command()(command)
 
 
 def main() -> None:
-    """Entry point of the ``guerdon`` command."""
+    """Entry point of the ``guerdon`` command.
+
+    Rewards and methods that a recipe names by import path may lie in the working folder, as for ``python -m``.
+    """
+    if "" not in sys.path:
+        sys.path.append("")
     app()

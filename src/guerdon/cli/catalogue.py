@@ -1,12 +1,13 @@
 """``guerdon methods`` and ``guerdon papers``: read from the decorators, signatures, docstrings and evidence."""
 
 import inspect
+import textwrap
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from guerdon.cli.common import mistakes_end_the_command, print_json
+from guerdon.cli.common import fail, print_json
 
 
 def methods(
@@ -24,8 +25,11 @@ def methods(
     from guerdon.method import find
     from guerdon.method import methods as table
 
-    with mistakes_end_the_command():
+    try:
         chosen = [find(name)] if name else list(table().values())
+    except LookupError as error:
+        fail(str(error.args[0]), 2)
+        return
     if as_json:
         entries = [_method(m) for m in chosen]
         print_json(entries[0] if name else entries)
@@ -34,13 +38,18 @@ def methods(
     else:
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
-        listing = Table(box=None, padding=(0, 1), header_style="bold")
-        for column in ("room", "method", "makes", "what it does"):
-            listing.add_column(column, overflow="fold")
-        for m in sorted(chosen, key=lambda m: (m.room, m.name)):
-            listing.add_row(m.room, m.name, "\n".join(m.makes), m.summary)
-        Console(highlight=False).print(listing)
+        console = Console(highlight=False)
+        for room in dict.fromkeys(sorted(m.room for m in chosen)):
+            console.print(f"[bold]{room}[/]")
+            listing = Table.grid(padding=(0, 2))
+            listing.add_column(no_wrap=True)
+            listing.add_column()
+            for m in chosen:
+                if m.room == room:
+                    listing.add_row(f"  {m.name}", Text(f"{m.summary} Makes {', '.join(m.makes)}."))
+            console.print(listing)
 
 
 def papers(
@@ -57,26 +66,38 @@ def papers(
     """
     from guerdon.catalogue import papers as catalogue
 
-    entries = [e for e in catalogue() if key is None or key in (e.arxiv, e.name)]
-    with mistakes_end_the_command():
-        if not entries:
-            raise LookupError(
-                f"expected an arXiv number or a short name of the catalogue, got {key!r}; guerdon papers lists them"
-            )
+    wanted = None if key is None else key.removeprefix("arXiv:").casefold()
+    entries = [e for e in catalogue() if wanted is None or wanted in (e.arxiv, e.name.casefold())]
+    if not entries:
+        fail(f"expected an arXiv number or a short name of the catalogue, got {key!r}; guerdon papers lists them", 2)
     if as_json:
-        print_json([asdict(e) for e in entries])
+        print_json([{**asdict(e), "example": e.example or None, "claim": e.claim or None} for e in entries])
+        return
+    if key is not None:
+        for e in entries:
+            _paper(e)
         return
     from rich.console import Console
     from rich.table import Table
 
     listing = Table(box=None, padding=(0, 1), header_style="bold")
     for column in ("arXiv", "name", "methods", "example", "claim"):
-        listing.add_column(column, overflow="fold")
+        listing.add_column(column, overflow="fold", no_wrap=column == "arXiv")
     for e in entries:
-        listing.add_row(e.arxiv or "-", e.name, "\n".join(e.methods), "yes" if e.example else "", e.claim or "")
+        methods = "\n".join(m.rsplit(".", 1)[-1] for m in e.methods)
+        listing.add_row(e.arxiv or "-", e.name, methods, "yes" if e.example else "", e.claim)
     console = Console(highlight=False)
     console.print(listing)
     console.print(f"{sum(bool(e.methods) for e in entries)} of {len(entries)} papers have a method here")
+
+
+def _paper(e: Any) -> None:
+    print(f"{e.title}")
+    print(f"  arXiv    {f'https://arxiv.org/abs/{e.arxiv}' if e.arxiv else 'none'}")
+    print(f"  name     {e.name}  ({e.room})")
+    print(f"  methods  {', '.join(e.methods) or 'none yet'}")
+    print(f"  example  {e.example or 'none yet'}")
+    print(f"  claim    {e.claim or 'none yet'}")
 
 
 def _method(m: Any) -> dict[str, Any]:
@@ -101,4 +122,9 @@ def _show(m: Any) -> None:
     if m.papers:
         print(f"  papers   {', '.join(m.papers)}")
     print()
-    print(inspect.getdoc(m.call) or "")
+    print("\n\n".join(_flowed(p) for p in (inspect.getdoc(m.call) or "").split("\n\n")))
+
+
+def _flowed(paragraph: str) -> str:
+    """A paragraph in 80 columns; equations and lists, which are indented, stay as they are."""
+    return paragraph if "\n " in f"\n{paragraph}" else textwrap.fill(paragraph, 80, break_on_hyphens=False)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +17,8 @@ def mistakes_end_the_command() -> Iterator[None]:
     """A person's mistake is one message on stderr and exit code 2, never a traceback."""
     try:
         yield
-    except (RecipeError, FileNotFoundError, FileExistsError, LookupError) as error:
-        fail(str(error.args[0] if isinstance(error, LookupError) and error.args else error), 2)
+    except (RecipeError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
+        fail(str(error), 2)
 
 
 def fail(message: str, code: int) -> None:
@@ -34,27 +35,34 @@ def print_json(data: Any) -> None:
 
 
 def overridden(source: str | None, changes: dict[str, Any], settings: list[str]) -> Any:
-    """A recipe with options of the command line laid over it (training.* and ``--set stage.option=value``)."""
+    """A recipe with options of the command line laid over it.
+
+    ``--set`` takes ``stage.option=value``, or ``training.``, ``sampling.``, ``task.`` or ``policy.`` and a setting of that
+    table; values are read as TOML, and as text where they are none.
+    """
     from guerdon.recipe import load
 
     recipe = load(source)
     data = recipe.model_dump(exclude_unset=True)
-    training = {**data.get("training", {}), **{k: v for k, v in changes.items() if v is not None}}
-    given = {}
+    tables = {name: dict(data.get(name) or {}) for name in ("training", "sampling", "task", "policy") if data.get(name)}
+    tables["training"] = {**tables.get("training", {}), **{k: v for k, v in changes.items() if v is not None}}
+    stages: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise RecipeError(f"--set: expected stage.option=value, got {setting!r}; write it with an equals sign")
-        given[key.strip()] = _value(value.strip())
-    table = {k.removeprefix("training."): v for k, v in given.items() if k.startswith("training.")}
-    stages = {k: v for k, v in given.items() if not k.startswith("training.")}
-    return load({**data, "training": {**training, **table}, "set": stages})
+        head, _, option = key.strip().partition(".")
+        if head in ("training", "sampling", "task", "policy") and option:
+            tables.setdefault(head, {})[option] = _value(value.strip())
+        else:
+            stages[key.strip()] = _value(value.strip())
+    return load({**data, **tables, "set": stages})
 
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
         return text
 
 

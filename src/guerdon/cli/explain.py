@@ -25,6 +25,8 @@ def explain(
       guerdon explain my.toml --toml > expanded.toml
 
       guerdon explain --quantities
+
+    Exit codes: 0 done, 2 the recipe cannot run (the message says why).
     """
     with mistakes_end_the_command():
         if schema:
@@ -52,28 +54,33 @@ def _dataflow(recipe: Any, as_json: bool) -> None:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(highlight=False)
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    for name in ("phase", "stage", "reads", "makes", "options"):
-        table.add_column(name, overflow="fold")
-    loss_began = False
-    for row in rows:
-        if row["phase"] == "update" and not loss_began:
-            loss_began = True
-            if lift:
-                table.add_row(
-                    "", "(implicit lift)", "advantages", "token_advantages\\[B T]", "on chosen positions", style="dim"
-                )
-        options = ", ".join(f"{k}={v}" for k, v in row["options"].items())
-        table.add_row(
-            row["phase"],
-            row["stage"],
-            "\n".join(row["reads"]),
-            "\n".join(m.replace("[", "\\[") for m in row["makes"]),
-            options,
-        )
-    console.print(table)
+    phases = {
+        "rollout": "rollout phase: once per iteration, no gradient",
+        "update": "update phase: for every mini-batch",
+    }
+    for phase, title in phases.items():
+        console.print(f"[bold]{title}[/]")
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column()
+        if phase == "update" and lift:
+            table.add_row(
+                Text("  (implicit lift)", "dim"),
+                Text("advantages \u2192 token_advantages [B T], on the chosen positions of the row", "dim"),
+            )
+        for row in rows:
+            if row["phase"] == phase:
+                flow = Text(f"{', '.join(row['reads'])} \u2192 {', '.join(row['makes'])}")
+                options = ", ".join(f"{k} = {v}" for k, v in row["options"].items())
+                if row["method"] != row["stage"]:
+                    options = ", ".join(filter(None, (f"use = {row['method']}", options)))
+                if options:
+                    flow.append(f"\n{options}", "dim")
+                table.add_row(Text(f"  {row['stage']}"), flow)
+        console.print(table)
     console.print(f"columns of the task: {', '.join(sorted(pipeline.columns)) or 'none'}")
     console.print(f"the policy must provide: {', '.join(needs) or 'nothing but samples'}")
 
@@ -99,7 +106,7 @@ def _row(stage: Any) -> dict[str, Any]:
         "stage": stage.label,
         "method": stage.method.name,
         "reads": list(stage.reads),
-        "makes": [f"{m}[{axes[m]}]" for m in stage.makes],
+        "makes": [f"{m} [{axes[m]}]" if axes[m] else m for m in stage.makes],
         "options": options,
     }
 
@@ -114,10 +121,12 @@ def _vocabulary(as_json: bool) -> None:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    for name in ("quantity", "axes", "dtype", "provided by", "meaning"):
-        table.add_column(name, overflow="fold")
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
     for q in QUANTITIES.values():
-        table.add_row(q.name, f"\\[{q.axes}]", q.dtype, q.provider or "a method", q.meaning)
+        kind = Text(f"[{q.axes}] {q.dtype}, from {q.provider or 'a method'}", "dim")
+        table.add_row(q.name, Text(q.meaning).append("\n").append_text(kind))
     Console(highlight=False).print(table)

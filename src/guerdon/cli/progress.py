@@ -71,7 +71,7 @@ class Progress:
 
 
 def plain_line(data: dict[str, Any], done: int, total: int, left: float) -> str:
-    """One iteration in words: ``12/200 verified-steps 0.71 acc 0.58 entropy 0.21 len 11.2 5,120 tok/s 1:34 left``."""
+    """One iteration in words: ``12/200  verified-steps 0.71  acc 0.58  entropy 0.21  len 11.2  5,120 tok/s  1:34 left``."""
     pieces = [f"{done}/{total}", *(f"{name} {value:.2f}" for name, value in parts_of(data).items())]
     if data.get("correct") is not None:
         pieces.append(f"acc {data['correct']:.2f}")
@@ -87,21 +87,44 @@ def plain_line(data: dict[str, Any], done: int, total: int, left: float) -> str:
 
 
 def live_line(data: dict[str, Any], done: int, total: int, left: float, width: int) -> Table:
-    """The plain line behind a bar; names of parts are cut first where the terminal is narrow."""
-    text = plain_line(data, done, total, left)
-    room = width - 12
-    if len(text) > room:
-        short = {**data}
-        for name in parts_of(data):
-            for head in ("parts", "step_parts", "token_parts"):
-                if f"{head}/{name}" in short:
-                    short[f"{head}/{_initials(name)}"] = short.pop(f"{head}/{name}")
-        text = plain_line(short, done, total, left)
+    """The same in one line of the terminal, behind a bar where there is room.
+
+    Where it is narrow, names of parts are cut first; where there are many parts, the last ones are left out. The
+    accuracy, the entropy, the length, the speed and the time left always stand.
+    """
+    parts = parts_of(data)
+    line = plain_line(data, done, total, left)
+    if len(line) > width:
+        speed = data["tokens_per_second"]
+        tail = [
+            *([] if data.get("correct") is None else [f"acc {data['correct']:.2f}"]),
+            f"ent {data['entropy']:.2f}",
+            f"len {data['length']:.1f}",
+            f"{speed / 1000:.1f}k tok/s" if speed >= 1000 else f"{speed:.0f} tok/s",
+            f"{clock(left)} left",
+        ]
+        for names in (*_names(list(parts)), *(_names(list(parts))[-1][:n] for n in range(len(parts) - 1, -1, -1))):
+            values = [f"{name} {value:.2f}" for name, value in zip(names, parts.values(), strict=False)]
+            more = [f"+{len(parts) - len(names)}"] if len(names) < len(parts) else []
+            line = " ".join([f"{done}/{total}", *values, *more, *tail])
+            if len(line) <= width:
+                break
     grid = Table.grid(padding=(0, 1))
-    grid.add_column(width=10)
-    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=room)
-    grid.add_row(ProgressBar(total=total, completed=done, width=10), text)
+    room = min(20, width - len(line) - 1)
+    if room >= 8:
+        grid.add_row(
+            ProgressBar(total=total, completed=done, width=room), Text(line, no_wrap=True, overflow="ellipsis")
+        )
+    else:
+        grid.add_row(Text(line, no_wrap=True, overflow="ellipsis"))
     return grid
+
+
+def _names(names: list[str]) -> list[list[str]]:
+    """The names of the parts, ever shorter: whole, last word, five letters of it, initials."""
+    last = [n.rsplit("-", 1)[-1] for n in names]
+    initials = ["-".join(piece[:1] for piece in n.split("-")) for n in names]
+    return [t for t in (names, last, [n[:5] for n in last], initials) if len(set(t)) == len(t)] or [names]
 
 
 def parts_of(data: dict[str, Any]) -> dict[str, float]:
@@ -121,7 +144,7 @@ def before_and_after(result: Any, report: Path) -> None:
     start, final = result.start, result.final
     if start is not None and final is not None and final.accuracy is not None:
         table = Table(title=f"held-out prompts: {final.prompts}", title_justify="left")
-        table.add_column("")
+        table.add_column(str(final.strata[0].get("by") or "") if final.strata else "")
         for name in ("pass@1 before", "after", "greedy before", "after"):
             table.add_column(name, justify="right")
         stratum = {s["value"]: s for s in start.strata}
@@ -154,7 +177,3 @@ def _evaluation(data: dict[str, Any]) -> str:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _initials(name: str) -> str:
-    return "-".join(piece[:4] for piece in name.split("-"))

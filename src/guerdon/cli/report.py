@@ -14,6 +14,8 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
     Example:
 
       guerdon report runs/20260101-120000-arithmetic
+
+    Exit codes: 0 done, 2 not a run folder.
     """
     from guerdon.report import write_report
 

@@ -10,24 +10,35 @@ from guerdon.cli.common import fail, mistakes_end_the_command, print_json
 
 def score(
     file: Annotated[Path, typer.Argument(help="JSONL, Parquet or CSV with completions and the recipe's columns.")],
-    recipe: Annotated[str | None, typer.Option(help="Recipe file or shipped name.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Recipe file or shipped name; none: the embedded task's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where scored rows go: .jsonl or .parquet.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Summary as one JSON object.")] = False,
 ) -> None:
     """Score completions offline with a recipe's signals, and combine them as the recipe does.
 
-    The file has a column completions (text), prompts where a signal reads them, the columns that the signals take
-    (answer ...), and group where group statistics are wanted. Rows that could not be scored are counted by reason.
+    The file has a column completions (text), prompts where a signal reads them,
+    the columns that the signals take (answer ...), and group where group statistics
+    are wanted (otherwise equal prompts are a group). Rows that could not be scored
+    are counted by reason.
 
     Example:
 
       guerdon score samples.jsonl --recipe my.toml --out scored.jsonl
+
+    Exit codes: 0 done (unscored rows are counted, not fatal), 2 the file or the
+    recipe cannot be used.
     """
+    if out is not None and out.suffix not in (".jsonl", ".ndjson", ".parquet"):
+        fail(f"expected a file named .jsonl or .parquet for the scored rows, got {str(out)!r}; rename it", 2)
+    from rich.console import Console
+
+    waiting = Console(stderr=True, highlight=False)
     with mistakes_end_the_command():
         from guerdon.training.offline import score_table, write_scored
 
         try:
-            summary, outcome = score_table(str(file), recipe)
+            with waiting.status(f"scoring {file} ..."):
+                summary, outcome = score_table(str(file), recipe)
             if out is not None:
                 write_scored(outcome, out)
                 summary["out"] = str(out)

@@ -16,7 +16,8 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of prompts, sampling and mini-batches.")] = None,
     iterations: Annotated[int | None, typer.Option(help="Rounds of rollouts and updates.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="stage.option=value or training.option=value; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="stage.option=value, or training., sampling., task., policy.; repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress on stderr.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -40,7 +41,15 @@ def train(
     from guerdon.report import write_report
     from guerdon.training import Stopped
     from guerdon.training import train as run_training
+    from guerdon.training.checkpoint import CheckpointError
 
+    if recipe is not None and recipe_file is not None:
+        fail(f"expected one recipe, got {recipe!r} and --recipe {recipe_file!r}; leave one out", 2)
+    if resume is not None:
+        given = {"a recipe": recipe or recipe_file, "--run": run, "--seed": seed, "--iterations": iterations}
+        also = [name for name, value in {**given, "--set": settings or None}.items() if value is not None]
+        if also:
+            fail(f"expected --resume alone, got {also[0]} too; the run folder holds its recipe: leave it out", 2)
     with mistakes_end_the_command():
         progress = Progress(quiet=quiet, to_stderr=as_json)
         with progress:
@@ -51,6 +60,9 @@ def train(
                     changes = {"seed": seed, "iterations": iterations}
                     chosen = overridden(recipe_file or recipe, changes, settings or [])
                     result = run_training(chosen, run, observe=progress)
+            except CheckpointError as error:
+                fail(str(error), 2)
+                return
             except Stopped as stopped:
                 progress.stop()
                 _report_quietly(stopped.run.path)

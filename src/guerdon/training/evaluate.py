@@ -28,7 +28,7 @@ class Evaluation:
     """Mean tokens of a completion at temperature 1."""
     truncated: float
     strata: list[dict[str, Any]] = field(default_factory=list)
-    """Per value of the task's stratum: value, prompts, accuracy, greedy."""
+    """Per value of the task's stratum: by (its column), value, prompts, accuracy, greedy."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -52,7 +52,13 @@ def evaluate(parts: Parts, policy: Policy) -> Evaluation | None:
         for name in sorted(set(values)):
             at = torch.tensor([v == name for v in values])
             strata.append(
-                {"value": name, "prompts": int(at.sum()), "accuracy": _mean(drawn[at]), "greedy": _mean(greedy[at])}
+                {
+                    "by": parts.task.stratum,
+                    "value": name,
+                    "prompts": int(at.sum()),
+                    "accuracy": _mean(drawn[at]),
+                    "greedy": _mean(greedy[at]),
+                }
             )
     return Evaluation(
         prompts=count,

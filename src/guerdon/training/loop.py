@@ -79,7 +79,7 @@ def train(
         folder = RunFolder(Path(run))
         if not folder.recipe.exists():
             raise RecipeError(
-                f"expected a run folder with recipe.toml, got {run!r}; name a folder that `guerdon train` made"
+                f"expected a run folder with recipe.toml, got {str(run)!r}; name a folder that `guerdon train` made"
             )
         parts = build(load(folder.recipe))
         policy = parts.policy()

@@ -137,6 +137,7 @@ class Network(nn.Module):
         """Logits [B, V] after one more token per row, written to slot ``at`` of the caches."""
         x, turn = self.embed.weight[tokens], self.turns(at + 1)[at]
         for block, cache in zip(self.blocks, caches, strict=True):
+            assert isinstance(block, Block)
             x = block.step(x, turn, bias, cache, at)
         return self.head(self.norm_out(x))
 

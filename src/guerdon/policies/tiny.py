@@ -120,6 +120,7 @@ class Tiny:
         alive = torch.arange(rows, device=device)
         stops = [ids for ids in map(self._stop_ids, sampling.stop) if ids is not None]
         done = torch.zeros(rows, dtype=torch.bool, device=device)
+        t = 0
         for t in range(most):
             token, chance = draw(logits, sampling, generator)
             tokens[alive, t], logp[alive, t] = token, chance
@@ -242,7 +243,7 @@ def _read(path: Path) -> tuple[Shape, dict[str, Tensor]]:
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
         raise ValueError(
-            f"expected a checkpoint of the tiny policy at {path}, got nothing there; give a file or folder that export wrote"
+            f"expected a checkpoint of the tiny policy at {path}, got nothing there; give what export wrote"
         )
     try:
         with safe_open(str(path), framework="pt") as file:

@@ -120,7 +120,6 @@ class Tiny:
         alive = torch.arange(rows, device=device)
         stops = [ids for ids in map(self._stop_ids, sampling.stop) if ids is not None]
         done = torch.zeros(rows, dtype=torch.bool, device=device)
-        t = 0
         for t in range(most):
             token, chance = draw(logits, sampling, generator)
             tokens[alive, t], logp[alive, t] = token, chance
@@ -142,7 +141,7 @@ class Tiny:
             if left + t >= caches[0].shape[1]:
                 caches = [_widen(cache, min(left + most, 2 * (left + t))) for cache in caches]
             logits = network.step(token, bias, caches, left + t)
-        width = t + 1
+        width = int(ended.max()) if bool((ended > 0).all()) else most
         return tokens[:, :width].cpu(), logp[:, :width].cpu(), ended.cpu()
 
     def _stop_ids(self, text: str) -> Tensor | None:

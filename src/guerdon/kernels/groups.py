@@ -202,7 +202,7 @@ def degenerate(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Bool[Te
     True for a single scored member, False for a group without any; an unscored row reads what its group is.
     """
     groups = _Groups(x, group)
-    return groups.read(groups.same)
+    return groups.per_entry(groups.same).reshape(x.shape)
 
 
 def standardise(

@@ -1,7 +1,8 @@
 """Statistics over the chosen, scored entries of a tensor.
 
 ``mask`` says which entries exist; NaN among them means unscored. Both kinds are left out: what stands under a False
-mask never matters, and a NaN entry equals a deleted one. Sums run in float64.
+mask never matters, and a NaN entry equals a deleted one. Neither a large offset
+nor many equal entries leave rounding noise behind.
 """
 
 import torch
@@ -29,8 +30,7 @@ def masked_var(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"], ddof: i
 
     NaN where there are not more than ``ddof`` of them. Exactly 0 where all are equal.
     """
-    _, variance, _ = _moments(x, _scored(x, mask), ddof)
-    return variance.to(x.dtype)
+    return _moments(x, mask, ddof)[1].to(x.dtype)
 
 
 def whiten(
@@ -45,23 +45,35 @@ def whiten(
     and the second divides by ``sqrt(eps)``; with not more than ``ddof`` scored entries there is no spread and all are
     NaN. A caller that wants another answer for these asks for it (`guerdon.credit.whiten` does).
     """
-    shifted, variance, rest = _moments(x, _scored(x, mask), ddof)
-    scale = (variance + eps).rsqrt().to(x.dtype)
-    z = (shifted - rest.to(x.dtype)) * scale if centre else x * scale
-    return torch.where(mask, z, 0.0)
+    centred, variance = _moments(x, mask, ddof)
+    if torch.isnan(variance):
+        return torch.where(mask, torch.nan, torch.zeros_like(x))
+    return (centred if centre else torch.where(mask, x, 0.0)) * (variance + eps).rsqrt()
 
 
-def _moments(x: Tensor, scored: Tensor, ddof: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Entries minus their mean as far as the dtype of x can hold it, the variance, and what is left of the mean.
+def _moments(x: Tensor, mask: Tensor, ddof: int) -> tuple[Tensor, Tensor]:
+    """Chosen entries minus their mean (NaN where unscored, 0 under a False mask), and their variance.
 
-    Two passes: the mean of float32 numbers near 1e4 is itself off by up to 5e-4, so the second pass measures what the
-    first one left, in float64. Equal entries come out as exactly 0 with variance 0.
+    Distances are taken to one of the entries first, so that neither a large offset nor many equal entries leave
+    rounding noise behind. In place on memory of our own: for megabytes, asking for more costs more than arithmetic.
     """
-    n = scored.sum()
-    mean = torch.where(scored, x, 0.0).sum(dtype=torch.float64) / n
-    shifted = x - mean.to(x.dtype)
-    inside = torch.where(scored, shifted, 0.0)
-    rest = inside.sum(dtype=torch.float64) / n
-    squares = inside.square().sum(dtype=torch.float64) - n * rest.square()
-    variance = squares.clamp(min=0.0) / (n - ddof)
-    return shifted, torch.where(n > ddof, variance, torch.nan), rest
+    scored, offset, unscored = mask, _offset(x, mask), None
+    if torch.isnan(offset.sum()):  # looked for only here, because it costs passes over memory that are rarely needed
+        unscored = mask & torch.isnan(x)
+        scored = mask & ~unscored
+        offset = _offset(x, scored)
+    n = torch.count_nonzero(scored)
+    centred = offset.sub_(offset.sum() / n.clamp(min=1)).mul_(scored)
+    variance = torch.where(n > ddof, torch.linalg.vector_norm(centred).square() / (n - ddof), torch.nan)
+    if unscored is not None:
+        centred = centred.masked_fill_(unscored, torch.nan)
+    return centred, variance
+
+
+def _offset(x: Tensor, mask: Tensor) -> Tensor:
+    """Distance of the chosen entries to the first chosen one, 0 elsewhere; a new tensor."""
+    if x.numel() == 0:
+        return x.clone()
+    first = mask.reshape(-1).view(torch.uint8).argmax()
+    anchor = torch.where(mask.reshape(-1)[first], x.reshape(-1)[first], 0.0)
+    return torch.where(mask, x, anchor).sub_(anchor)

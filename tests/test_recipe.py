@@ -98,5 +98,5 @@ def test_a_schedule_moves_a_weight_and_a_hyper_parameter():
 
 
 def test_strict_about_types():
-    with pytest.raises(RecipeError, match=r"training.iterations: expected a valid integer, got '12'"):
+    with pytest.raises(RecipeError, match=r"training.iterations: expected an integer, got '12'"):
         load({"training": {"iterations": "12"}})

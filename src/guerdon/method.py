@@ -255,7 +255,10 @@ def load_object(path: str) -> Any:
         for piece in attribute.split("."):
             target = getattr(target, piece)
     except (ImportError, AttributeError) as error:
-        raise LookupError(f"expected an importable package.module:name, got {path!r} ({error})") from error
+        raise LookupError(
+            f"expected an importable package.module:name, got {path!r} ({error}); "
+            "check the name, and that it is installed or in the working folder"
+        ) from error
     return target
 
 

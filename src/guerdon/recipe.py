@@ -6,6 +6,7 @@ credit), its losses after the preset's (bonuses after the objective). ``set`` ch
 ``set = {"clipped-surrogate.clip_high" = 0.28}``.
 """
 
+import difflib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ class _Strict(BaseModel):
 class Component(BaseModel):
     """``use`` names it; every other key is an option of what it names."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     use: str = Field(min_length=1)
 
     @property
@@ -161,6 +162,9 @@ class Recipe(_Strict):
         return tomli_w.dumps(_plain(self.model_dump(exclude_defaults=True, exclude_none=True)))
 
 
+_STAGE_SETTINGS = ("name", "take", "make", "each", "weight", "timeout", "aggregate", "constant")
+
+
 def shipped(kind: Literal["recipes", "presets"]) -> list[str]:
     """Names of the recipes or presets that come with the package."""
     folder = resources.files("guerdon") / kind
@@ -196,7 +200,8 @@ def check_options(label: str, hypers: Mapping[str, Hyper], given: Mapping[str, A
     unknown = sorted(set(given) - set(hypers))
     if unknown:
         raise RecipeError(
-            f"{label}: expected options among {sorted(hypers) or 'none'}, got {unknown[0]!r}; remove or correct it"
+            f"{label}: expected options among {sorted(hypers) or 'none'}, got {unknown[0]!r}; "
+            f"{_nearest(unknown[0], [*hypers, *_STAGE_SETTINGS]) or 'remove or correct it'}"
         )
     missing = [h.name for h in hypers.values() if h.required and h.name not in given]
     if missing:
@@ -306,23 +311,49 @@ def _apply(recipe: Recipe, where: str) -> Recipe:
 
 
 def _first(error: ValidationError, prefix: str = "") -> str:
-    item = error.errors()[0]
-    place = ".".join(str(piece) if isinstance(piece, str) else f"[{piece}]" for piece in item["loc"]).replace(".[", "[")
-    place = ".".join(filter(None, (prefix, place)))
+    items = error.errors()
+    schedules = [e for e in items if "Schedule" in e["loc"] and is_schedule(e["input"])]
+    item = (schedules or [e for e in items if "Schedule" in e["loc"] and e["loc"][-1] != "Schedule"] or items)[0]
+    place = _place(item["loc"], prefix)
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        return f"{place}: expected a known setting, got {place.split('.')[-1]!r}; `guerdon explain --schema` lists them"
+        name = str(item["loc"][-1])
+        return f"{place}: expected a known setting, got {name!r}; " + (
+            _nearest(name, [f for m in (Recipe, Training, SamplingSpec, Schedule) for f in m.model_fields])
+            or "`guerdon explain --schema` lists them"
+        )
     if item["type"] == "missing":
         return f"{place}: expected this setting, got none; add it"
     if message.startswith("expected"):
         return f"{place}: {message}".removeprefix(": ")
-    return f"{place}: expected {_lower(message)}, got {item['input']!r}; correct it"
+    if item["type"] in ("tuple_type", "list_type") and place in ("reward", "pipeline", "loss"):
+        return f"{place}: expected a list of tables, got one; write [[{place}]] with two brackets"
+    wanted = [_wanted(e["msg"]) for e in items if _place(e["loc"], prefix) == place]
+    return f"{place}: expected {' or '.join(dict.fromkeys(wanted))}, got {item['input']!r}; correct it"
 
 
-def _lower(message: str) -> str:
+def _place(loc: tuple[int | str, ...], prefix: str) -> str:
+    """``reward[0].weight``; the names that pydantic gives to the branches of a union are left out."""
+    names = [f"[{piece}]" if isinstance(piece, int) else piece for piece in loc]
+    kept = [n for n in names if n not in ("float", "Schedule", "str") and not n.startswith(("list[", "literal["))]
+    return ".".join(filter(None, (prefix, *kept))).replace(".[", "[")
+
+
+def _wanted(message: str) -> str:
     for lead in ("Input should be ", "Value should be "):
         message = message.removeprefix(lead)
+    message = message.replace("a valid array", "a list").replace("a valid dictionary", "a table")
+    message = message.replace("a valid ", "a ").replace("a integer", "an integer")
+    if message.startswith(("greater", "less")):
+        message = f"a number {message}"
+    if message.endswith("instance of Schedule"):
+        message = "a schedule"
     return message[:1].lower() + message[1:]
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else ""
 
 
 def _plain(value: Any) -> Any:

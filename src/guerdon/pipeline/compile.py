@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from guerdon.method import Method, Take, find, methods
+from guerdon.pipeline.levels import check_made, check_taken
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.run import Pipeline
-from guerdon.pipeline.stage import Binding, BoundStage, variadic
+from guerdon.pipeline.stage import Binding, BoundStage
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe, RecipeError, Reward, Stage, check_options
 
@@ -57,6 +58,7 @@ class _Compiler:
         self.structure = {"step_ids"} if steps else set()
         self.stages: list[BoundStage] = []
         self.losses: list[BoundStage] = []
+        self.below: tuple[Stage, ...] = ()
         taken = sorted(self.columns & set(QUANTITIES) - {"prompts", "completions"})
         if taken:
             raise RecipeError(
@@ -69,6 +71,7 @@ class _Compiler:
         for i, spec in enumerate(self.recipe.reward):
             self._add(spec, "reward", f"reward[{i}] ({spec.label})")
         for i, spec in enumerate(self.recipe.pipeline):
+            self.below = self.recipe.pipeline[i + 1 :]
             self._add(spec, "pipeline", f"pipeline[{i}] ({spec.label})")
         if self.objective:
             self._close_credit()
@@ -109,7 +112,8 @@ class _Compiler:
             raise RecipeError(
                 f'{place}: expected each with a parameter bound to a keyed quantity, got none; add take = {{rewards = "parts"}}'
             )
-        makes = self._makes(info, spec, kind, place, each)
+        makes = self._makes(info, spec, place, each)
+        check_made(info, bindings, makes, place)
         stage = BoundStage(
             place=place,
             label=spec.label,
@@ -135,22 +139,16 @@ class _Compiler:
 
     def _check_kind(self, info: Method, kind: str, place: str) -> None:
         heads = set(info.makes)
-        keyed = {"parts", "step_parts", "token_parts"}
-        if kind == "reward" and not heads & keyed:
+        signal, objective = bool(heads & {"parts", "step_parts", "token_parts"}), bool(heads & {"token_loss", "loss"})
+        home = "reward" if signal else "loss" if objective else "pipeline"
+        if kind != home:
+            wanted = {
+                "reward": "a signal under [[reward]]",
+                "loss": "an objective under [[loss]]",
+                "pipeline": "a stage that makes rewards, credit or weights",
+            }[kind]
             raise RecipeError(
-                f"{place}: expected a signal under [[reward]], got {info.name}, which makes {', '.join(info.makes)}; stand it under [[pipeline]]"
-            )
-        if kind == "loss" and not heads & {"token_loss", "loss"}:
-            raise RecipeError(
-                f"{place}: expected an objective under [[loss]], got {info.name}, which makes {', '.join(info.makes)}; stand it under [[pipeline]]"
-            )
-        if kind == "pipeline" and heads & {"token_loss", "loss"}:
-            raise RecipeError(
-                f"{place}: expected a stage that makes rewards, credit or weights, got the objective {info.name}; stand it under [[loss]]"
-            )
-        if kind == "pipeline" and heads & keyed:
-            raise RecipeError(
-                f"{place}: expected a stage that makes rewards, credit or weights, got the signal {info.name}; stand it under [[reward]]"
+                f"{place}: expected {wanted}, got {info.name}, which makes {', '.join(info.makes)}; stand it under [[{home}]]"
             )
 
     def _each(self, spec: Stage, place: str) -> tuple[str, ...] | None:
@@ -182,6 +180,11 @@ class _Compiler:
                     f"{place}: expected {source!r} to be a quantity or a column of the task, got columns "
                     f'{sorted(self.columns) or "none"}; rename a column or take = {{{take.name} = "..."}}'
                 )
+            if take.quantity is not None and take.quantity.dtype != "object":
+                raise RecipeError(
+                    f"{place}: expected a quantity for {take.name}, got the column {source!r}; "
+                    "only a signal reads columns: make a [[reward]] of it and take parts.NAME"
+                )
             return Binding(take.name, source)
         if "." in source and not quantity.keyed:
             raise RecipeError(
@@ -196,29 +199,10 @@ class _Compiler:
             raise RecipeError(
                 f"{place}: expected quantities of the rollout phase for a signal, got {source}; take {'old_' + head} instead"
             )
-        self._check_level(info, take, source, keyed, place)
+        check_taken(info, take, source, keyed, place)
         return Binding(take.name, source, keyed)
 
-    def _check_level(self, info: Method, take: Take, source: str, keyed: bool, place: str) -> None:
-        wanted, given = take.quantity, lookup(source)
-        if wanted is None or given is None or source == take.name:
-            return
-        entry = keyed or "." in source
-        if given.keyed and not entry and not wanted.keyed:
-            raise RecipeError(
-                f'{place}: expected one quantity for {take.name}, got the dictionary {source}; take {source}.NAME or add each = "*"'
-            )
-        if wanted.keyed != (given.keyed and not entry):
-            raise RecipeError(
-                f"{place}: expected a dictionary for {take.name}, got {source}; take parts, step_parts or token_parts"
-            )
-        if wanted.level != given.level and not variadic(info.call, take.name):
-            raise RecipeError(
-                f"{place}: expected {take.name} at the level of a {wanted.level} [{wanted.axes}], got {source} at that of a "
-                f"{given.level} [{given.axes}]; lift or reduce it with a stage in between"
-            )
-
-    def _makes(self, info: Method, spec: Stage, kind: str, place: str, each: Any) -> tuple[str, ...]:
+    def _makes(self, info: Method, spec: Stage, place: str, each: Any) -> tuple[str, ...]:
         makes = info.makes if spec.make is None else (spec.make,) if isinstance(spec.make, str) else tuple(spec.make)
         if len(makes) != len(info.makes):
             raise RecipeError(
@@ -235,6 +219,11 @@ class _Compiler:
             if quantity.provider == "rollout" and head not in info.makes:
                 raise RecipeError(
                     f"{place}: expected make to name what a method may make, got {made!r}, which comes with the rollouts; choose another"
+                )
+            if each is not None and not quantity.keyed:
+                raise RecipeError(
+                    f"{place}: expected make to name a keyed quantity, since each runs once per part, got {made!r}; "
+                    'such as make = "part_advantages"'
                 )
             if quantity.keyed and "." not in made and each is None:
                 made = f"{made}.{spec.label}"
@@ -269,12 +258,19 @@ class _Compiler:
             return f"{place}: expected an entry of {head} among {self._part_names(head)}, got {name!r}; add a [[reward]] of that name or correct it"
         if head in ("step_ids", "step_mask", "step_end"):
             return f"{place}: expected steps in the rollouts for {head}, got none; the task names no separator: set task.separator, or add split-steps above"
-        makers = [m.name for m in methods().values() if head in m.makes]
+        makers = [m.name for m in methods().values() if head in m.makes and head not in {t.name for t in m.takes}]
         if QUANTITIES[head].provider is not None:
             return f"{place}: takes {head}, which this host does not provide ({QUANTITIES[head].meaning}); use a method that does not need it"
         advice = f"add one such as {' or '.join(makers[:3])}" if makers else "no method makes it yet"
-        if head == "token_advantages" and "step_advantages" in self.made:
-            advice = "add step-credit (or add-levels) to place step_advantages on tokens"
+        if head == "token_advantages":
+            advice = (
+                "add step-credit (or add-levels) to place step_advantages on tokens"
+                if "step_advantages" in self.made
+                else "add a stage of credit such as group-normalise, which makes advantages"
+            )
+        late = next((s.label for s in self.below if head in _heads(s)), None)
+        if late is not None:
+            advice = f"{late}, which makes it, stands below: move it above"
         return f'{place}: takes {head}, but nothing above makes it; {advice}, or take = {{{take.name} = "..."}}'
 
     def _read(self, name: str) -> None:
@@ -311,11 +307,11 @@ class _Compiler:
         for made, stage in self.unread.items():
             if isinstance(stage.spec, Reward) and (stage.spec.weight == 0 or "correct" in stage.method.makes):
                 continue
-            reader = (
-                "add weighted-sum, which reads every part, or weight = 0 to only watch it"
-                if made.startswith("parts.")
-                else "read it below or remove the stage"
-            )
+            head = made.split(".", 1)[0]
+            reader = "read it below or remove the stage"
+            if head in ("parts", "step_parts"):
+                summing = "weighted-sum" if head == "parts" else "weighted-step-sum"
+                reader = f"add {summing}, which reads every part, or weight = 0 to only watch it"
             raise RecipeError(f"{stage.place}: makes {made}, but nothing reads it; {reader}")
 
     def _check_greedy(self) -> None:
@@ -337,6 +333,16 @@ class _Compiler:
 
     def _update_reads(self, stage: BoundStage) -> str:
         return ", ".join(n for n in stage.reads if (q := lookup(n)) is not None and q.phase == "update")
+
+
+def _heads(spec: Stage) -> set[str]:
+    """What a stage that is not bound yet says that it makes."""
+    if spec.make is not None:
+        return {m.split(".", 1)[0] for m in ([spec.make] if isinstance(spec.make, str) else spec.make)}
+    try:
+        return set(find(spec.use).makes)
+    except LookupError:
+        return set()
 
 
 def ancestors(stages: list[BoundStage], targets: set[str]) -> list[BoundStage]:

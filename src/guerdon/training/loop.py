@@ -85,7 +85,7 @@ def train(
         policy = parts.policy()
     else:
         parts = build(load(recipe))
-        policy = parts.policy()
+        policy = parts.policy()  # before the folder: a policy that cannot be loaded leaves nothing behind
         folder = RunFolder.create(
             None if run is None else Path(run), parts.recipe.task.use if parts.recipe.task else "run"
         )

@@ -45,7 +45,10 @@ def build(recipe: Recipe) -> Parts:
         raise RecipeError('expected a [task], got none; add one, such as use = "arithmetic"')
     task: Task = create("task", recipe.task, TASKS)
     check_options("policy", hypers_of(_named("policy", recipe.policy, POLICIES)), recipe.policy.options)
-    columns = task.problems("train", 0, 1)
+    try:
+        columns = task.problems("train", 0, 1)
+    except ValueError as error:
+        raise RecipeError(f"task ({recipe.task.use}): {error}; correct the option") from error
     sampling = Sampling(
         temperature=recipe.sampling.temperature,
         top_p=recipe.sampling.top_p,
@@ -68,7 +71,7 @@ def resolve(use: str, table: dict[str, str]) -> Any:
     try:
         return load_object(path)
     except LookupError as error:
-        raise RecipeError(f"{error.args[0]}; install the extra that has it (see README)") from error
+        raise RecipeError(f"{error.args[0]}, or install the extra that has it (see README)") from error
 
 
 def create(what: str, component: Component, table: dict[str, str]) -> Any:

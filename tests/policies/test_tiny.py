@@ -242,9 +242,7 @@ def test_the_base_is_young_but_writes_the_right_form():
 def test_pretraining_is_deterministic_and_learns():
     def run():
         policy, losses = Tiny(width=24, layers=1, heads=2), []
-        pretrain(
-            policy, Arithmetic(operands=2), steps=12, rows=16, rate=3e-3, log=lambda s, loss, t: losses.append(loss)
-        )
+        pretrain(policy, Arithmetic(operands=2), steps=8, rows=8, rate=3e-3, log=lambda s, loss, t: losses.append(loss))
         return losses
 
     one, two = run(), run()

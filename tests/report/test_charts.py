@@ -109,7 +109,7 @@ def test_numbers_are_short(value, text):
 
 def test_times_and_shares_are_for_people():
     assert [duration(s) for s in (0.035, 4.2, 190, 3720, None)] == ["35 ms", "4.2 s", "3 min 10 s", "1 h 02 min", "–"]
-    assert [percent(v) for v in (0.195, 1.0, None, NAN)] == ["19.5 %", "100.0 %", "–", "–"]
+    assert [percent(v) for v in (0.195, 1.0, None, NAN)] == ["19.5\u00a0%", "100.0\u00a0%", "–", "–"]
 
 
 def test_only_safe_text_escapes_escaping():

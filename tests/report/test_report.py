@@ -141,7 +141,7 @@ def test_an_unfinished_run_says_so_and_has_no_after(tmp_path):
         file.write('{"event": "iteration", "itera')
     page = read(run)
     assert "The run is unfinished: 2 of 4 iterations" in page.text
-    assert "25.0 % → –" in page.text
+    assert "25.0\u00a0% → –" in page.text
     assert "Training has not been evaluated yet." in page.text
     assert "No rollouts were saved." in page.text
 
@@ -159,14 +159,14 @@ def test_null_metrics_are_gaps_and_a_warning(tmp_path):
     page = read(make_run(tmp_path / "run", events))
     assert "Not finite in at least one iteration: loss, entropy." in page.text
     assert "3 optimiser steps were skipped" in page.text
-    assert "50.0 % of the last completions were cut off" in page.text
+    assert "50.0\u00a0% of the last completions were cut off" in page.text
     assert "No finite value was logged." in page.text
 
 
 def test_failures_are_counted_with_their_reasons(tmp_path):
     drawn = rollouts(rows=3, **{"reasons.judge": ["failed: timeout", None, "failed: timeout"]})
     page = read(make_run(tmp_path / "run", [iteration(0, **{"failed/judge": 0.1}), iteration(1)], rollouts=drawn))
-    assert "judge5.0 %10.0 %1" in page.text
+    assert "judge5.0\u00a0%10.0\u00a0%1" in page.text
     assert "judgefailed: timeout2" in page.text
 
 
@@ -243,3 +243,10 @@ def test_long_completions_are_cut(tmp_path):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected a run folder"):
         write_report(tmp_path)
+
+
+def test_long_runs_say_what_a_line_averages_and_absent_failures_are_zero(tmp_path):
+    events = [iteration(i, **({"failed/judge": 0.5} if i < 2 else {})) for i in range(400)]
+    page = read(make_run(tmp_path / "r", events))
+    assert "Thin lines: means of 3 iterations." in page.text
+    assert "judge0" in page.text

@@ -23,7 +23,7 @@ OPTIONS = st.fixed_dictionaries(
 
 
 @given(OPTIONS, OPTIONS, st.integers(0, 10**9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_splits_never_overlap(train, heldout, start):
     """Whatever options drew them: membership is a property of the text."""
     ours = Arithmetic(**train).problems("train", start, 20)["expression"]
@@ -34,7 +34,7 @@ def test_splits_never_overlap(train, heldout, start):
 
 
 @given(OPTIONS, st.sampled_from(["train", "heldout"]), st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_pure_function_of_the_index_and_exact(options, split, start):
     task = Arithmetic(**options)
     rows = task.problems(split, start, 12)

@@ -1,81 +1,245 @@
-"""Group statistics for ragged groups in any order, NaN-aware."""
+"""Statistics of the other answers to the same prompt, for ragged groups in any order.
+
+Every function takes ``x`` of shape [B] or [B, *rest] and ``group`` [B] of arbitrary integer ids, and gives back the
+shape and dtype of ``x``: each row reads the statistic of its own group (column by column, where there are columns).
+
+Shared by all of them:
+
+- NaN means unscored. It is no member of any statistic, so a NaN row equals a deleted row; it still *reads* the
+  statistic of its group, except where a function says that its own value enters.
+- A group without a scored member gives NaN (and `group_count` 0).
+- Sums run in float64 over the distance to the smallest member, so an offset of 1e4 costs nothing, and a group whose
+  scored members are all equal has exactly that value as its mean and exactly 0 as its spread, never rounding noise.
+- Infinite values follow float arithmetic (their spread is NaN).
+- No order of rows, and no order or gap of ids, changes a result.
+"""
+
+from functools import cached_property
+from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def _segments(x: Tensor, group: Tensor):
-    _, inverse = torch.unique(group, return_inverse=True)
-    n = int(inverse.max()) + 1 if inverse.numel() else 0
-    return inverse, n
+def _number_groups(group: Tensor) -> tuple[Tensor, int]:
+    """Ids as 0 .. n-1, not necessarily all used, at the lowest cost that the ids allow."""
+    if group.numel() == 0:
+        return group.long(), 0
+    low, high = (int(end) for end in torch.aminmax(group))
+    if high - low < 4 * group.numel():  # dense enough to be used as they are
+        return group.long() - low, high - low + 1
+    if bool((group[1:] >= group[:-1]).all()):
+        used, index = torch.unique_consecutive(group, return_inverse=True)
+    else:
+        used, index = torch.unique(group, return_inverse=True)
+    return index, used.numel()
 
 
-def _reduce(values: Tensor, inverse: Tensor, n: int) -> Tensor:
-    return values.new_zeros((n, *values.shape[1:])).index_add_(0, inverse, values)
+class _Groups:
+    """The groups of one call: ids are numbered once, and each statistic that is asked for is computed once.
+
+    Entries lie flat, [B * K] with K the product of ``rest``, and column k of group g is segment ``g * K + k``, so that
+    every statistic is one flat reduction over segments. `per_entry` hands a statistic back to the entries, `result`
+    brings entries into the shape and dtype of x.
+    """
+
+    def __init__(self, x: Tensor, group: Tensor):
+        index, n = _number_groups(group)
+        self.x, self.entries = x, x.reshape(-1)
+        width = x.numel() // x.shape[0] if x.shape[0] else 0
+        if x.ndim > 1:
+            index = (index[:, None] * width + torch.arange(width, device=x.device)).reshape(-1)
+        self.index, self.n = index, n * (width if x.ndim > 1 else 1)
+        self.scored = ~torch.isnan(self.entries)
+
+    def total(self, values: Tensor) -> Tensor:
+        return values.new_zeros(self.n).index_add_(0, self.index, values)
+
+    def per_entry(self, statistic: Tensor) -> Tensor:
+        return statistic.index_select(0, self.index)
+
+    def result(self, entries: Tensor) -> Tensor:
+        return entries.reshape(self.x.shape).to(self.x.dtype)
+
+    def read(self, statistic: Tensor) -> Tensor:
+        return self.result(self.per_entry(statistic))
+
+    def _extreme(self, how: Literal["amin", "amax"]) -> Tensor:
+        fill = torch.inf if how == "amin" else -torch.inf
+        members = torch.where(self.scored, self.entries, fill)
+        best = members.new_full((self.n,), fill).scatter_reduce_(0, self.index, members, how)
+        return best.masked_fill(self.count == 0, torch.nan)
+
+    @cached_property
+    def count(self) -> Tensor:
+        return self.total(self.scored.double())
+
+    @cached_property
+    def low(self) -> Tensor:
+        return self._extreme("amin")
+
+    @cached_property
+    def high(self) -> Tensor:
+        return self._extreme("amax")
+
+    @cached_property
+    def same(self) -> Tensor:
+        return self.low == self.high
+
+    @cached_property
+    def above(self) -> Tensor:
+        """Per entry: distance to the smallest member of its group, 0 where unscored."""
+        return (self.entries.double() - self.per_entry(self.low)).masked_fill_(~self.scored, 0.0)
+
+    @cached_property
+    def above_mean(self) -> Tensor:
+        return self.total(self.above) / self.count  # 0 / 0 where nothing is scored
+
+    @cached_property
+    def mean(self) -> Tensor:
+        return self.low.double() + self.above_mean
+
+    @cached_property
+    def centred(self) -> Tensor:
+        """Per entry: its value minus the mean of its group, NaN where unscored."""
+        return (self.above - self.per_entry(self.above_mean)).masked_fill_(~self.scored, torch.nan)
+
+    def variance(self, ddof: int) -> Tensor:
+        squares = self.total(self.centred.square().masked_fill_(~self.scored, 0.0))
+        return squares / (self.count - ddof).masked_fill_(self.count <= ddof, torch.nan)
 
 
-def group_count(x, group):
-    inverse, n = _segments(x, group)
-    return _reduce((~x.isnan()).to(x.dtype), inverse, n)[inverse]
+def group_count(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Float[Tensor, "B *rest"]:
+    """Number of scored members of the row's group."""
+    groups = _Groups(x, group)
+    return groups.read(groups.count)
 
 
-def group_sum(x, group):
-    inverse, n = _segments(x, group)
-    total = _reduce(x.nan_to_num(nan=0.0), inverse, n)[inverse]
-    return total.masked_fill(group_count(x, group) == 0, float("nan"))
+def group_sum(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Float[Tensor, "B *rest"]:
+    """Sum over the scored members: ``sum_j x_j``. NaN, not 0, where nothing is scored."""
+    groups = _Groups(x, group)
+    total = groups.total(torch.where(groups.scored, groups.entries, 0.0).double())
+    return groups.read(torch.where(groups.count > 0, total, torch.nan))
 
 
-def group_mean(x, group):
-    return group_sum(x, group) / group_count(x, group)
+def group_mean(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Float[Tensor, "B *rest"]:
+    """Mean over the scored members: ``sum_j x_j / n``."""
+    groups = _Groups(x, group)
+    return groups.read(groups.mean)
 
 
-def group_std(x, group, *, ddof=1):
-    d = x - group_mean(x, group)
-    c = group_count(x, group)
-    return (group_sum(d * d, group) / (c - ddof).masked_fill(c <= ddof, float("nan"))).sqrt()
+def group_std(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"], *, ddof: int = 1) -> Float[Tensor, "B *rest"]:
+    """Standard deviation over the scored members: ``sqrt(sum_j (x_j - mean)^2 / (n - ddof))``.
+
+    A single scored member has spread 0 with ``ddof=0`` and none, NaN, with ``ddof=1`` (0 / 0).
+    """
+    groups = _Groups(x, group)
+    return groups.read(groups.variance(ddof).sqrt())
 
 
-def _extreme(x, group, how):
-    inverse, n = _segments(x, group)
-    fill = float("-inf") if how == "amax" else float("inf")
-    idx = inverse.view(-1, *[1] * (x.ndim - 1)).expand_as(x)
-    out = x.new_full((n, *x.shape[1:]), fill).scatter_reduce_(0, idx, x.masked_fill(x.isnan(), fill), how)[inverse]
-    return out.masked_fill(out.isinf(), float("nan"))
+def group_max(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Float[Tensor, "B *rest"]:
+    """Largest scored member."""
+    groups = _Groups(x, group)
+    return groups.read(groups.high)
 
 
-def group_max(x, group):
-    return _extreme(x, group, "amax")
+def group_min(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Float[Tensor, "B *rest"]:
+    """Smallest scored member."""
+    groups = _Groups(x, group)
+    return groups.read(groups.low)
 
 
-def group_min(x, group):
-    return _extreme(x, group, "amin")
+def leave_one_out_mean(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Float[Tensor, "B *rest"]:
+    """Mean over the *other* scored members: ``sum_{j != i} x_j / (n - 1)``.
+
+    NaN where there are no others (a single scored member), and where the row itself is unscored.
+    """
+    groups = _Groups(x, group)
+    others = groups.per_entry(groups.count) - 1
+    mean = (groups.per_entry(groups.total(groups.above)) - groups.above) / others + groups.per_entry(groups.low)
+    return groups.result(torch.where(groups.scored & (others > 0), mean, torch.nan))
 
 
-def leave_one_out_mean(x, group):
-    c = group_count(x, group) - 1
-    return (group_sum(x, group) - x) / c.masked_fill(c <= 0, float("nan"))
+def group_share(
+    x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"], threshold: float = 0.0
+) -> Float[Tensor, "B *rest"]:
+    """Share of the scored members with ``x_j > threshold``: a pass rate for 0/1 rewards."""
+    groups = _Groups(x, group)
+    return groups.read(groups.total((groups.entries > threshold).double()) / groups.count)
 
 
-def group_share(x, group, threshold=0.0):
-    return group_mean(torch.where(x.isnan(), x, (x > threshold).to(x.dtype)), group)
+def group_rank(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Float[Tensor, "B *rest"]:
+    """Position of the row among the scored members, from 0 for the smallest to n - 1.
+
+        rank_i = #{j: x_j < x_i} + (#{j: x_j = x_i} - 1) / 2
+
+    Ties share the mean of their positions, so ranks of a group always add up to n (n - 1) / 2; a single member has
+    rank 0. NaN for an unscored row.
+    """
+    groups = _Groups(x, group)
+    # Sorted by group, unscored last in each, then by value: two stable sorts, the last key first.
+    key = 2 * groups.index + (~groups.scored).long()
+    order = torch.where(groups.scored, groups.entries, torch.inf).argsort(stable=True)
+    order = order[key[order].argsort(stable=True)]
+    key, values = key[order], groups.entries[order]
+    opens_group = torch.ones_like(key, dtype=torch.bool)
+    opens_group[1:] = key[1:] != key[:-1]
+    opens_tie = opens_group.clone()
+    opens_tie[1:] |= values[1:] != values[:-1]
+    position = torch.arange(key.numel(), dtype=torch.float64, device=x.device)
+    position = position - torch.where(opens_group, position, 0.0).cummax(0).values
+    tie = opens_tie.long().cumsum(0) - 1
+    sums = torch.zeros_like(position).index_add_(0, tie, position)
+    sizes = torch.zeros_like(position).index_add_(0, tie, torch.ones_like(position))
+    rank = torch.empty_like(position).index_copy_(0, order, (sums / sizes)[tie])
+    return groups.result(rank.masked_fill_(~groups.scored, torch.nan))
 
 
-def degenerate(x, group):
-    return group_max(x, group) == group_min(x, group)
+def degenerate(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Bool[Tensor, "B *rest"]:
+    """Whether all scored members are equal, exactly: comparing them teaches nothing.
+
+    True for a single scored member, False for a group without any; an unscored row reads what its group is.
+    """
+    groups = _Groups(x, group)
+    return groups.per_entry(groups.same).reshape(x.shape)
 
 
-def standardise(x, group, *, scale=True, ddof=1, eps=1e-4, eps_at="outside", flat="zero"):
-    centred = x - group_mean(x, group)
+def standardise(
+    x: Float[Tensor, "B *rest"],
+    group: Int[Tensor, " B"],
+    *,
+    scale: bool = True,
+    ddof: int = 1,
+    eps: float = 1e-4,
+    eps_at: Literal["outside", "inside", "floor"] = "outside",
+    flat: Literal["zero", "nan", "keep"] = "zero",
+) -> Float[Tensor, "B *rest"]:
+    """Distance to the mean of the group, in units of its spread.
+
+        z_i = (x_i - mean) / (std + eps)          eps_at="outside"
+        z_i = (x_i - mean) / sqrt(std^2 + eps)    eps_at="inside"
+        z_i = (x_i - mean) / max(std, eps)        eps_at="floor"
+        z_i = x_i - mean                          scale=False
+
+    ``flat`` is what the scored members of a degenerate group get (all equal, a single member included): 0, NaN, or
+    ``"keep"``: what the formula gives, which is 0, and for a single member with ``scale`` and ``ddof=1`` NaN. Unscored
+    rows stay NaN in every case.
+    """
+    groups = _Groups(x, group)
+    z = groups.centred
     if scale:
-        std = group_std(x, group, ddof=ddof)
+        variance = groups.variance(ddof)
         if eps_at == "outside":
-            centred = centred / (std + eps)
+            spread = variance.sqrt() + eps
         elif eps_at == "inside":
-            centred = centred / (std**2 + eps).sqrt()
+            spread = (variance + eps).sqrt()
+        elif eps_at == "floor":
+            spread = variance.sqrt().clamp(min=eps)
         else:
-            centred = centred / std.clamp(min=eps)
-    if flat == "zero":
-        centred = torch.where(degenerate(x, group), torch.zeros_like(x).masked_fill(x.isnan(), float("nan")), centred)
-    elif flat == "nan":
-        centred = centred.masked_fill(degenerate(x, group), float("nan"))
-    return centred
+            raise ValueError(f"expected eps_at to be outside, inside or floor, got {eps_at!r}")
+        z = z / groups.per_entry(spread)
+    if flat != "keep":
+        value = 0.0 if flat == "zero" else torch.nan
+        z = torch.where(groups.per_entry(groups.same) & groups.scored, value, z)
+    return groups.result(z)

@@ -1,26 +1,79 @@
-"""Masked statistics, NaN-aware."""
+"""Statistics over the chosen, scored entries of a tensor.
+
+``mask`` says which entries exist; NaN among them means unscored. Both kinds are left out: what stands under a False
+mask never matters, and a NaN entry equals a deleted one. Neither a large offset
+nor many equal entries leave rounding noise behind.
+"""
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 
-def _keep(x, mask):
-    return mask & ~x.isnan()
+def _scored(x: Tensor, mask: Tensor) -> Tensor:
+    return mask & ~torch.isnan(x)
 
 
-def masked_sum(x, mask):
-    return torch.where(_keep(x, mask), x, 0.0).sum()
+def masked_sum(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """Sum of the chosen, scored entries; 0 where there are none."""
+    return torch.where(_scored(x, mask), x, 0.0).sum(dtype=torch.float64).to(x.dtype)
 
 
-def masked_mean(x, mask):
-    return masked_sum(x, mask) / _keep(x, mask).sum()
+def masked_mean(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """Mean of the chosen, scored entries: ``sum / n``; NaN where there are none."""
+    scored = _scored(x, mask)
+    return (torch.where(scored, x, 0.0).sum(dtype=torch.float64) / scored.sum()).to(x.dtype)
 
 
-def masked_var(x, mask, ddof=1):
-    d = x - masked_mean(x, mask)
-    return masked_sum(d * d, mask) / (_keep(x, mask).sum() - ddof)
+def masked_var(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"], ddof: int = 1) -> Float[Tensor, ""]:
+    """Variance of the chosen, scored entries: ``sum (x - mean)^2 / (n - ddof)``.
+
+    NaN where there are not more than ``ddof`` of them. Exactly 0 where all are equal.
+    """
+    return _moments(x, mask, ddof)[1].to(x.dtype)
 
 
-def whiten(x, mask, *, centre=True, eps=1e-8, ddof=1):
-    m = masked_mean(x, mask)
-    out = (x - m if centre else x) / (masked_var(x, mask, ddof) + eps).sqrt()
-    return torch.where(mask, out, 0.0)
+def whiten(
+    x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"], *, centre: bool = True, eps: float = 1e-8, ddof: int = 1
+) -> Float[Tensor, "*shape"]:
+    """Entries in units of their common spread, around their common mean.
+
+        z = (x - mean) / sqrt(var + eps)        centre=True
+        z = x / sqrt(var + eps)                 centre=False
+
+    0 under a False mask, NaN where the entry is unscored. Where all entries are equal the first form gives exactly 0
+    and the second divides by ``sqrt(eps)``; with not more than ``ddof`` scored entries there is no spread and all are
+    NaN. A caller that wants another answer for these asks for it (`guerdon.credit.whiten` does).
+    """
+    centred, variance = _moments(x, mask, ddof)
+    if torch.isnan(variance):
+        return torch.where(mask, torch.nan, torch.zeros_like(x))
+    return (centred if centre else torch.where(mask, x, 0.0)) * (variance + eps).rsqrt()
+
+
+def _moments(x: Tensor, mask: Tensor, ddof: int) -> tuple[Tensor, Tensor]:
+    """Chosen entries minus their mean (NaN where unscored, 0 under a False mask), and their variance.
+
+    Distances are taken to one of the entries first, so that neither a large offset nor many equal entries leave
+    rounding noise behind. In place on memory of our own: for megabytes, asking for more costs more than arithmetic.
+    """
+    scored, offset, unscored = mask, _offset(x, mask), None
+    if torch.isnan(offset.sum()):  # looked for only here, because it costs passes over memory that are rarely needed
+        unscored = mask & torch.isnan(x)
+        scored = mask & ~unscored
+        offset = _offset(x, scored)
+    n = torch.count_nonzero(scored)
+    centred = offset.sub_(offset.sum() / n.clamp(min=1)).mul_(scored)
+    variance = torch.where(n > ddof, torch.linalg.vector_norm(centred).square() / (n - ddof), torch.nan)
+    if unscored is not None:
+        centred = centred.masked_fill_(unscored, torch.nan)
+    return centred, variance
+
+
+def _offset(x: Tensor, mask: Tensor) -> Tensor:
+    """Distance of the chosen entries to the first chosen one, 0 elsewhere; a new tensor."""
+    if x.numel() == 0:
+        return x.clone()
+    first = mask.reshape(-1).view(torch.uint8).argmax()
+    anchor = torch.where(mask.reshape(-1)[first], x.reshape(-1)[first], 0.0)
+    return torch.where(mask, x, anchor).sub_(anchor)

@@ -1,18 +1,76 @@
-"""Placement: between rows, steps and positions."""
+"""Between rows, steps and positions.
+
+*Placing* puts a number on one position; *broadcasting* lets every position of a row or step read it; *reducing* goes
+back up. Steps that a row lacks are NaN on the level of steps and touch no position on the way down.
+"""
+
+from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 
-def place_on_tokens(x, step_end, step_mask, width):
-    out = x.new_zeros(x.shape[0], width + 1)
-    at = torch.where(step_mask, step_end, width)
-    return out.scatter_(1, at, torch.where(step_mask, x, 0.0))[:, :width]
+def place_on_tokens(
+    x: Float[Tensor, "B S"], step_end: Int[Tensor, "B S"], step_mask: Bool[Tensor, "B S"], width: int
+) -> Float[Tensor, "B {width}"]:
+    """The number of each step on the step's last position, 0 elsewhere.
+
+        out[i, step_end[i, s]] = x[i, s]    for every step s that row i has
+
+    Steps under a False ``step_mask`` place nothing, whatever their value and end; NaN of a step that the row has is
+    placed as NaN, at that position only. No two steps of a row end at the same position.
+    """
+    spare = torch.where(step_mask, step_end.long(), width)  # absent steps go to a column that is cut off
+    out = x.new_zeros(x.shape[0], width + 1).scatter(1, spare, torch.where(step_mask, x, 0.0))
+    return out[:, :width]
 
 
-def broadcast_to_tokens(x, step_ids):
-    picked = x.gather(1, step_ids.clamp(min=0, max=x.shape[1] - 1))
-    return torch.where(step_ids < 0, 0.0, picked)
+def broadcast_to_tokens(x: Float[Tensor, "B S"], step_ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """Every position reads the number of its own step: ``out[i, t] = x[i, step_ids[i, t]]``.
+
+    0 where ``step_ids`` is -1, the position of no step. NaN of a step spreads to its own positions and no further.
+    """
+    inside = step_ids >= 0
+    if x.shape[1] == 0:
+        return x.new_zeros(step_ids.shape)
+    return torch.where(inside, x.gather(1, step_ids.long().clamp(min=0)), 0.0)
 
 
-def broadcast_rows(x, mask):
+def broadcast_rows(x: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """Every chosen position reads the number of its row, NaN included; 0 at unchosen positions."""
     return torch.where(mask, x[:, None], 0.0)
+
+
+def reduce_to_steps(
+    x: Float[Tensor, "B T"],
+    step_ids: Int[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    steps: int,
+    how: Literal["sum", "mean", "max", "last"] = "sum",
+) -> Float[Tensor, "B {steps}"]:
+    """One number per step from the chosen positions of the step: their sum, mean, maximum, or the last one.
+
+        out[i, s] = how(x[i, t] for chosen t with step_ids[i, t] = s)
+
+    NaN where the row has no such position. Unchosen positions and those of no step (-1) are never read. NaN at a
+    chosen position makes its own step NaN, except that ``"last"`` reads the last position only.
+    """
+    width = x.shape[1]
+    counted = mask & (step_ids >= 0)
+    at = torch.where(counted, step_ids.long(), steps)  # the rest goes to a column that is cut off
+    value = torch.where(counted, x, 0.0)
+    zeros = x.new_zeros(x.shape[0], steps + 1)
+    count = zeros.scatter_add(1, at, counted.to(x.dtype))[:, :steps]
+    if how in ("sum", "mean"):
+        out = zeros.scatter_add(1, at, value)[:, :steps]
+        out = out / count if how == "mean" else out
+    elif how == "max":
+        out = zeros.scatter_reduce(1, at, value, "amax", include_self=False)[:, :steps]
+    elif how == "last":
+        position = torch.arange(width, device=x.device).expand_as(at)
+        last = at.new_zeros(zeros.shape).scatter_reduce(1, at, position, "amax")[:, :steps]
+        out = value.gather(1, last) if width else zeros[:, :steps]
+    else:
+        raise ValueError(f"expected how to be sum, mean, max or last, got {how!r}")
+    return torch.where(count > 0, out, torch.nan)

@@ -1,4 +1,4 @@
-"""Language models that are sampled and trained. ``POLICIES`` names each by import path, so that none is loaded early."""
+"""Language models that are sampled and trained; ``POLICIES`` names each by import path, so that none loads early."""
 
 POLICIES = {
     "tiny": "guerdon.policies.tiny:Tiny",

@@ -10,7 +10,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -49,8 +49,19 @@ def demonstrations(policy: Tiny, task: Arithmetic, start: int, count: int) -> Ro
     )
 
 
-def pretrain(policy: Tiny, task: Arithmetic, *, steps: int, rows: int, rate: float, log=None) -> None:
-    """Cross-entropy on the responses, AdamW with warm-up; the rate is held, as in a run that was stopped early."""
+def pretrain(
+    policy: Tiny,
+    task: Arithmetic,
+    *,
+    steps: int,
+    rows: int,
+    rate: float,
+    log: Callable[[int, float, float], None] | None = None,
+) -> None:
+    """Cross-entropy on the responses, AdamW with warm-up; the rate is held, as in a run that was stopped early.
+
+    ``log`` is called after each step with its number, its loss and the seconds so far.
+    """
     optimiser = torch.optim.AdamW(policy.module.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     began = time.perf_counter()
     for step in range(steps):
@@ -110,9 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     pretrain(policy, task, steps=chosen.steps, rows=chosen.rows, rate=chosen.rate, log=log)
     save(policy, chosen.out)
-    print(
-        f"held-out pass@1 {accuracy(policy, task):.3f}, greedy {accuracy(policy, task, temperature=0):.3f}; wrote {chosen.out}"
-    )
+    sampled, greedy = accuracy(policy, task), accuracy(policy, task, temperature=0)
+    print(f"held-out pass@1 {sampled:.3f}, greedy {greedy:.3f}; wrote {chosen.out}")
     return 0
 
 

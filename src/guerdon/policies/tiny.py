@@ -242,7 +242,7 @@ def _read(path: Path) -> tuple[Shape, dict[str, Tensor]]:
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
         raise ValueError(
-            f"expected a checkpoint of the tiny policy at {path}, got nothing there; give a file or folder that export wrote"
+            f"expected a checkpoint of the tiny policy at {path}, got nothing there; give what export wrote"
         )
     try:
         with safe_open(str(path), framework="pt") as file:

@@ -40,7 +40,7 @@ class Characters:
             return [self._ids[c] for c in text]
         except KeyError as error:
             raise ValueError(
-                f"expected characters of the policy's vocabulary {self.vocabulary!r}, got {error.args[0]!r} in {text[:80]!r}; "
+                f"expected characters of the policy's vocabulary {self.vocabulary!r}, got {error.args[0]!r}; "
                 "train a base with a larger vocabulary or use the huggingface policy"
             ) from None
 

@@ -77,9 +77,9 @@ class Run:
         """Every metric of the iterations, in the order of first appearance."""
         return list(dict.fromkeys(key for event in self.iterations for key in event))
 
-    def series(self, name: str, label: str | None = None) -> Series:
-        """A metric by iteration; None where it was null or absent."""
-        return Series(label or name, [(e["iteration"], finite(e.get(name))) for e in self.iterations])
+    def series(self, name: str, label: str | None = None, absent: float | None = None) -> Series:
+        """A metric by iteration; None where it was null, ``absent`` where it was not logged."""
+        return Series(label or name, [(e["iteration"], finite(e.get(name, absent))) for e in self.iterations])
 
     def evaluated(self, name: str, label: str) -> Series:
         """A number of the evaluations, by iteration, as dots."""

@@ -69,7 +69,7 @@ def number(value: Any, digits: int = 3) -> str:
 
 def percent(value: Any) -> str:
     """A share as a percentage with one decimal."""
-    return "–" if not isinstance(value, int | float) or not math.isfinite(value) else f"{100 * value:.1f} %"
+    return "–" if not isinstance(value, int | float) or not math.isfinite(value) else f"{100 * value:.1f}\u00a0%"
 
 
 def duration(seconds: Any) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib import resources
 
 from guerdon.report import sections
+from guerdon.report.charts import MOST_POINTS
 from guerdon.report.data import Run
 from guerdon.report.html import Safe, duration, join, number, percent, tag
 from guerdon.report.panels import charts
@@ -32,11 +33,7 @@ def page(run: Run) -> str:
         section("Held-out evaluation", sections.evaluation(run)),
         section(
             "Training",
-            tag(
-                "p",
-                "Thin lines: each iteration. Thick lines: centred mean. Point at a chart for its values.",
-                cls="note",
-            ),
+            tag("p", _reading(run.done), cls="note"),
             tag("div", *drawn, cls="charts"),
         )
         if run.iterations
@@ -47,6 +44,12 @@ def page(run: Run) -> str:
         recipe(run),
     )
     return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
+
+
+def _reading(done: int) -> str:
+    each = -(-done // MOST_POINTS)
+    thin = "each iteration" if each <= 1 else f"means of {each} iterations"
+    return f"Thin lines: {thin}. Thick lines: centred mean. Point at a chart for its values."
 
 
 def title(run: Run) -> str:
@@ -66,7 +69,12 @@ def header(run: Run) -> Safe:
             ("loss", [s.label for s in run.recipe.loss]),
         )
     chips = [
-        tag("span", tag("small", kind), *[tag("b", name) for name in names], cls=f"chip {kind}")
+        tag(
+            "span",
+            tag("small", kind),
+            *[tag("b", name) for name in names],
+            cls="chip chain" if kind == "credit" else "chip",
+        )
         for kind, names in chain
         if names
     ]
@@ -87,7 +95,7 @@ def tiles(run: Run) -> Safe:
         _share(run, "greedy", "greedy", "held out, most likely tokens"),
         tile("time", duration(run.seconds), "of all iterations, evaluation left out"),
         tile("iterations", done, f"{training.prompts} prompts × {training.samples} samples" if training else ""),
-        tile("rollouts", number(run.rollouts), "completions trained on"),
+        tile("rollouts", number(run.rollouts), "completions sampled"),
         tile("tokens/s", number(run.tokens_per_second), "completion tokens, updates included"),
         cls="tiles",
     )

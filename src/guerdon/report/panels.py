@@ -58,7 +58,7 @@ def charts(run: Run) -> list[Safe]:
     for some in by_size(signals, ratio=100):
         add("Seconds of signals", "per iteration", some)
     add("Speed", "completion tokens per second", [run.series(n, "tokens/s") for n in take("tokens_per_second")])
-    failed = [run.series(n, n.removeprefix("failed/")) for n in starting("failed/")]
+    failed = [run.series(n, n.removeprefix("failed/"), absent=0.0) for n in starting("failed/")]
     for some in by_size(failed):
         add("Failed", "share of scores", some)
     add("Rows in the loss", "per iteration", [run.series(n, "rows") for n in take("trained_rows")])

@@ -134,7 +134,7 @@ def _bits(value: int | Fraction) -> int:
 
 
 def count_operators(text: str) -> int:
-    """How many binary operators stand in ``text`` (signs are not counted); 0 for a plain number or anything unreadable."""
+    """How many binary operators stand in ``text``; signs do not count; 0 for a number or unreadable text."""
     count, operand = 0, True
     for token in tokens(text) or ():
         if token in _PRECEDENCE:

@@ -118,8 +118,9 @@ class Arithmetic:
         if self.style == "words":
             return 256
         most = self.operands if isinstance(self.operands, int) else self.operands[1]
-        digits = len(str(self.limit)) + 1
-        return sum(n * digits + 1 for n in range(1, most)) + 1
+        number = max(len(str(self.limit)) + 1, len(str(self.largest)))  # with a sign
+        brackets = 2 * (most - 1) if self.parentheses else 0
+        return sum(n * (number + 1) + brackets for n in range(1, most)) + 1
 
     def problems(self, split: Split, start: int, count: int) -> dict[str, list[Any]]:
         """``count`` problems from index ``start`` on; both splits go on for ever.
@@ -139,8 +140,9 @@ class Arithmetic:
     def _prompt(self, expression: str) -> str:
         if self.style == "words":
             question = (
-                f"What is {expression}? Work it out one operation at a time inside <think> and </think>, writing the whole "
-                "expression again after each operation with = between them. Then give the number inside <answer> and </answer>.\n"
+                f"What is {expression}? Work it out one operation at a time inside <think> and </think>, writing the "
+                "whole expression again after each operation with = between them. "
+                "Then give the number inside <answer> and </answer>.\n"
             )
         else:
             question = self.template.format(expression=expression)
@@ -160,11 +162,12 @@ class Arithmetic:
                 return made[0], made[1], count
         raise ValueError(
             f"expected options under which expressions of {count} numbers exist, got none in {_ATTEMPTS} draws for the "
-            f"{split} split; raise largest ({self.largest}) or limit ({self.limit}), or allow more operators ({self.operators!r})"
+            f"{split} split; raise largest ({self.largest}) or limit ({self.limit}), "
+            f"or allow more operators ({self.operators!r})"
         )
 
     def _flat(self, dice: "_Dice", count: int) -> tuple[str, int] | None:
-        """An expression of integers without parentheses, or None where a value on the way is too large or no integer."""
+        """Integers without parentheses, or None where a value on the way is too large or no integer."""
         span, kinds, limit = self.largest - self.smallest + 1, self.operators, self.limit
         term = self.smallest + dice(span)
         pieces, total, sign = [str(term)], 0, 1
@@ -199,7 +202,9 @@ class Arithmetic:
         return None if not self.parentheses and made[0].count("(") > own else made[:2]
 
     def _range(self) -> tuple[int, int]:
-        low, high = (self.operands, self.operands) if isinstance(self.operands, int) else self.operands
+        if isinstance(self.operands, int):
+            return self.operands, self.operands
+        low, high = self.operands
         return low, high
 
     def _check(self, split: str, start: int, count: int) -> None:
@@ -225,7 +230,7 @@ class Arithmetic:
 
 @paper("arXiv:2507.10532")
 def random_calculation(steps: int, n: int, seed: int) -> list[dict[str, Any]]:
-    """``n`` different problems of exactly ``steps`` operations over integers 0 to 100, their fractions, squares and cubes.
+    """``n`` different problems of exactly ``steps`` operations on integers 0 to 100, fractions, squares and cubes.
 
     Each record holds ``prompt`` (LaTeX, asks for a value in a box), ``expression`` (text that `evaluate` reads),
     ``answer`` (float) and ``steps``. Values beyond 1e8 in size and divisions by zero are redrawn. The slash, square or
@@ -288,7 +293,7 @@ def _atom(dice: _Dice, kinds: tuple[str, ...], smallest: int, largest: int, *, l
 
 
 def _combine(nodes: Sequence[_Node | None], dice: _Dice, operators: str, limit: int, *, whole: bool) -> _Node | None:
-    """Join random neighbours until one expression is left; None where a value is missing, too large or not ``whole``."""
+    """Join random neighbours until one is left; None where a value is missing, too large or not ``whole``."""
     left = [node for node in nodes if node is not None]
     if len(left) < len(nodes) or any(abs(node[1]) > limit for node in left):
         return None

@@ -27,7 +27,7 @@ class Counters:
     """Optimiser steps left out because loss or gradient was not finite."""
     skipped_in_a_row: int = 0
     steps: int = 0
-    trained_tokens: int = 0
+    total_tokens: int = 0
 
 
 def learning_rate(spec: Training, iteration: int) -> float:
@@ -131,7 +131,7 @@ def _step(
                 parts[label] = parts.get(label, 0.0) + amount
     norm = _apply(policy, optimiser, counters, loss, parts, spec)
     tokens = int(active["mask"].sum()) if active.rows else 0
-    counters.trained_tokens += int(mini["mask"].sum())
+    counters.total_tokens += int(mini["mask"].sum())
     return {
         "loss": loss,
         **{f"loss/{label}": amount for label, amount in parts.items()},

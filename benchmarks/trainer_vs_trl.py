@@ -1,0 +1,285 @@
+"""Guerdon's trainer against TRL's GRPOTrainer on the very same model, prompts, rewards and number of updates.
+
+    python -m benchmarks.trainer_vs_trl --json
+
+The model is a Llama configuration of 1M parameters with a character tokenizer, both made here and warmed up by a short
+supervised training, so that the reward has something to tell apart. Prompts are arithmetic expressions; a completion
+works them out and the reward is 1 where its last number is right. Both sides train full float32 weights on the CPU
+with GRPO (no KL term), batches of 256 completions in groups of 8, the same optimiser and learning rate. The
+sides take turns (``--rounds``), so that a busy machine slows both.
+
+Tokens are completion tokens of the batches that were sampled and trained on; their number over the seconds of an
+update (sampling, reward, loss, optimiser step) is the rate, and the median over updates without the first is reported.
+``cpu_ratio`` compares processor time instead; with ``--threads 1`` it can be trusted on a busy machine too.
+"""
+
+import argparse
+import json
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+GROUP, PROMPTS, MAX_TOKENS = 8, 32, 48
+LEARNING_RATE, CLIP, SEED = 2e-4, 1.0, 0
+TASK = {"operands": (2, 4), "largest": 9, "operators": "+-", "seed": 11}
+CHARACTERS = "0123456789+-*/=().^ "
+
+
+# the common ground: model, prompts, reward
+
+
+def make_model(folder: Path, *, steps: int, seed: int = SEED) -> Path:
+    """A folder with a 1M-parameter Llama and its tokenizer, after ``steps`` of supervised warm-up."""
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    vocabulary = {"<pad>": 0, "<eos>": 1, **{c: i + 2 for i, c in enumerate(CHARACTERS)}}
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    core.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
+    config = LlamaConfig(
+        vocab_size=len(vocabulary), hidden_size=128, intermediate_size=344, num_hidden_layers=5, num_attention_heads=4,
+        num_key_value_heads=4, max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=None,
+        eos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    _warm_up(model, tokenizer, steps)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _warm_up(model: Any, tokenizer: Any, steps: int) -> None:
+    from guerdon.tasks.arithmetic import worked
+
+    task = arithmetic(seed=12)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = 2e-3 * min(1.0, (step + 1) / 30)
+        rows = task.problems("train", 32 * step, 32)
+        said = ["=".join(worked(e)) for e in rows["expression"]]
+        prompts = [tokenizer.encode(p) for p in rows["prompts"]]
+        ids = [p + tokenizer.encode(s) + [1] for p, s in zip(prompts, said, strict=True)]
+        width = max(map(len, ids))
+        inputs = torch.tensor([r + [0] * (width - len(r)) for r in ids])
+        labels = torch.tensor(
+            [[-100] * len(p) + r[len(p) :] + [-100] * (width - len(r)) for p, r in zip(prompts, ids, strict=True)]
+        )
+        loss = model(input_ids=inputs, labels=labels).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+
+def arithmetic(seed: int = TASK["seed"]) -> Any:  # pyright: ignore[reportArgumentType]
+    """The task that both sides draw prompts from; training index i means the same prompt for both."""
+    from guerdon.tasks.arithmetic import Arithmetic
+
+    return Arithmetic(**{**TASK, "seed": seed})  # pyright: ignore[reportArgumentType]
+
+
+def reward(completions: Sequence[str], answer: Sequence[str], **_: Any) -> list[float]:
+    """1 where the text after the last "=" is the answer, else 0; TRL's signature."""
+    return [float(c[c.rfind("=") + 1 :].strip() == a) for c, a in zip(completions, answer, strict=True)]
+
+
+# the two sides: folder of a model, number of updates -> one record per update
+
+
+Record = dict[str, float]
+"""``seconds``, ``cpu`` (seconds of processor time), ``tokens`` and ``reward`` of one update."""
+
+
+def run_trl(model: Path, updates: int, *, micro: int = PROMPTS * GROUP) -> list[Record]:
+    """TRL's GRPOTrainer; ``micro`` completions at a time in the backward pass."""
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    rows = arithmetic().problems("train", 0, PROMPTS * updates)
+    data = Dataset.from_dict({"prompt": rows["prompts"], "answer": rows["answer"]})
+    clocks: list[tuple[float, float]] = []
+
+    class Clock(TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            self.began = time.perf_counter(), time.process_time()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            clocks.append((time.perf_counter() - self.began[0], time.process_time() - self.began[1]))
+
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = GRPOConfig(
+            output_dir=folder,
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            per_device_train_batch_size=micro,
+            gradient_accumulation_steps=PROMPTS * GROUP // micro,
+            num_generations=GROUP,
+            max_completion_length=MAX_TOKENS,
+            max_steps=updates,
+            learning_rate=LEARNING_RATE,
+            lr_scheduler_type="constant",
+            max_grad_norm=CLIP,
+            beta=0.0,
+            loss_type="grpo",
+            temperature=1.0,
+            top_p=1.0,
+            top_k=0,
+            shuffle_dataset=False,
+            dataloader_pin_memory=False,
+            logging_steps=1,
+            report_to=[],
+            save_strategy="no",
+            disable_tqdm=True,
+            seed=SEED,
+        )
+        trainer = GRPOTrainer(
+            model=str(model), reward_funcs=reward, args=config, train_dataset=data, callbacks=[Clock()]
+        )
+        trainer.remove_callback(_printer())
+        trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "reward" in entry]
+    return [
+        {"seconds": s, "cpu": c, "tokens": e["completions/mean_length"] * PROMPTS * GROUP, "reward": e["reward"]}
+        for (s, c), e in zip(clocks, logs, strict=True)
+    ]
+
+
+def _printer() -> type:
+    from transformers import PrinterCallback
+
+    return PrinterCallback
+
+
+def run_guerdon(model: Path, updates: int) -> list[Record]:
+    """Guerdon's trainer with the ``huggingface`` policy on the same folder."""
+    from guerdon.training import train
+
+    recipe = {
+        "preset": "grpo",
+        "task": {"use": "arithmetic", **TASK},
+        "policy": {"use": "huggingface", "model": str(model)},
+        "sampling": {"max_tokens": MAX_TOKENS},
+        "reward": [{"use": "final-answer"}],
+        "training": {
+            "iterations": updates,
+            "prompts": PROMPTS,
+            "samples": GROUP,
+            "learning_rate": LEARNING_RATE,
+            "decay": "none",
+            "clip_gradient": CLIP,
+            "evaluate_prompts": 0,
+            "save_rollouts_every": 0,
+            "checkpoint_every": updates,
+            "seed": SEED,
+        },
+    }
+    records: list[Record] = []
+    began = time.process_time()
+
+    def observe(event: str, data: dict[str, Any]) -> None:
+        nonlocal began
+        now = time.process_time()
+        if event == "iteration":
+            tokens = data["seconds"] * data["tokens_per_second"]
+            records.append(
+                {"seconds": data["seconds"], "cpu": now - began, "tokens": tokens, "reward": data["rewards"]}
+            )
+        began = now
+
+    with tempfile.TemporaryDirectory() as folder:
+        train(recipe, Path(folder) / "run", observe=observe)
+    return records
+
+
+# comparison
+
+
+def summarise(runs: Sequence[Sequence[Record]]) -> dict[str, Any]:
+    """Median rate over the updates of all rounds without each round's first; reward by update, mean over rounds."""
+    later = [r for run in runs for r in run[1:]]
+    curve = [statistics.fmean(column) for column in zip(*[[r["reward"] for r in run] for run in runs], strict=True)]
+    third = max(1, len(curve) // 3)
+    return {
+        "tokens_per_second": statistics.median(r["tokens"] / r["seconds"] for r in later),
+        "tokens_per_cpu_second": statistics.median(r["tokens"] / r["cpu"] for r in later),
+        "seconds_per_update": statistics.median(r["seconds"] for r in later),
+        "tokens_per_update": statistics.fmean(r["tokens"] for r in later),
+        "reward_first_third": statistics.fmean(curve[:third]),
+        "reward_last_third": statistics.fmean(curve[-third:]),
+        "reward": [round(x, 4) for x in curve],
+    }
+
+
+def compare(
+    model: Path, *, updates: int, rounds: int, sides: dict[str, Callable[[Path, int], list[Record]]]
+) -> dict[str, Any]:
+    """All sides in turn, ``rounds`` times; ``ratio`` is the first side's rate over TRL's."""
+    runs: dict[str, list[list[Record]]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            runs[name].append(side(model, updates))
+    result: dict[str, Any] = {name: summarise(r) for name, r in runs.items()}
+    if {"guerdon", "trl"} <= set(sides):
+        for ratio, rate in (("ratio", "tokens_per_second"), ("cpu_ratio", "tokens_per_cpu_second")):
+            result[ratio] = result["guerdon"][rate] / result["trl"][rate]
+    return result
+
+
+def main() -> None:
+    """Parse the command line, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--updates", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--model", type=Path, help="a folder that an earlier run made; default: make one")
+    parser.add_argument("--warm-up", type=int, default=500, help="supervised steps of a new model")
+    parser.add_argument("--sides", nargs="+", choices=["guerdon", "trl"], default=["guerdon", "trl"])
+    parser.add_argument("--threads", type=int, help="of torch, for both sides")
+    parser.add_argument("--trl-micro", type=int, default=PROMPTS * GROUP, help="completions per backward pass of TRL")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    import transformers
+    import trl
+
+    transformers.utils.logging.disable_progress_bar()
+    table = {"guerdon": run_guerdon, "trl": lambda m, u: run_trl(m, u, micro=options.trl_micro)}
+    with tempfile.TemporaryDirectory() as scratch:
+        model = options.model
+        if model is None or not model.exists():
+            model = make_model(model or Path(scratch), steps=options.warm_up)
+        result = compare(
+            model, updates=options.updates, rounds=options.rounds, sides={name: table[name] for name in options.sides}
+        )
+    result |= {
+        "updates": options.updates, "rounds": options.rounds, "batch": PROMPTS * GROUP, "group": GROUP,
+        "threads": torch.get_num_threads(),
+        "versions": {m.__name__: m.__version__ for m in (torch, transformers, trl)},
+    }  # fmt: skip
+    if options.json:
+        print(json.dumps(result))
+        return
+    for name in options.sides:
+        side = result[name]
+        rewards = f"reward {side['reward_first_third']:.3f} -> {side['reward_last_third']:.3f}"
+        print(f"{name:8} {side['tokens_per_second']:8.0f} tokens/s   {rewards}")
+    if "ratio" in result:
+        print(f"ratio    {result['ratio']:8.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""What every claim shares: seeds and arms, effects with intervals, the verdict, and the JSON that is kept."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+RESULTS = Path(__file__).with_name("results")
+Verdict = Literal["reproduced", "not reproduced", "not reproducible at this scale"]
+Numbers = Mapping[str, np.ndarray]
+"""Name of a number -> one value per seed."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The mean of an effect over seeds with its percentile-bootstrap interval (95 percent)."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One finding and how it is put to the test.
+
+    ``measure(arm, seed)`` gives the numbers of one arm on one seed. ``effects`` turns all of them into named effects
+    per seed, the first of which is the main one; ``judge`` reads their means and intervals only.
+    """
+
+    name: str
+    paper: str
+    statement: str
+    """What the paper finds, and what counts as reproducing it."""
+    arms: tuple[str, ...]
+    seeds: int
+    measure: Callable[[str, int], Mapping[str, float]]
+    effects: Callable[[Mapping[str, Numbers]], dict[str, np.ndarray]]
+    judge: Callable[[Mapping[str, Effect]], Verdict]
+    variants_tried: int
+    """Settings (sizes, rates, lengths) that were run, those of this file included."""
+
+
+def interval(values: np.ndarray, *, draws: int = 10_000, seed: int = 0) -> Effect:
+    """Mean over seeds, and the middle 95 percent of the means of resampled seeds."""
+    rng = np.random.default_rng(seed)
+    means = rng.choice(values, (draws, len(values))).mean(-1)
+    low, high = np.percentile(means, (2.5, 97.5))
+    return Effect(float(values.mean()), float(low), float(high))
+
+
+def run(claim: Claim, seeds: int | None = None) -> dict[str, Any]:
+    """Measure every arm on every seed, and judge."""
+    began = time.perf_counter()
+    chosen = list(range(seeds or claim.seeds))
+    rows: dict[str, list[Mapping[str, float]]] = {arm: [] for arm in claim.arms}
+    for seed in chosen:
+        for arm in claim.arms:
+            rows[arm].append(claim.measure(arm, seed))
+            told = ", ".join(f"{k} {v:.3f}" for k, v in rows[arm][-1].items())
+            print(f"seed {seed}  {arm}: {told}  ({time.perf_counter() - began:.0f} s)", file=sys.stderr, flush=True)
+    numbers = {arm: {k: np.array([row[k] for row in got]) for k in got[0]} for arm, got in rows.items()}
+    per_seed = claim.effects(numbers)
+    effects = {name: interval(values) for name, values in per_seed.items()}
+    main = next(iter(effects))
+    return {
+        "claim": claim.name,
+        "paper": claim.paper,
+        "statement": " ".join(claim.statement.split()),
+        "verdict": claim.judge(effects),
+        "effect": {"name": main, "mean": round(effects[main].mean, 4)},
+        "interval": [round(effects[main].low, 4), round(effects[main].high, 4)],
+        "effects": {
+            name: {
+                "mean": round(e.mean, 4),
+                "interval": [round(e.low, 4), round(e.high, 4)],
+                "per_seed": _rounded(per_seed[name]),
+            }
+            for name, e in effects.items()
+        },
+        "seeds": chosen,
+        "arms": {arm: {k: _rounded(v) for k, v in got.items()} for arm, got in numbers.items()},
+        "variants_tried": claim.variants_tried,
+        "hardware": {
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "device": "cpu",
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+
+
+def main(claim: Claim, arguments: Sequence[str] | None = None) -> int:
+    """Command line of a claim's module."""
+    parser = argparse.ArgumentParser(prog=f"python -m claims.{claim.name}", description=claim.statement)
+    parser.add_argument("--save", action="store_true", help=f"write claims/results/{claim.name}.json")
+    parser.add_argument("--seeds", type=int, default=claim.seeds, help="how many (default: %(default)s)")
+    chosen = parser.parse_args(arguments)
+    if chosen.seeds < 1:
+        parser.error("expected --seeds of at least 1")
+    if chosen.save and chosen.seeds < claim.seeds:
+        parser.error(f"expected --save with all {claim.seeds} seeds, got {chosen.seeds}")
+    text = json.dumps(run(claim, chosen.seeds), indent=1)
+    if chosen.save:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{claim.name}.json").write_text(text + "\n", "utf-8")
+    print(text)
+    return 0
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(v), 4) for v in values]

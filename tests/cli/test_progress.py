@@ -78,7 +78,9 @@ def test_the_table_at_the_end(capsys):
         strata = [{"by": "operands", "value": 2, "prompts": 8, "accuracy": accuracy, "greedy": greedy}]
         return Evaluation(8, 1, accuracy, accuracy, greedy, 11.0, 0.0, strata)
 
-    before_and_after(SimpleNamespace(start=evaluation(0.5, 0.6), final=evaluation(0.9, 0.95), seconds=61.0), Path("r.html"))
+    before_and_after(
+        SimpleNamespace(start=evaluation(0.5, 0.6), final=evaluation(0.9, 0.95), seconds=61.0), Path("r.html")
+    )
     out = capsys.readouterr().out
     for piece in ("operands", "2 (8)", "0.500", "0.900", "0.600", "0.950", "all", "1:01 of wall clock", "r.html"):
         assert piece in out

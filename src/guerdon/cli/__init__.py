@@ -27,9 +27,9 @@ app = typer.Typer(
 
 def _version(asked: bool | None) -> None:
     if asked:
-        from importlib.metadata import version
+        from guerdon import __version__
 
-        print(version("guerdon"))
+        print(__version__)
         raise typer.Exit
 
 

@@ -22,7 +22,18 @@ def run(seed: int, folder: Path) -> dict:
     """One seed; its JSON object with the wall clock of the whole process."""
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "guerdon", "train", "--json", "--quiet", "--seed", str(seed), "--run", str(folder / f"seed{seed}")],
+        [
+            sys.executable,
+            "-m",
+            "guerdon",
+            "train",
+            "--json",
+            "--quiet",
+            "--seed",
+            str(seed),
+            "--run",
+            str(folder / f"seed{seed}"),
+        ],
         capture_output=True,
         text=True,
         check=True,
@@ -32,7 +43,9 @@ def run(seed: int, folder: Path) -> dict:
 
 def main() -> None:
     """Command line of the module."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.main_job", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.main_job", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object (the default says it in words too)")
     parser.add_argument("--save", action="store_true", help="write it under benchmarks/results/")
     parser.add_argument("--seeds", type=int, default=3)

@@ -1,1 +1,69 @@
-"""TODO"""
+"""The ground floor: the arithmetic that methods share, on tensors and nothing else.
+
+A method of this library is a formula of ten lines. What would make it a hundred is always the same: groups of
+unequal size in any order, rewards that are missing, responses with holes in them, steps that some rows lack. That part
+is solved here once, without a loop over rows, positions or groups, and held equal to plain loops by
+`tests/kernels/twins.py`. The rooms above add meaning.
+
+| file           | question that it answers                                                              |
+|----------------|---------------------------------------------------------------------------------------|
+| `groups`       | How did the other answers to the same prompt do?                                       |
+| `scan`         | What comes after this position, over those that the policy chose?                      |
+| `placement`    | Which row or step does a position belong to, and back?                                 |
+| `masked`       | What are mean and spread of the entries that exist?                                    |
+| `logprob`      | How likely was each token, and how undecided the policy, without a table of all logits? |
+| `divergence`   | How far from the reference, from one sample?                                           |
+| `aggregate`    | What is one loss for a batch that arrives in pieces?                                   |
+
+Two rules hold everywhere. NaN means unscored: NaN in is NaN out, and a NaN row changes nothing for others. What stands
+where a mask is False is never read. Nothing here knows about methods, recipes or models, and no input is changed.
+
+`aggregate` is reached through its module (`guerdon.kernels.aggregate.aggregate`), as the two share a name.
+"""
+
+from guerdon.kernels.divergence import kl_estimate
+from guerdon.kernels.groups import (
+    degenerate,
+    group_count,
+    group_max,
+    group_mean,
+    group_min,
+    group_rank,
+    group_share,
+    group_std,
+    group_sum,
+    leave_one_out_mean,
+    standardise,
+)
+from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
+from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, whiten
+from guerdon.kernels.placement import broadcast_rows, broadcast_to_tokens, place_on_tokens, reduce_to_steps
+from guerdon.kernels.scan import discounted_sum, gae, suffix_min
+
+__all__ = [
+    "broadcast_rows",
+    "broadcast_to_tokens",
+    "degenerate",
+    "discounted_sum",
+    "gae",
+    "group_count",
+    "group_max",
+    "group_mean",
+    "group_min",
+    "group_rank",
+    "group_share",
+    "group_std",
+    "group_sum",
+    "kl_estimate",
+    "leave_one_out_mean",
+    "logp_and_entropy",
+    "logp_and_entropy_of_logits",
+    "masked_mean",
+    "masked_sum",
+    "masked_var",
+    "place_on_tokens",
+    "reduce_to_steps",
+    "standardise",
+    "suffix_min",
+    "whiten",
+]

@@ -5,6 +5,7 @@ One backward walk per row with nothing moved: a hole leaves the carried numbers 
 pool of threads takes the process down when it is entered from two threads or after a fork.
 """
 
+import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -17,7 +18,12 @@ from torch import Tensor
 _ENTRIES_PER_THREAD = 1 << 17  # less is done before a second thread has started
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _compile(walk: Callable[..., None]) -> Callable[..., None]:
+    # Unwrapped, because a checker of annotations may stand around every function of the package.
+    return numba.njit(nogil=True, cache=True, fastmath={"contract"})(inspect.unwrap(walk))
+
+
+@_compile
 def _discounted_rows(x, mask, end, gamma, out, start, stop):
     for i in range(start, stop):
         here, chosen, y_here = x[i], mask[i], out[i]
@@ -30,7 +36,7 @@ def _discounted_rows(x, mask, end, gamma, out, start, stop):
                 y_here[t] = 0.0
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+@_compile
 def _gae_rows(rewards, values, mask, end, gamma, decay, out, start, stop):
     for i in range(start, stop):
         reward, value, chosen, advantage = rewards[i], values[i], mask[i], out[i]

@@ -66,6 +66,8 @@ def suffix_min(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tens
 
 
 def _discounted_sum(x: Tensor, mask: Tensor, gamma: float, bootstrap: Tensor | None) -> Tensor:
+    if mask.numel() == 0:
+        return torch.zeros_like(x)
     front, (x,) = _to_front(mask, x)
     if bootstrap is not None:
         x = x + torch.where(_last(front), gamma * bootstrap[:, None], 0.0)
@@ -73,6 +75,8 @@ def _discounted_sum(x: Tensor, mask: Tensor, gamma: float, bootstrap: Tensor | N
 
 
 def _gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float, bootstrap: Tensor | None) -> Tensor:
+    if mask.numel() == 0:
+        return torch.zeros_like(rewards)
     front, (rewards, values) = _to_front(mask, rewards, values)
     after = F.pad(values[:, 1:], (0, 1))
     if bootstrap is not None:
@@ -87,14 +91,14 @@ def _scan(x: Tensor, decay: float) -> Tensor:
     Powers of the decay below 1e-30 count as 0: they add nothing, and arithmetic near the smallest float is slow.
     """
     rows, width = x.shape
-    y = F.pad(x, (0, -width % _FAN)).view(rows, -1, _FAN)
+    y = F.pad(x, (0, -width % _FAN)).view(rows, -(-width // _FAN), _FAN)
     for k in range(_FAN - 2, -1, -1):
         y[:, :, k].add_(y[:, :, k + 1], alpha=decay)
     if width > _FAN:
         powers = [power if (power := decay ** (_FAN - k)) > 1e-30 else 0.0 for k in range(_FAN)]
         later = F.pad(_scan(y[:, :, 0], powers[0])[:, 1:], (0, 1))
         y.addcmul_(later[:, :, None], torch.tensor(powers, dtype=x.dtype, device=x.device))
-    return y.view(rows, -1)[:, :width]
+    return y.flatten(1)[:, :width]
 
 
 def _to_front(mask: Tensor, *tensors: Tensor) -> tuple[Tensor, list[Tensor]]:

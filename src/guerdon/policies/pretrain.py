@@ -22,7 +22,7 @@ from guerdon.policies.tokenizer import END
 from guerdon.signals.expressions import evaluate
 from guerdon.tasks.arithmetic import Arithmetic, worked
 
-STEPS = 450
+STEPS = 400
 ROWS = 256
 LEARNING_RATE = 3e-3
 

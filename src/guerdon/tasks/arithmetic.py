@@ -90,7 +90,7 @@ class Arithmetic:
         operators: str = "+-*",
         parentheses: bool = False,
         atoms: tuple[str, ...] = ("integer",),
-        limit: int = 99,
+        limit: int = 20,
         template: str = "{expression}=",
         prior: str = "",
         style: str = "plain",

@@ -1,0 +1,93 @@
+"""Group statistics against their loops."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guerdon.kernels import groups
+from tests.kernels import twins
+from tests.kernels.cases import NAN, close, few, grouped
+
+STATISTICS = [
+    "group_count",
+    "group_sum",
+    "group_mean",
+    "group_std",
+    "group_max",
+    "group_min",
+    "leave_one_out_mean",
+    "group_share",
+    "group_rank",
+    "degenerate",
+    "standardise",
+]
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+@few
+@given(problem=grouped())
+def test_equals_the_loop(name, problem):
+    x, group = problem
+    before = x.clone()
+    close(getattr(groups, name)(x, group), getattr(twins, name)(x, group))
+    torch.testing.assert_close(x, before, equal_nan=True)
+
+
+@few
+@given(
+    problem=grouped(),
+    scale=st.booleans(),
+    ddof=st.sampled_from([0, 1, 2]),
+    eps_at=st.sampled_from(["outside", "inside", "floor"]),
+    flat=st.sampled_from(["zero", "nan", "keep"]),
+)
+def test_standardise_in_every_form(problem, **form):
+    close(groups.standardise(*problem, **form), twins.standardise(*problem, **form))
+    close(groups.group_std(*problem, ddof=form["ddof"]), twins.group_std(*problem, ddof=form["ddof"]))
+
+
+@few
+@given(problem=grouped(), seed=st.integers(0, 1000))
+def test_order_and_ids_do_not_matter_and_a_nan_row_equals_a_deleted_row(problem, seed):
+    x, group = problem
+    x, group = (x, group) if x.ndim == 1 else (x.flatten(1).sum(1), group)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    keep = ~x.isnan()
+    for name in STATISTICS:
+        kernel = getattr(groups, name)
+        close(kernel(x[order], 5 - 10**9 * group[order]), kernel(x, group)[order])
+        close(kernel(x, group)[keep], kernel(x[keep], group[keep]))
+
+
+@pytest.mark.parametrize("value", [0.1, 1e4 + 0.1, -3e30, 0.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equal_members_leave_no_rounding_noise(value, dtype):
+    x = torch.full((7,), value, dtype=dtype)
+    group = torch.zeros(7, dtype=torch.long)
+    assert groups.degenerate(x, group).all()
+    assert (groups.group_mean(x, group) == x).all()
+    assert (groups.leave_one_out_mean(x, group) == x).all()
+    assert (groups.group_std(x, group) == 0).all()
+    assert (groups.standardise(x, group, flat="keep") == 0).all()
+
+
+def test_spread_survives_an_offset():
+    x = torch.tensor([0.0, 1.0, 0.0, 1.0]) + 1e4
+    group = torch.zeros(4, dtype=torch.long)
+    close(groups.group_std(x, group), torch.full((4,), (1 / 3) ** 0.5), 1e-7)
+    close(groups.standardise(x, group, eps=0.0), torch.tensor([-1.0, 1, -1, 1]) * 0.75**0.5, 1e-6)
+
+
+def test_single_and_empty_groups():
+    x, group = torch.tensor([2.0, NAN]), torch.tensor([4, 9])
+    close(groups.group_std(x, group, ddof=0), torch.tensor([0.0, NAN]))
+    close(groups.group_std(x, group), torch.tensor([NAN, NAN]))
+    close(groups.standardise(x, group), torch.tensor([0.0, NAN]))
+    close(groups.group_count(x, group), torch.tensor([1.0, 0.0]))
+    assert groups.degenerate(x, group).tolist() == [True, False]
+
+
+def test_unknown_place_of_eps_is_refused():
+    with pytest.raises((ValueError, TypeError)):
+        groups.standardise(torch.zeros(2), torch.zeros(2, dtype=torch.long), eps_at="under")  # pyright: ignore

@@ -1,0 +1,80 @@
+"""Placement and masked statistics against their loops."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guerdon.kernels import masked, placement
+from tests.kernels import cases, twins
+from tests.kernels.cases import NAN, close, few
+
+
+@few
+@given(problem=cases.stepped(), how=st.sampled_from(["sum", "mean", "max", "last"]))
+def test_steps_up_and_down(problem, how):
+    x, on_steps, step_ids, mask = problem
+    steps = on_steps.shape[1]
+    close(placement.broadcast_to_tokens(on_steps, step_ids), twins.broadcast_to_tokens(on_steps, step_ids))
+    close(
+        placement.reduce_to_steps(x, step_ids, mask, steps, how), twins.reduce_to_steps(x, step_ids, mask, steps, how)
+    )
+
+
+@few
+@given(seed=st.integers(0, 1000), rows=st.integers(0, 4), steps=st.integers(0, 4), extra=st.integers(0, 5))
+def test_place_on_tokens(seed, rows, steps, extra):
+    g = torch.Generator().manual_seed(seed)
+    width = steps + extra
+    x = torch.randn(rows, steps, generator=g).masked_fill(torch.rand(rows, steps, generator=g) < 0.2, NAN)
+    step_end = torch.rand(rows, width, generator=g).argsort(1)[:, :steps].sort(1).values
+    step_mask = torch.rand(rows, steps, generator=g) < 0.6
+    step_end = torch.where(step_mask, step_end, -1)
+    close(
+        placement.place_on_tokens(x, step_end, step_mask, width), twins.place_on_tokens(x, step_end, step_mask, width)
+    )
+
+
+@few
+@given(problem=cases.masked(torch.float32))
+def test_broadcast_rows(problem):
+    _, _, mask = problem
+    x = torch.arange(len(mask)).float().masked_fill(torch.arange(len(mask)) == 1, NAN)
+    close(placement.broadcast_rows(x, mask), twins.broadcast_rows(x, mask))
+
+
+@few
+@given(problem=cases.masked(), offset=st.sampled_from([0.0, 1e4]), ddof=st.sampled_from([0, 1]), centre=st.booleans())
+def test_masked_statistics(problem, offset, ddof, centre):
+    x, _, mask = problem
+    x = x + offset
+    for name in ("masked_sum", "masked_mean"):
+        close(getattr(masked, name)(x, mask), getattr(twins, name)(x, mask))
+    close(masked.masked_var(x, mask, ddof), twins.masked_var(x, mask, ddof))
+    if twins.masked_var(x, mask, ddof) > 0:
+        form = {"ddof": ddof, "centre": centre}
+        close(masked.whiten(x, mask, **form), twins.whiten(x, mask, **form))
+
+
+@pytest.mark.parametrize("value", [0.1, -1e4 - 0.1])
+def test_equal_entries_whiten_to_exactly_zero(value):
+    x, mask = torch.full((3, 1001), value), torch.rand(3, 1001) < 0.9
+    x[0, 5], mask[0, 5] = NAN, True
+    assert masked.masked_var(x, mask) == 0
+    z = masked.whiten(x, mask)
+    assert z[0, 5].isnan()
+    assert z.nansum() == 0
+    assert (z.nan_to_num() == 0).all()
+
+
+def test_whiten_without_a_spread_or_without_entries():
+    x, none = torch.tensor([[3.0, 1.0]]), torch.zeros(1, 2, dtype=torch.bool)
+    close(masked.whiten(x, torch.tensor([[True, False]])), torch.tensor([[NAN, 0.0]]))
+    close(masked.whiten(x, none), torch.zeros(1, 2))
+    assert masked.masked_mean(x, none).isnan()
+    assert masked.masked_sum(x, none) == 0
+
+
+def test_unknown_reduction_is_refused():
+    with pytest.raises((ValueError, TypeError)):
+        placement.reduce_to_steps(torch.zeros(1, 1), torch.zeros(1, 1).long(), torch.ones(1, 1).bool(), 1, "median")  # pyright: ignore

@@ -288,3 +288,12 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
     if done < 12:  # what is left is run to its end
         (run / "recipe.toml").write_text(shorter)
         assert "12/12" in call("train", "--resume", str(run)).output
+
+
+def test_help_loads_nothing_heavy():
+    code = "import sys, guerdon.cli; print(sorted({'torch', 'numpy', 'pyarrow', 'transformers'} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]"

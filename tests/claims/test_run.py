@@ -1,0 +1,65 @@
+"""The harness of the claims: intervals over seeds, arms on the same seeds, and what is kept."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from claims._run import Claim, interval, main
+
+NAMES = sorted(p.stem for p in (Path(__file__).parents[2] / "claims").glob("[a-z]*.py"))
+
+
+def claim(judge=lambda effects: "reproduced" if effects["gain"].low > 0 else "not reproduced"):
+    return Claim(
+        name="example",
+        paper="arXiv:0000.00000",
+        statement="more is more",
+        arms=("more", "less"),
+        seeds=3,
+        measure=lambda arm, seed: {"score": seed + 10 * (arm == "more")},
+        effects=lambda arms: {"gain": arms["more"]["score"] - arms["less"]["score"]},
+        judge=judge,
+        variants_tried=2,
+    )
+
+
+def test_interval_holds_the_mean_and_shrinks():
+    values = np.random.default_rng(0).normal(3, 1, 400)
+    few, many = interval(values[:10]), interval(values)
+    assert many.low < many.mean < many.high
+    assert many.high - many.low == pytest.approx(2 * 1.96 / 20, rel=0.15)
+    assert few.high - few.low > many.high - many.low
+    assert interval(values) == many
+    assert interval(np.array([2.0])).low == interval(np.array([2.0])).high == 2
+
+
+def test_one_json_on_stdout(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("claims._run.RESULTS", tmp_path)
+    assert main(claim(), ["--save"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == json.loads((tmp_path / "example.json").read_text("utf-8"))
+    assert told["verdict"] == "reproduced"
+    assert told["effect"] == {"name": "gain", "mean": 10}
+    assert told["interval"] == [10, 10]
+    assert told["seeds"] == [0, 1, 2]
+    assert told["arms"] == {"more": {"score": [10, 11, 12]}, "less": {"score": [0, 1, 2]}}
+    assert told["variants_tried"] == 2
+    assert {"machine", "cores", "threads", "torch"} <= set(told["hardware"])
+
+
+def test_fewer_seeds_are_not_saved(capsys):
+    with pytest.raises(SystemExit):
+        main(claim(), ["--save", "--seeds", "1"])
+    assert "expected --save with all 3 seeds, got 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("_")])
+def test_each_claim_says_what_it_tests(name):
+    made = importlib.import_module(f"claims.{name}").CLAIM
+    assert made.name == name
+    assert "Reproduced:" in made.statement
+    assert made.variants_tried >= 1
+    assert made.seeds >= 3

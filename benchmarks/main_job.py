@@ -6,7 +6,6 @@ Each seed is ``guerdon train --json --seed SEED`` in a process of its own, start
 the slowest seed. Peak memory is the largest resident set of any of the processes.
 """
 
-import argparse
 import json
 import resource
 import subprocess
@@ -15,6 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks._harness import main
+
+SEEDS = 3
 BAR_SECONDS, BAR_START, BAR_FINAL, BAR_GIB = 200.0, 0.60, 0.90, 1.5
 
 
@@ -41,42 +43,22 @@ def run(seed: int, folder: Path) -> dict:
     return {"seed": seed, **json.loads(done.stdout), "wall_seconds": time.perf_counter() - began}
 
 
-def main() -> None:
-    """Command line of the module."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.main_job", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object (the default says it in words too)")
-    parser.add_argument("--save", action="store_true", help="write it under benchmarks/results/")
-    parser.add_argument("--seeds", type=int, default=3)
-    chosen = parser.parse_args()
+def measure() -> dict:
+    """Three seeds, one after another."""
     with tempfile.TemporaryDirectory() as folder:
-        seeds = [run(seed, Path(folder)) for seed in range(chosen.seeds)]
+        seeds = [run(seed, Path(folder)) for seed in range(SEEDS)]
     for seed in seeds:
         for key in ("run", "report"):
             seed.pop(key)
     slowest = max(s["wall_seconds"] for s in seeds)
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    result = {
-        "name": "main_job",
-        "ratio": BAR_SECONDS / slowest,
-        "details": {
-            "seeds": seeds,
-            "peak_gib": memory,
-            "met": slowest <= BAR_SECONDS
-            and memory <= BAR_GIB
-            and all(
-                s["start_accuracy"] <= BAR_START
-                and s["final_accuracy"] >= BAR_FINAL
-                and s["final_greedy"] > s["start_greedy"]
-                for s in seeds
-            ),
-        },
-    }
-    from benchmarks._harness import finish
-
-    finish(result, as_json=chosen.json, save=chosen.save)
+    learnt = all(
+        s["start_accuracy"] <= BAR_START and s["final_accuracy"] >= BAR_FINAL and s["final_greedy"] > s["start_greedy"]
+        for s in seeds
+    )
+    met = learnt and slowest <= BAR_SECONDS and memory <= BAR_GIB
+    return {"ratio": BAR_SECONDS / slowest, "details": {"seeds": seeds, "peak_gib": memory, "met": met}}
 
 
 if __name__ == "__main__":
-    main()
+    main("main_job", measure)

@@ -94,7 +94,9 @@ def test_a_hugging_face_model_on_a_file_of_prompts(tmp_path, preset, lora):
 
     model = make_model(tmp_path / "model", steps=0)
     prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text("".join(json.dumps({"prompt": f"{i}+1=", "answer": str(i + 1)}) + "\n" for i in range(12)), "utf-8")
+    prompts.write_text(
+        "".join(json.dumps({"prompt": f"{i}+1=", "answer": str(i + 1)}) + "\n" for i in range(12)), "utf-8"
+    )
     events = []
     result = train(
         {

@@ -62,7 +62,9 @@ def charts(run: Run) -> list[Safe]:
     for some in by_size(failed):
         add("Failed", "share of scores", some)
     add("Rows in the loss", "per iteration", [run.series(n, "rows") for n in take("trained_rows")])
-    add("Tokens trained on", "so far", [run.series(n, "tokens") for n in take("trained_tokens")])
+    add(
+        "Tokens trained on", "chosen positions per iteration", [run.series(n, "tokens") for n in take("trained_tokens")]
+    )
     for some in by_size([s for s in map(run.series, left) if s.values]):
         add("Other", "", some)
     return made

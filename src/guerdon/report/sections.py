@@ -29,7 +29,8 @@ def evaluation(run: Run) -> Safe:
     head = ["prompts from", "number", "pass@1", "before", "after", "change", "greedy", "before", "after", "change"]
     rows = [_pair("all", before, after)]
     if len(names) > 1:
-        rows += [_pair(f"stratum {name}", first_rows.get(name), last_rows.get(name)) for name in names]
+        column = next((str(s["by"]) for s in last.get("strata", []) if s.get("by")), "stratum")
+        rows += [_pair(f"{column} {name}", first_rows.get(name), last_rows.get(name)) for name in names]
     count, k = finite(last.get("prompts")), last.get("samples")
     sentences = []
     if count:

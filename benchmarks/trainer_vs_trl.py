@@ -177,6 +177,7 @@ def run_guerdon(model: Path, updates: int) -> list[Record]:
             "iterations": updates,
             "prompts": PROMPTS,
             "samples": GROUP,
+            "micro_tokens": 2048,
             "learning_rate": LEARNING_RATE,
             "decay": "none",
             "clip_gradient": CLIP,
@@ -249,7 +250,7 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", choices=["guerdon", "trl"], default=["guerdon", "trl"])
     parser.add_argument("--threads", type=int, help="of torch, for both sides")
     parser.add_argument(
-        "--trl-micro", type=int, default=64, help="completions per backward pass of TRL (64 is its fastest)"
+        "--trl-micro", type=int, default=32, help="completions per backward pass of TRL (32: its fastest)"
     )
     options = parser.parse_args()
     logging.disable(logging.WARNING)

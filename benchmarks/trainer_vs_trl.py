@@ -26,6 +26,8 @@ from typing import Any
 
 import torch
 
+from benchmarks._harness import RESULTS, hardware
+
 GROUP, PROMPTS, MAX_TOKENS = 8, 32, 48
 LEARNING_RATE, CLIP, SEED = 2e-4, 1.0, 0
 TASK = {"operands": (2, 4), "largest": 9, "operators": "+-", "seed": 11}
@@ -165,12 +167,31 @@ def _printer() -> type:
 
 def run_guerdon(model: Path, updates: int) -> list[Record]:
     """Guerdon's trainer with the ``huggingface`` policy on the same folder."""
+    return _run_guerdon({"use": "huggingface", "model": str(model)}, updates)
+
+
+def run_tiny(model: Path, updates: int) -> list[Record]:
+    """Guerdon's trainer with the ``tiny`` policy of the same width, depth and number of parameters (see `make_tiny`)."""
+    return _run_guerdon({"use": "tiny", "checkpoint": str(model)}, updates)
+
+
+def make_tiny(folder: Path, *, steps: int) -> None:
+    """A tiny policy beside the model: width 128, 5 layers, 4 heads, 1M parameters, warmed up by the same steps."""
+    from guerdon.policies.pretrain import pretrain
+    from guerdon.policies.tiny import Tiny
+
+    policy = Tiny(width=128, layers=5, heads=4, hidden=640, vocabulary=CHARACTERS, seed=SEED)
+    pretrain(policy, arithmetic(seed=12), steps=steps, rows=32, rate=2e-3)
+    policy.export(folder)
+
+
+def _run_guerdon(policy: dict[str, Any], updates: int) -> list[Record]:
     from guerdon.training import train
 
     recipe = {
         "preset": "grpo",
         "task": {"use": "arithmetic", **TASK},
-        "policy": {"use": "huggingface", "model": str(model)},
+        "policy": policy,
         "sampling": {"max_tokens": MAX_TOKENS},
         "reward": [{"use": "final-answer"}],
         "training": {
@@ -236,6 +257,8 @@ def compare(
     if {"guerdon", "trl"} <= set(sides):
         for ratio, rate in (("ratio", "tokens_per_second"), ("cpu_ratio", "tokens_per_cpu_second")):
             result[ratio] = result["guerdon"][rate] / result["trl"][rate]
+            if "tiny" in sides:
+                result[f"{ratio}_tiny"] = result["tiny"][rate] / result["trl"][rate]
     return result
 
 
@@ -243,11 +266,12 @@ def main() -> None:
     """Parse the command line, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--save", action="store_true", help="write it under benchmarks/results/")
     parser.add_argument("--updates", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--model", type=Path, help="a folder that an earlier run made; default: make one")
     parser.add_argument("--warm-up", type=int, default=500, help="supervised steps of a new model")
-    parser.add_argument("--sides", nargs="+", choices=["guerdon", "trl"], default=["guerdon", "trl"])
+    parser.add_argument("--sides", nargs="+", choices=["guerdon", "tiny", "trl"], default=["guerdon", "tiny", "trl"])
     parser.add_argument("--threads", type=int, help="of torch, for both sides")
     parser.add_argument(
         "--trl-micro", type=int, default=32, help="completions per backward pass of TRL (32: its fastest)"
@@ -260,11 +284,13 @@ def main() -> None:
     import trl
 
     transformers.utils.logging.disable_progress_bar()
-    table = {"guerdon": run_guerdon, "trl": lambda m, u: run_trl(m, u, micro=options.trl_micro)}
+    table = {"guerdon": run_guerdon, "tiny": run_tiny, "trl": lambda m, u: run_trl(m, u, micro=options.trl_micro)}
     with tempfile.TemporaryDirectory() as scratch:
         model = options.model
         if model is None or not model.exists():
             model = make_model(model or Path(scratch), steps=options.warm_up)
+        if "tiny" in options.sides:
+            make_tiny(model, steps=options.warm_up)
         result = compare(
             model, updates=options.updates, rounds=options.rounds, sides={name: table[name] for name in options.sides}
         )
@@ -273,6 +299,9 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "versions": {m.__name__: m.__version__ for m in (torch, transformers, trl)},
     }  # fmt: skip
+    result = {"name": "trainer_vs_trl", "hardware": hardware(), "bars": {"ratio": 1.5, "ratio_tiny": 3.0}, **result}
+    if options.save:
+        (RESULTS / f"trainer_vs_trl-{hardware()}.json").write_text(json.dumps(result, indent=2) + "\n")
     if options.json:
         print(json.dumps(result))
         return

@@ -11,6 +11,7 @@ also makes ``correct``, which no mixture changes.
 - `tulu`: the verifiers of Tulu 3 (`gsm8k_answer`, `tulu_verifier`).
 - `format`: has the completion the asked form (`tag_format`); prompt styles as data.
 - `length`: how long is it?
+- `reasoning_gym`: the scorer of a reasoning-gym task.
 - `runner`: calls any signal, also somebody else's, and turns its failures into NaN with a reason.
 
 Text comes from a policy that is paid for it, so signals take it for hostile: linear time, bounded numbers, exact
@@ -28,6 +29,7 @@ from guerdon.signals.format import (
     tag_format,
 )
 from guerdon.signals.length import length
+from guerdon.signals.reasoning_gym import reasoning_gym_score
 from guerdon.signals.runner import Outcome, chat_form, run_signal
 from guerdon.signals.steps import split_pieces, verified_steps
 from guerdon.signals.tulu import gsm8k_answer, tulu_verifier
@@ -46,6 +48,7 @@ __all__ = [
     "ppe_accuracy",
     "random_calculation_reward",
     "random_reward",
+    "reasoning_gym_score",
     "run_signal",
     "split_pieces",
     "tag_format",

@@ -18,6 +18,7 @@ OPTIONS = st.fixed_dictionaries(
         "operators": st.sampled_from(["+-*", "+-", "*+", "+-*/"]),
         "parentheses": st.booleans(),
         "seed": st.integers(0, 5),
+        "limit": st.just(999),
     }
 )
 

@@ -65,7 +65,8 @@ class Arithmetic:
         operators: which of ``+-*/``.
         parentheses: whether sub-expressions may stand in parentheses.
         atoms: which of integer, fraction, square and cube the numbers are.
-        limit: no value on the way to the answer is larger in size.
+        limit: no value on the way to the answer is larger in size; raise it with larger numbers, since draws past it are
+            thrown away.
         template: the question, with ``{expression}``.
         prior: a prompt put before each question (prior prompt engineering).
         style: ``plain`` or ``words``, which asks in English for steps in ``<think>`` and a number in ``<answer>``.

@@ -19,8 +19,11 @@ _ENTRIES_PER_THREAD = 1 << 17  # less is done before a second thread has started
 
 
 def _compile(walk: Callable[..., None]) -> Callable[..., None]:
-    # Unwrapped, because a checker of annotations may stand around every function of the package.
-    return numba.njit(nogil=True, cache=True, fastmath={"contract"})(inspect.unwrap(walk))
+    walk = inspect.unwrap(walk)  # a checker of annotations may stand around every function of the package
+    try:
+        return numba.njit(nogil=True, cache=True, fastmath={"contract"})(walk)
+    except RuntimeError:  # no folder to keep compiled code in: compile in every process
+        return numba.njit(nogil=True, fastmath={"contract"})(walk)
 
 
 @_compile

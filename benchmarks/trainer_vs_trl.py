@@ -61,7 +61,7 @@ def make_model(folder: Path, *, steps: int, seed: int = SEED) -> Path:
 
 
 def _warm_up(model: Any, tokenizer: Any, steps: int) -> None:
-    from guerdon.tasks.arithmetic import worked
+    from guerdon.tasks.derivation import worked
 
     task = arithmetic(seed=12)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)

@@ -5,7 +5,8 @@ from functools import lru_cache
 from claims._base import keep, learn, supervise
 from claims._run import Claim, main
 from guerdon.policies.tiny import Tiny
-from guerdon.tasks.arithmetic import Arithmetic, worked
+from guerdon.tasks.arithmetic import Arithmetic
+from guerdon.tasks.derivation import worked
 
 TASK = {"operands": [2, 3], "largest": 9, "operators": "+-"}
 REWARD = {"correct": "random-calculation-reward", "random": "random-reward", "inverted": "inverted-reward"}

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guerdon.signals.expressions import count_operators, evaluate
-from guerdon.tasks.arithmetic import Arithmetic, random_calculation, split_of, worked
+from guerdon.tasks.arithmetic import Arithmetic, random_calculation, split_of
+from guerdon.tasks.derivation import worked
 
 OPTIONS = st.fixed_dictionaries(
     {

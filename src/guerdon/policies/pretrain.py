@@ -20,7 +20,8 @@ from guerdon.policies.protocol import Sampling
 from guerdon.policies.tiny import BASE, Tiny, save
 from guerdon.policies.tokenizer import END
 from guerdon.signals.expressions import evaluate
-from guerdon.tasks.arithmetic import Arithmetic, worked
+from guerdon.tasks.arithmetic import Arithmetic
+from guerdon.tasks.derivation import worked
 
 STEPS = 400
 ROWS = 256

@@ -5,18 +5,17 @@ split by a hash of its own text, whatever seed and options drew it. So the two s
 holds the answers, and a derivation can be checked step by step: ``12+3*4-5=`` is completed as ``12+12-5=24-5=19``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from hashlib import blake2b, shake_256
 from typing import Any
 
 from guerdon.method import paper
-from guerdon.signals.expressions import evaluate, tokens
+from guerdon.tasks.derivation import JOIN, PRECEDENCE, number_text
 from guerdon.tasks.protocol import Split
 
 _HELDOUT = 51  # of 256 hash values: one expression in five is held out
 _ATTEMPTS = 2000
-_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "^": 4}
 
 ATOMS = ("integer", "fraction", "square", "cube")
 
@@ -25,31 +24,6 @@ def split_of(expression: str) -> Split:
     """The split that an expression belongs to: a property of its text (blanks aside), one in five is held out."""
     key = blake2b(expression.replace(" ", "").encode(), digest_size=1).digest()
     return "heldout" if key[0] < _HELDOUT else "train"
-
-
-def worked(expression: str) -> list[str]:
-    """The reference derivation: the expressions that follow, one operation done in each, down to the value.
-
-    The operation done first is the leftmost of highest precedence in the leftmost innermost parentheses. A quotient
-    that is no terminating decimal stays as a fraction in lowest terms.
-
-    Raises:
-        ValueError: not an expression, or it has no value.
-    """
-    steps: list[str] = []
-    if evaluate(expression) is None:
-        raise ValueError(f"expected an arithmetic expression with a value, got {expression!r}")
-    terms = _read(expression)
-    text = _write(terms)
-    while len(terms) > 1:
-        at = _next(terms)
-        terms[at - 1 : at + 2] = [_reduce(terms[at - 1], terms[at], terms[at + 1])]
-        terms = _unwrap(terms)
-        written = _write(terms)
-        if written != text:
-            steps.append(written)
-            text = written
-    return steps
 
 
 @paper("arXiv:2507.10532")
@@ -134,7 +108,7 @@ class Arithmetic:
         return {
             "prompts": [self._prompt(expression) for expression, _, _ in rows],
             "expression": [expression for expression, _, _ in rows],
-            "answer": [_number(value) for _, value, _ in rows],
+            "answer": [number_text(value) for _, value, _ in rows],
             "operands": [n for _, _, n in rows],
         }
 
@@ -301,10 +275,10 @@ def _combine(nodes: Sequence[_Node | None], dice: _Dice, operators: str, limit: 
     while len(left) > 1:
         at, operator = dice(len(left) - 1), operators[dice(len(operators))]
         a, b = left[at], left[at + 1]
-        rank = _PRECEDENCE[operator]
+        rank = PRECEDENCE[operator]
         if operator == "/" and b[1] == 0:
             return None
-        value = _JOIN[operator](a[1], b[1])
+        value = JOIN[operator](a[1], b[1])
         if abs(value) > limit or (whole and value.denominator != 1):
             return None
         text_a, latex_a = (a[0], a[3]) if a[2] >= rank else (f"({a[0]})", f"({a[3]})")
@@ -313,94 +287,3 @@ def _combine(nodes: Sequence[_Node | None], dice: _Dice, operators: str, limit: 
         symbol = {"*": " \\times ", "/": " \\div "}.get(operator, f" {operator} ")
         left[at : at + 2] = [(f"{text_a}{operator}{text_b}", value, rank, f"{latex_a}{symbol}{latex_b}")]
     return left[0]
-
-
-_JOIN: dict[str, Callable[[Any, Any], Any]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: Fraction(a) / b,
-    "^": lambda a, b: a**b,
-}
-
-
-# derivations -------------------------------------------------------------------------------------------------------
-
-
-def _read(expression: str) -> list[Any]:
-    """Fractions, operators and parentheses; a sign joins the number after it."""
-    terms: list[Any] = []
-    sign = False
-    for token in tokens(expression) or ():
-        if token[0] in "0123456789.":
-            terms.append(-Fraction(token) if sign else Fraction(token))
-            sign = False
-        elif token in "+-" and (not terms or (isinstance(terms[-1], str) and terms[-1] != ")")):
-            sign ^= token == "-"
-        else:
-            if sign:
-                terms += [Fraction(-1), "*"]
-                sign = False
-            if token == "^" and terms and isinstance(terms[-1], Fraction) and terms[-1] < 0:
-                terms[-1:] = [Fraction(-1), "*", -terms[-1]]
-            terms.append(token)
-    return _unwrap(terms)
-
-
-def _next(terms: list[Any]) -> int:
-    """Where the operation stands that is done next."""
-    depth, best, at = 0, (0, 0), 0
-    for i, term in enumerate(terms):
-        if term == "(":
-            depth += 1
-        elif term == ")":
-            depth -= 1
-        elif isinstance(term, str) and (depth, _PRECEDENCE[term]) > best:
-            best, at = (depth, _PRECEDENCE[term]), i
-    return at
-
-
-def _reduce(left: Fraction, operator: str, right: Fraction) -> Fraction:
-    return left ** int(right) if operator == "^" else Fraction(_JOIN[operator](left, right))
-
-
-def _unwrap(terms: list[Any]) -> list[Any]:
-    """Without parentheses around a single number."""
-    out: list[Any] = []
-    for term in terms:
-        out.append(term)
-        while len(out) > 2 and out[-1] == ")" and isinstance(out[-2], Fraction) and out[-3] == "(":
-            out[-3:] = [out[-2]]
-    return out
-
-
-def _write(terms: list[Any]) -> str:
-    return "".join(_pieces(terms))
-
-
-def _pieces(terms: list[Any]) -> Iterator[str]:
-    for i, term in enumerate(terms):
-        if isinstance(term, str):
-            yield term
-            continue
-        text = _number(term)
-        powered = i + 1 < len(terms) and terms[i + 1] == "^"
-        wrap = len(terms) > 1 and ("/" in text or (powered and term < 0))
-        yield f"({text})" if wrap else text
-
-
-def _number(value: int | Fraction) -> str:
-    """An integer, a terminating decimal, or a fraction in lowest terms."""
-    value = Fraction(value)
-    if value.denominator == 1:
-        return str(value.numerator)
-    rest, places = value.denominator, 0
-    for prime in (2, 5):
-        power = 0
-        while rest % prime == 0:
-            rest, power = rest // prime, power + 1
-        places = max(places, power)
-    if rest != 1 or places > 12:
-        return f"{value.numerator}/{value.denominator}"
-    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
-    return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"

@@ -48,6 +48,8 @@ class Claim:
     judge: Callable[[Mapping[str, Effect]], Verdict]
     variants_tried: int
     """Settings (sizes, rates, lengths) that were run, those of this file included."""
+    limits: str = ""
+    """What the experiment does not show, and what differed between the variants."""
 
 
 def interval(values: np.ndarray, *, draws: int = 10_000, seed: int = 0) -> Effect:
@@ -90,6 +92,7 @@ def run(claim: Claim, seeds: int | None = None) -> dict[str, Any]:
         "seeds": chosen,
         "arms": {arm: {k: _rounded(v) for k, v in got.items()} for arm, got in numbers.items()},
         "variants_tried": claim.variants_tried,
+        "limits": " ".join(claim.limits.split()),
         "hardware": {
             "machine": platform.machine(),
             "cores": os.cpu_count(),

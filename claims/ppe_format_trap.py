@@ -48,7 +48,7 @@ def measure(arm: str, seed: int) -> dict[str, float]:
                 {"use": "tag-format", "name": "form", "tags": TAGS, "weight": 0.5},
             ],
             "training": {
-                "iterations": 60,
+                "iterations": 120,
                 "prompts": 16,
                 "samples": 8,
                 "learning_rate": 1e-3,
@@ -105,7 +105,9 @@ CLAIM = Claim(
     measure=measure,
     effects=effects,
     judge=judge,
-    variants_tried=1,
+    variants_tried=2,
+    limits="""The weak model is made weak: one block, and a base that has seen the form around unrelated numbers. The first
+        variant, on one seed, stopped after 60 iterations with the form still rising (0.89).""",
 )
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from claims._run import Claim, main
 from guerdon.policies.tiny import Tiny
 from guerdon.tasks.arithmetic import Arithmetic
 
-TASK = {"operands": 2, "largest": 9, "operators": "+"}
-LONGEST = 12  # numbers of one and of two digits both end here with a whole one
+TASK = {"operands": 2, "largest": 20, "operators": "+-"}
+LONGEST = 12  # a number of one, two or three characters always ends here whole
 
 
 def half_endless(expression: str, value: str, index: int) -> str:
@@ -20,7 +20,7 @@ def half_endless(expression: str, value: str, index: int) -> str:
 def base() -> str:
     """One young base for all arms and seeds: it runs on about half of the time."""
     policy = Tiny(width=32, layers=2, heads=2, seed=0)
-    supervise(policy, Arithmetic(**TASK), half_endless, steps=150)
+    supervise(policy, Arithmetic(**TASK), half_endless, steps=500)
     return keep(policy, "base")
 
 
@@ -90,7 +90,10 @@ CLAIM = Claim(
     measure=measure,
     effects=effects,
     judge=judge,
-    variants_tried=1,
+    variants_tried=3,
+    limits="""The runaway habit is put into the base on purpose. Accuracy does not rise in either arm in this short run,
+        so nothing is shown about the verifier itself. Two earlier variants had a base that could not do the held-out sums
+        (about 2 percent right, on sums of two digits); there the habit was gone without the penalty too.""",
 )
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from guerdon.policies.tiny import Tiny
 from guerdon.policies.tokenizer import ARITHMETIC
 from guerdon.tasks.arithmetic import Arithmetic
 
-TASK = {"operands": 2, "largest": 49, "smallest": 10, "operators": "+"}
+TASK = {"operands": 2, "largest": 49, "smallest": 10, "operators": "+", "limit": 999}
 TAGS = ["t", "a"]
 
 

@@ -8,7 +8,7 @@ from guerdon.policies.tiny import Tiny
 from guerdon.tasks.arithmetic import Arithmetic
 from guerdon.tasks.derivation import worked
 
-TASK = {"operands": [2, 3], "largest": 9, "operators": "+-"}
+TASK = {"operands": [2, 3], "largest": 9, "smallest": 1, "operators": "+-", "limit": 999}
 REWARD = {"correct": "random-calculation-reward", "random": "random-reward", "inverted": "inverted-reward"}
 
 

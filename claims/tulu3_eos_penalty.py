@@ -7,7 +7,7 @@ from claims._run import Claim, main
 from guerdon.policies.tiny import Tiny
 from guerdon.tasks.arithmetic import Arithmetic
 
-TASK = {"operands": 2, "largest": 20, "operators": "+-"}
+TASK = {"operands": 2, "largest": 20, "smallest": 1, "operators": "+-", "limit": 999}
 LONGEST = 12  # a number of one, two or three characters always ends here whole
 
 

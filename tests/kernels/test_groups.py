@@ -91,3 +91,16 @@ def test_single_and_empty_groups():
 def test_unknown_place_of_eps_is_refused():
     with pytest.raises((ValueError, TypeError)):
         groups.standardise(torch.zeros(2), torch.zeros(2, dtype=torch.long), eps_at="under")  # pyright: ignore
+
+
+def test_a_flat_that_is_none_of_the_three_is_refused():
+    with pytest.raises(ValueError, match="expected flat to be zero, nan or keep, got 'drop'"):
+        groups.standardise.__wrapped__(torch.ones(2), torch.zeros(2, dtype=torch.long), flat="drop")
+
+
+@pytest.mark.parametrize("eps_at", ["outside", "inside", "floor"])
+def test_the_gradient_is_finite_where_all_are_equal(eps_at):
+    x = torch.tensor([1.0, 1.0, 1.0, 4.0, 6.0], requires_grad=True)
+    groups.standardise(x, torch.tensor([0, 0, 0, 1, 1]), eps_at=eps_at).square().sum().backward()
+    assert x.grad.isfinite().all()
+    assert (x.grad[:3] == 0).all()

@@ -85,6 +85,12 @@ def test_gradient_of_aggregate(how):
     assert torch.autograd.gradcheck(lambda x, w: aggregate(x, in_loss, how, share.double(), w), (loss, weights))
 
 
+@pytest.mark.parametrize("constant", [0.0, -1.0, float("nan")])
+def test_sequence_sum_refuses_a_constant_that_is_not_above_0(constant):
+    with pytest.raises(ValueError, match="above 0"):
+        denominator(torch.ones(2, 2, dtype=torch.bool), "sequence-sum", constant)
+
+
 def test_sequence_sum_needs_its_constant():
     with pytest.raises(ValueError, match="set the constant"):
         denominator(torch.ones(1, 1, dtype=torch.bool), "sequence-sum")

@@ -78,3 +78,20 @@ def test_whiten_without_a_spread_or_without_entries():
 def test_unknown_reduction_is_refused():
     with pytest.raises((ValueError, TypeError)):
         placement.reduce_to_steps(torch.zeros(1, 1), torch.zeros(1, 1).long(), torch.ones(1, 1).bool(), 1, "median")  # pyright: ignore
+
+
+def test_steps_that_end_outside_of_the_width_are_refused():
+    x, here = torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool)
+    with pytest.raises(ValueError, match="expected step_end in 0"):
+        placement.place_on_tokens(x, torch.tensor([[1, 3]]), here, 3)
+    with pytest.raises(ValueError, match="expected step_end in 0"):
+        placement.place_on_tokens(x, torch.tensor([[-1, 2]]), here, 3)
+    absent = torch.tensor([[True, False]])
+    assert placement.place_on_tokens(x, torch.tensor([[1, 3]]), absent, 3).tolist() == [[0, 1, 0]]
+
+
+def test_chosen_positions_of_too_late_a_step_are_refused():
+    x, ids = torch.ones(1, 3), torch.tensor([[0, 1, 2]])
+    with pytest.raises(ValueError, match="expected step_ids below 2"):
+        placement.reduce_to_steps(x, ids, torch.ones(1, 3, dtype=torch.bool), 2)
+    assert placement.reduce_to_steps(x, ids, torch.tensor([[True, True, False]]), 2).tolist() == [[1, 1]]

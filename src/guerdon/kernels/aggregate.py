@@ -24,7 +24,7 @@ def denominator(in_loss: Bool[Tensor, "B T"], how: How, constant: float | None =
 
     Not less than one position or row, so that an empty mini-batch has loss 0 and not 0 / 0. Counts of parts add up
     to the count of the whole (as long as no part is empty), so ranks may add theirs. ``constant`` is read by
-    ``sequence-sum`` only, which cannot do without: a ``ValueError``.
+    ``sequence-sum`` only, which cannot do without one above 0: a ``ValueError``.
     """
     if how == "token-mean":
         return in_loss.sum().float().clamp(min=1.0)
@@ -33,8 +33,10 @@ def denominator(in_loss: Bool[Tensor, "B T"], how: How, constant: float | None =
         return rows
     if how != "sequence-sum":
         raise ValueError(f"expected how to be token-mean, sequence-mean or sequence-sum, got {how!r}")
-    if constant is None:
-        raise ValueError("sequence-sum divides by rows x constant: set the constant, usually the length limit")
+    if constant is None or not constant > 0:
+        raise ValueError(
+            f"expected a constant above 0 for sequence-sum, got {constant}; set the constant, usually to the length limit"
+        )
     return rows * constant
 
 

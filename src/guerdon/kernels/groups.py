@@ -224,12 +224,19 @@ def standardise(
 
     ``flat`` is what the scored members of a degenerate group get (all equal, a single member included): 0, NaN, or
     ``"keep"``: what the formula gives, which is 0, and for a single member with ``scale`` and ``ddof=1`` NaN. Unscored
-    rows stay NaN in every case.
+    rows stay NaN in every case. The gradient is finite, except under ``"keep"``: a spread of 0 has none.
+
+    Raises:
+        ValueError: ``eps_at`` or ``flat`` is none of those named.
     """
+    if flat not in ("zero", "nan", "keep"):
+        raise ValueError(f"expected flat to be zero, nan or keep, got {flat!r}")
     groups = _Groups(x, group)
     z = groups.centred
     if scale:
         variance = groups.variance(ddof)
+        if flat != "keep":
+            variance = torch.where(groups.same, 1.0, variance)  # read by nobody, but sqrt has no gradient at 0
         if eps_at == "outside":
             spread = variance.sqrt() + eps
         elif eps_at == "inside":

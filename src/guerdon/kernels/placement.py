@@ -20,7 +20,14 @@ def place_on_tokens(
 
     Steps under a False ``step_mask`` place nothing, whatever their value and end; NaN of a step that the row has is
     placed as NaN, at that position only. No two steps of a row end at the same position.
+
+    Raises:
+        ValueError: a step of the row ends outside of ``width``.
     """
+    if bool((step_mask & ((step_end < 0) | (step_end >= width))).any()):
+        raise ValueError(
+            f"expected step_end in 0 .. {width - 1} for every step of a row, got one outside; check step_ids"
+        )
     spare = torch.where(step_mask, step_end.long(), width)  # absent steps go to a column that is cut off
     out = x.new_zeros(x.shape[0], width + 1).scatter(1, spare, torch.where(step_mask, x, 0.0))
     return out[:, :width]
@@ -55,9 +62,14 @@ def reduce_to_steps(
 
     NaN where the row has no such position. Unchosen positions and those of no step (-1) are never read. NaN at a
     chosen position makes its own step NaN, except that ``"last"`` reads the last position only.
+
+    Raises:
+        ValueError: a chosen position is of a step from ``steps`` on, or ``how`` is none of the four.
     """
     width = x.shape[1]
     counted = mask & (step_ids >= 0)
+    if bool((counted & (step_ids >= steps)).any()):
+        raise ValueError(f"expected step_ids below {steps} at chosen positions, got one that is not; raise steps")
     at = torch.where(counted, step_ids.long(), steps)  # the rest goes to a column that is cut off
     value = torch.where(counted, x, 0.0)
     zeros = x.new_zeros(x.shape[0], steps + 1)

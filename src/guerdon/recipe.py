@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PydanticUndefinedAnnotation,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from guerdon.method import Hyper
 from guerdon.schedules import Schedule, is_schedule
@@ -221,7 +230,7 @@ def _check_option(label: str, hyper: Hyper, value: Any) -> Any:
             raise RecipeError(f"{label}: {_first(error, hyper.name)}") from None
     try:
         adapter = TypeAdapter(hyper.annotation, config=ConfigDict(arbitrary_types_allowed=True))
-    except Exception as error:  # noqa: BLE001 - pydantic raises its own schema errors here, whatever the annotation is
+    except (PydanticUserError, PydanticUndefinedAnnotation) as error:
         raise RecipeError(
             f"{label}: the annotation of {hyper.name} cannot be checked ({error}); annotate it plainly"
         ) from None

@@ -157,7 +157,7 @@ class Pipeline:
         for key in stage.each or (None,):
             try:
                 values = stage.call(stage.arguments(view, key), progress, generator)
-            except Exception as error:
+            except Exception as error:  # a stage may be anybody's code: whatever it raises goes on, with its place
                 raise RuntimeError(f"{stage.place}: {type(error).__name__}: {error}") from error
             results += [(name, value, key) for name, value in zip(stage.makes, values, strict=True)]
         return results

@@ -1,7 +1,5 @@
 """Scans against their loops, both as the tree in torch and as the compiled walk."""
 
-import importlib.util
-
 import pytest
 import torch
 from hypothesis import given
@@ -20,9 +18,7 @@ def path(request):
     """The functions of one path, past the choice by size."""
     if request.param == "torch":
         return scan._discounted_sum, scan._gae
-    if importlib.util.find_spec("numba") is None:
-        pytest.skip("numba, the extra `fast`, is not installed")
-    from guerdon.kernels import _compiled
+    from guerdon.kernels import _compiled  # the test run has the extra `fast`
 
     return _compiled.discounted_sum, _compiled.gae
 
@@ -68,7 +64,8 @@ def test_large_problems_take_the_fast_path_and_agree(holes, dtype, monkeypatch):
 
 
 def test_work_is_shared_among_threads(monkeypatch):
-    compiled = pytest.importorskip("guerdon.kernels._compiled", exc_type=ImportError)
+    from guerdon.kernels import _compiled as compiled
+
     x, mask = torch.randn(7, 50), torch.rand(7, 50) < 0.7
     expected = twins.discounted_sum(x, mask, 0.9)
     monkeypatch.setattr(compiled, "_ENTRIES_PER_THREAD", 1)

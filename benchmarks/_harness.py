@@ -3,9 +3,9 @@
 A benchmark is a module with a ``measure() -> dict`` that holds ``ratio`` (time of the other over time of ours, or
 whatever its bar is about) and ``details``; ``main(name, measure)`` does the rest.
 
-Run one as ``python -m benchmarks.<name> [--json] [--save]`` from the root of the repository. Every side gets one
-thread unless ``--threads`` says otherwise: on a shared machine several threads wait for each other, and times then say
-more about the neighbours than about the code.
+Run one as ``python -m benchmarks.<name> [--json] [--save]`` from the root of the repository. Every side gets the threads
+that a user gets, torch's own choice. On a shared machine several threads wait for each other, and times then say more
+about the neighbours than about the code: wait for a quiet one, or say ``--threads 1``.
 """
 
 import argparse
@@ -65,9 +65,12 @@ def main(name: str, measure: Callable[[], dict[str, Any]]) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
     parser.add_argument("--save", action="store_true", help=f"write it to {RESULTS.name}/{name}-<hardware>.json")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch, and of our compiled walks")
+    parser.add_argument(
+        "--threads", type=int, help="threads of torch, and of our compiled walks (default: torch's own choice)"
+    )
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     result = {"name": name, "hardware": hardware(), **_rounded(measure())}
     text = json.dumps(result, indent=2)
     print(text if options.json else f"{name}: ratio {result['ratio']}\n{text}")

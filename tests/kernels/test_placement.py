@@ -95,3 +95,34 @@ def test_chosen_positions_of_too_late_a_step_are_refused():
     with pytest.raises(ValueError, match="expected step_ids below 2"):
         placement.reduce_to_steps(x, ids, torch.ones(1, 3, dtype=torch.bool), 2)
     assert placement.reduce_to_steps(x, ids, torch.tensor([[True, True, False]]), 2).tolist() == [[1, 1]]
+
+
+@few
+@given(
+    problem=cases.masked(),
+    centre=st.booleans(),
+    ddof=st.sampled_from([0, 1]),
+    offset=st.sampled_from([0.0, 1e4]),
+    threads=st.sampled_from([1, 3]),
+)
+def test_compiled_whitening_equals_the_plain_one(problem, centre, ddof, offset, threads):
+    from guerdon.kernels import _compiled
+
+    x, mask = problem[0].float() + offset, problem[-1]
+    before, cores = _compiled._ENTRIES_PER_THREAD, torch.get_num_threads()
+    _compiled._ENTRIES_PER_THREAD = 1
+    torch.set_num_threads(threads)
+    try:
+        fast = _compiled.whiten(x, mask, centre, 1e-8, ddof)
+    finally:
+        _compiled._ENTRIES_PER_THREAD = before
+        torch.set_num_threads(cores)
+    slow = masked._whiten(x.double(), mask, centre, 1e-8, ddof).float()
+    torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+def test_compiled_whitening_of_equal_entries_is_exactly_0():
+    from guerdon.kernels import _compiled
+
+    x, mask = torch.full((3, 70), 0.1), torch.ones(3, 70, dtype=torch.bool)
+    assert (_compiled.whiten(x, mask, True, 1e-8, 1) == 0).all()

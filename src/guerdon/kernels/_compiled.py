@@ -1,6 +1,6 @@
-"""Compiled scans for tensors on the CPU; imported by `scan` on the first large one, if numba is installed.
+"""Compiled walks for large tensors on the CPU; imported by `scan` on the first one, if numba is installed.
 
-One backward walk per row with nothing moved: a hole leaves the carried numbers as they are. Rows are shared among
+A scan is one backward walk per row with nothing moved: a hole leaves the carried numbers as they are. Rows are shared among
 ``torch.get_num_threads()`` threads that live for one call. numba's own parallel loops are not used, because their
 pool of threads takes the process down when it is entered from two threads or after a fork.
 """
@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_ENTRIES_PER_THREAD = 1 << 17  # less is done before a second thread has started
+# For fewer entries, waking a second thread costs more than it saves: torch's own may still be spinning there.
+_ENTRIES_PER_THREAD = 1 << 20
 
 
 def _compile(walk: Callable[..., None]) -> Callable[..., None]:
@@ -55,6 +56,48 @@ def _gae_rows(rewards, values, mask, end, gamma, decay, out, start, stop):
                 advantage[t] = 0.0
 
 
+@_compile
+def _power_sums(x, mask, anchor, out, slot, start, stop):
+    n, first, second = 0, 0.0, 0.0
+    for i in range(start, stop):
+        if mask[i] and x[i] == x[i]:
+            d = np.float64(x[i]) - anchor
+            n += 1
+            first += d
+            second += d * d
+    out[slot, 0], out[slot, 1], out[slot, 2] = n, first, second
+
+
+@_compile
+def _affine(x, mask, shift, factor, out, slot, start, stop):
+    for i in range(start, stop):
+        out[i] = (np.float64(x[i]) - shift) * factor if mask[i] else 0.0
+
+
+def whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int) -> Tensor:
+    """`guerdon.kernels.masked.whiten` of a float32 tensor in two walks, with sums in float64.
+
+    Distances are summed to one of the entries, so that a large offset cancels before it is squared and entries that
+    are all equal have a variance of exactly 0.
+    """
+    if x.numel() == 0:
+        return x.clone()
+    flat, chosen = x.detach().contiguous().view(-1).numpy(), mask.contiguous().view(-1).numpy()
+    at = int(np.argmax(chosen & (flat == flat)))  # the first scored entry; any if there is none
+    anchor = float(flat[at]) if chosen[at] and flat[at] == flat[at] else 0.0
+    cuts = _cuts(flat.size, flat.size)
+    sums = np.zeros((len(cuts) - 1, 3))
+    _share(_power_sums, (flat, chosen, anchor, sums), cuts, slots=True)
+    n, first, second = sums.sum(0)
+    if n <= ddof:
+        return torch.where(mask, torch.nan, torch.zeros_like(x))
+    variance = max(second - first * first / n, 0.0) / (n - ddof)
+    shift = anchor + first / n if centre else 0.0
+    out = np.empty_like(flat)
+    _share(_affine, (flat, chosen, shift, (variance + eps) ** -0.5, out), cuts, slots=True)
+    return torch.from_numpy(out).view(x.shape)
+
+
 def discounted_sum(x: Tensor, mask: Tensor, gamma: float, bootstrap: Tensor | None) -> Tensor:
     end = x.new_zeros(x.shape[0]) if bootstrap is None else bootstrap
     return _run(_discounted_rows, (x, mask, end), (gamma,))
@@ -69,13 +112,22 @@ def _run(walk: Callable[..., None], tensors: tuple[Tensor, ...], factors: tuple[
     """``walk`` over all rows; its result. Tensors are copied only where they are not in C order already."""
     arrays = [x.detach().contiguous().numpy() for x in tensors]
     out = np.empty_like(arrays[0])
-    rows = out.shape[0]
     factors = tuple(out.dtype.type(factor) for factor in factors)
-    threads = max(1, min(torch.get_num_threads(), out.size // _ENTRIES_PER_THREAD, rows))
-    cuts = [rows * k // threads for k in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:  # starts no thread that is given nothing
-        others = [pool.submit(walk, *arrays, *factors, out, *cut) for cut in pairwise(cuts[1:])]
-        walk(*arrays, *factors, out, 0, cuts[1])
+    _share(walk, (*arrays, *factors, out), _cuts(out.shape[0], out.size))
+    return torch.from_numpy(out)
+
+
+def _cuts(parts: int, entries: int) -> list[int]:
+    """Where to cut ``parts`` rows (or entries) for as many threads as ``entries`` are worth."""
+    threads = max(1, min(torch.get_num_threads(), entries // _ENTRIES_PER_THREAD, parts))
+    return [parts * k // threads for k in range(threads + 1)]
+
+
+def _share(walk: Callable[..., None], given: tuple, cuts: list[int], *, slots: bool = False) -> None:
+    """``walk(*given, start, stop)`` for every cut at once; ``slots``: the number of the cut before start."""
+    jobs = [((k, *cut) if slots else cut) for k, cut in enumerate(pairwise(cuts))]
+    with ThreadPoolExecutor(max(1, len(jobs))) as pool:  # starts no thread that is given nothing
+        others = [pool.submit(walk, *given, *job) for job in jobs[1:]]
+        walk(*given, *jobs[0])
         for other in others:
             other.result()
-    return torch.from_numpy(out)

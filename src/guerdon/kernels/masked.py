@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from guerdon.kernels import scan
+
 
 def _scored(x: Tensor, mask: Tensor) -> Tensor:
     return mask & ~torch.isnan(x)
@@ -43,8 +45,14 @@ def whiten(
 
     0 under a False mask, NaN where the entry is unscored. Where all entries are equal the first form gives exactly 0
     and the second divides by ``sqrt(eps)``; with not more than ``ddof`` scored entries there is no spread and all are
-    NaN. A caller that wants another answer for these asks for it (`guerdon.credit.whiten` does).
+    NaN. A caller that wants another answer for these asks for it (`guerdon.credit.whiten` does). Large float32 tensors on a CPU take a compiled
+    walk where numba is installed; both agree to rounding.
     """
+    fast = scan.compiled_for(mask, x) if x.dtype == torch.float32 else None
+    return (fast.whiten if fast else _whiten)(x, mask, centre, eps, ddof)
+
+
+def _whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int) -> Tensor:
     centred, variance = _moments(x, mask, ddof)
     if torch.isnan(variance):
         return torch.where(mask, torch.nan, torch.zeros_like(x))

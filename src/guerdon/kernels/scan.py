@@ -35,7 +35,7 @@ def discounted_sum(
 
     y_t = x_t + gamma * y_next(t),    y_next(last) = bootstrap (0 without)
     """
-    fast = _compiled_for(mask, x, bootstrap)
+    fast = compiled_for(mask, x, bootstrap)
     return (fast.discounted_sum if fast else _discounted_sum)(x, mask, float(gamma), bootstrap)
 
 
@@ -55,7 +55,7 @@ def gae(
 
     Reference: Schulman et al., 2015, https://arxiv.org/abs/1506.02438.
     """
-    fast = _compiled_for(mask, rewards, values, bootstrap)
+    fast = compiled_for(mask, rewards, values, bootstrap)
     return (fast.gae if fast else _gae)(rewards, values, mask, float(gamma), float(lam), bootstrap)
 
 
@@ -124,7 +124,8 @@ def _last(front: Tensor) -> Tensor:
     return front & ~F.pad(front[:, 1:], (0, 1))
 
 
-def _compiled_for(mask: Tensor, *tensors: Tensor | None) -> ModuleType | None:
+def compiled_for(mask: Tensor, *tensors: Tensor | None) -> ModuleType | None:
+    """The compiled walks, where these tensors are large, plain, on the CPU and need no gradient; else None."""
     if mask.numel() < COMPILED_FROM or mask.device.type != "cpu":
         return None
     given = [x for x in tensors if x is not None]

@@ -14,7 +14,7 @@ from typing import Literal
 Phase = Literal["rollout", "update"]
 Merge = Literal["replace", "key", "multiply", "add"]
 
-PROVIDED = ("rollout", "derived", "policy", "reference", "value", "greedy", "extra", "recipe", "column")
+PROVIDED = ("rollout", "derived", "policy", "reference", "value", "greedy", "extra", "model", "recipe", "column")
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Quantity:
 
     ``provider`` says who makes it when no method does: ``rollout`` (comes with the samples), ``derived`` (read from
     other quantities, never stored), ``policy`` (a forward pass), ``reference`` (a frozen copy), ``value`` (a value
-    head), ``greedy`` (one extra greedy completion per prompt), ``extra`` (other extra rollouts), ``recipe`` (written
-    in the recipe), or ``None`` (only a method makes it). ``merge`` says what happens when two stages make it.
+    head), ``greedy`` (one extra greedy completion per prompt), ``extra`` (other extra rollouts), ``model`` (an auxiliary
+    model under [[model]]), ``recipe`` (written in the recipe), or ``None`` (only a method makes it). ``merge`` says what
+    happens when two stages make it.
     """
 
     name: str
@@ -35,7 +36,9 @@ class Quantity:
     phase: Phase = "rollout"
     merge: Merge = "replace"
     keyed: bool = False
-    """A dictionary of such tensors, keyed by the name of the reward (``parts``)."""
+    """A dictionary of such tensors, keyed by the name of the reward (``parts``) or of the model (``model_logp``)."""
+    single: bool = False
+    """Keyed, but a method takes one entry: the only one, or the one that the recipe names (``"prm.logp"``)."""
 
     @property
     def level(self) -> Literal["row", "step", "token", "scalar"]:
@@ -50,6 +53,10 @@ class Quantity:
 
 def _q(*args, **kwargs) -> Quantity:
     return Quantity(*args, **kwargs)
+
+
+def _model(what: str, axes: str, meaning: str) -> Quantity:
+    return Quantity(f"model_{what}", axes, "float", meaning, "model", merge="key", keyed=True, single=True)
 
 
 _TABLE = [
@@ -75,6 +82,24 @@ _TABLE = [
     _q("policy_version", "B", "int", "optimiser steps that the sampling policy had seen", "rollout"),
     _q("step_ids", "B T", "int", "step of a position, counted from 0 in each row; -1: none", "rollout"),
     _q("turn_ids", "B T", "int", "turn of a position; -1: none", "rollout"),
+    _q(
+        "node_ids",
+        "B S",
+        "int",
+        "node of each step in the tree of rollouts: rows with the same node share all up to its end; -1: none",
+        "rollout",
+    ),
+    _q(
+        "turn_scores", "B S", "float", "what the environment paid after each turn; NaN where it said nothing", "rollout"
+    ),
+    _q("turn_accepted", "B S", "float", "1 where the environment carried the turn out, 0 where it refused", "rollout"),
+    _q(
+        "potentials",
+        "B P",
+        "float",
+        "how far the environment says one has come at each step boundary (progress, minus the entropy of a belief)",
+        "rollout",
+    ),
     _q("terminated", "B", "bool", "ended by itself (end token or stop string)", "rollout"),
     _q("truncated", "B", "bool", "cut off by the length limit; never together with terminated", "rollout"),
     _q(
@@ -130,11 +155,24 @@ _TABLE = [
     # of the policy at the start of the iteration, and of the reference
     _q("old_logp", "B T", "float", "log-probability under the policy at the start of the iteration", "policy"),
     _q("old_entropy", "B T", "float", "entropy of the policy at the start of the iteration", "policy"),
+    _q("old_hidden", "B T D", "float", "hidden state before each position at the start of the iteration", "policy"),
     _q("old_values", "B T", "float", "value before each position at the start of the iteration", "value"),
     _q("bootstrap_values", "B", "float", "value after the last position, for rows that were cut off", "value"),
     _q("ref_logp", "B T", "float", "log-probability under the reference policy", "reference"),
     _q("greedy_rewards", "B", "float", "reward of the greedy completion of the same prompt", "greedy"),
     _q("prefix_values", "B P", "float", "mean reward of continuations from each step boundary", "extra"),
+    _q(
+        "answer_logp",
+        "B P",
+        "float",
+        "mean log-probability per token of the column ``answer`` said at each step boundary, under the policy",
+        "extra",
+    ),
+    # of auxiliary models, keyed by the model's name
+    _model("logp", "B T", "log-probability of the position under the model"),
+    _model("token_scores", "B T", "the model's score after each position"),
+    _model("step_scores", "B S", "the model's score of each step"),
+    _model("answer_logp", "B", "mean log-probability per token of the column ``answer`` said at once, under the model"),
     _q("member_scores", "B K", "float", "scores of the members of an ensemble"),
     # reweighting, after the advantage
     _q("weights", "B", "float", "weight of the row in the loss; makers multiply", merge="multiply"),
@@ -143,12 +181,15 @@ _TABLE = [
     # of the policy being updated
     _q("logp", "B T", "float", "log-probability under the policy being updated", "policy", "update"),
     _q("entropy", "B T", "float", "entropy of the policy being updated", "policy", "update"),
+    _q("hidden", "B T D", "float", "hidden state before each position of the policy being updated", "policy", "update"),
     _q("values", "B T", "float", "value before each position under the value head being updated", "value", "update"),
     _q("token_loss", "B T", "float", "loss of each position, before aggregation", None, "update", "add"),
     _q("loss", "", "float", "the scalar that is minimised", None, "update", "add"),
 ]
 
 QUANTITIES: dict[str, Quantity] = {q.name: q for q in _TABLE}
+MODEL_MAKES = tuple(q.name.removeprefix("model_") for q in _TABLE if q.provider == "model")
+"""What an auxiliary model may make; a recipe calls it ``NAME.logp`` and so on."""
 
 
 def lookup(name: str) -> Quantity | None:

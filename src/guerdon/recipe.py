@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from guerdon.method import Hyper
+from guerdon.quantities import QUANTITIES
 from guerdon.schedules import Schedule, is_schedule
 
 
@@ -83,6 +84,42 @@ class Loss(Stage):
     aggregate: Literal["token-mean", "sequence-mean", "sequence-sum"] = "token-mean"
     constant: float | None = Field(default=None, gt=0)
     """Denominator per row of sequence-sum; by default sampling.max_tokens."""
+
+
+class Model(Component):
+    """An auxiliary model that scores in the loop, and learns in it unless ``update`` is never."""
+
+    name: str | None = None
+    """What the recipe calls its results by: ``take = {model_logp = "NAME.logp"}``."""
+    update: Literal["before", "after", "never"] = "after"
+    """Whether it learns from an iteration's rollouts before it scores them, after, or not at all."""
+    every: int = Field(default=1, ge=1)
+    """Iterations between two updates."""
+    warm_up: int = Field(default=0, ge=0)
+    """Iterations at the start in which it learns and the policy does not."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    clip_gradient: float = Field(default=10.0, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+
+    @property
+    def label(self) -> str:
+        """How messages and other stages call it."""
+        return self.name or self.use.split(":")[-1].replace("_", "-")
+
+
+class RolloutSpec(_Strict):
+    """How the rollouts of an iteration branch, take turns, and are continued from their prefixes."""
+
+    max_turns: int = Field(default=8, ge=1)
+    """Turns after which an episode is cut off, for tasks with an environment."""
+    forks: int = Field(default=1, ge=1)
+    """Branches that an unfinished completion may take after each step; 1: completions of a prompt are independent."""
+    prefix_draws: int = Field(default=4, ge=1)
+    """Continuations from each step boundary whose mean reward is prefix_values."""
+    prefix_suffix: str = ""
+    """Text put after a prefix before it is continued, such as one that forces an answer."""
+    prover: Component | None = None
+    """The policy that continues prefixes; by default the policy itself as it is now."""
 
 
 class SamplingSpec(_Strict):
@@ -148,6 +185,8 @@ class Recipe(_Strict):
     task: Component | None = None
     policy: Component = Component(use="tiny")
     sampling: SamplingSpec = SamplingSpec()
+    rollouts: RolloutSpec = RolloutSpec()
+    model: tuple[Model, ...] = ()
     reward: tuple[Reward, ...] = ()
     pipeline: tuple[Stage, ...] = ()
     loss: tuple[Loss, ...] = ()
@@ -164,6 +203,17 @@ class Recipe(_Strict):
                     f"expected different reward names, got {reward.label!r} twice; give one of them name = ..."
                 )
             seen.add(reward.label)
+        named: set[str] = set()
+        for model in self.model:
+            if "." in model.label or model.label in QUANTITIES:
+                raise ValueError(
+                    f"expected a model name without a dot that is no quantity, got {model.label!r}; pass name = ..."
+                )
+            if model.label in named:
+                raise ValueError(
+                    f"expected different model names, got {model.label!r} twice; give one of them name = ..."
+                )
+            named.add(model.label)
         return self
 
     def toml(self) -> str:
@@ -291,10 +341,11 @@ def _json(value: Any) -> Any:
 
 def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     merged = {**base, **own}
-    for table in ("training", "sampling"):
+    for table in ("training", "sampling", "rollouts"):
         if table in base and table in own:
             merged[table] = {**base[table], **own[table]}
     merged["pipeline"] = [*own.get("pipeline", []), *base.get("pipeline", [])]
+    merged["model"] = [*base.get("model", []), *own.get("model", [])]
     merged["loss"] = [*base.get("loss", []), *own.get("loss", [])]
     return merged
 
@@ -305,12 +356,12 @@ def _apply(recipe: Recipe, where: str) -> Recipe:
         label, dot, option = key.rpartition(".")
         hits = [
             data[table][i]
-            for table in ("reward", "pipeline", "loss")
+            for table in ("model", "reward", "pipeline", "loss")
             for i, stage in enumerate(getattr(recipe, table))
             if stage.label == label
         ]
         if not dot or not hits:
-            labels = [s.label for s in (*recipe.reward, *recipe.pipeline, *recipe.loss)]
+            labels = [s.label for s in (*recipe.model, *recipe.reward, *recipe.pipeline, *recipe.loss)]
             raise RecipeError(
                 f"{where}: expected set keys of the form stage.option with a stage among {labels}, got {key!r}; correct it"
             )
@@ -328,14 +379,14 @@ def _first(error: ValidationError, prefix: str = "") -> str:
     if item["type"] == "extra_forbidden":
         name = str(item["loc"][-1])
         return f"{place}: expected a known setting, got {name!r}; " + (
-            _nearest(name, [f for m in (Recipe, Training, SamplingSpec, Schedule) for f in m.model_fields])
+            _nearest(name, [f for m in (Recipe, Training, SamplingSpec, RolloutSpec, Schedule) for f in m.model_fields])
             or "`guerdon explain --schema` lists them"
         )
     if item["type"] == "missing":
         return f"{place}: expected this setting, got none; add it"
     if message.startswith("expected"):
         return f"{place}: {message}".removeprefix(": ")
-    if item["type"] in ("tuple_type", "list_type") and place in ("reward", "pipeline", "loss"):
+    if item["type"] in ("tuple_type", "list_type") and place in ("model", "reward", "pipeline", "loss"):
         return f"{place}: expected a list of tables, got one; write [[{place}]] with two brackets"
     wanted = [_wanted(e["msg"]) for e in items if _place(e["loc"], prefix) == place]
     return f"{place}: expected {' or '.join(dict.fromkeys(wanted))}, got {item['input']!r}; correct it"

@@ -44,6 +44,13 @@ SCORED = frozenset(
         "greedy_rewards",
         "correct",
         "member_scores",
+        "turn_scores",
+        "turn_accepted",
+        "potentials",
+        "prefix_values",
+        "answer_logp",
+        "model_step_scores",
+        "model_answer_logp",
     ]
 )
 """Quantities of which a row may be unscored."""
@@ -105,7 +112,8 @@ def world(seed: int, *, groups: list[int] | None = None, flat: bool = False) -> 
     data["token_spans"] = torch.stack([where, where + 1], -1).expand(B, T, 2).contiguous()
     for q in QUANTITIES.values():
         if q.name not in data:
-            data[q.name] = {k: _draw(q, g, data, flat) for k in ("a", "b")} if q.keyed else _draw(q, g, data, flat)
+            many = q.keyed and not q.single
+            data[q.name] = {k: _draw(q, g, data, flat) for k in ("a", "b")} if many else _draw(q, g, data, flat)
     return World(data)
 
 

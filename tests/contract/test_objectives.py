@@ -36,7 +36,7 @@ def batch_of(w, rows=None) -> Rollouts:
             for k, v in w.data.items()
             if k in QUANTITIES
             and QUANTITIES[k].phase == "rollout"
-            and QUANTITIES[k].provider != "derived"
+            and QUANTITIES[k].provider not in ("derived", "model")
             and k != "weights"
             and k != "token_weights"
         }

@@ -222,3 +222,15 @@ def logp_and_entropy(logits, targets, temperature=1.0):
         logp.append(float(row[target]) - log_z)
         entropy.append(-math.fsum(math.exp(float(v) - log_z) * (float(v) - log_z) for v in row))
     return torch.tensor(logp, dtype=torch.float64), torch.tensor(entropy, dtype=torch.float64)
+
+
+def difference(q, step_mask, *, gamma=1.0, terminal=None):
+    out = torch.full(step_mask.shape, NAN)
+    for i in range(len(q)):
+        steps = [s for s in range(step_mask.shape[1]) if step_mask[i, s]]
+        before = float(q[i, 0])
+        for s in steps:
+            after = terminal if terminal is not None and s == steps[-1] else float(q[i, s + 1])
+            out[i, s] = gamma * after - before
+            before = float(q[i, s + 1])
+    return out

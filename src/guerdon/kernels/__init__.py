@@ -10,6 +10,7 @@ is solved here once, without a loop over rows, positions or groups, and held equ
 | `groups`       | How did the other answers to the same prompt do?                                       |
 | `scan`         | What comes after this position, over those that the policy chose?                      |
 | `placement`    | Which row or step does a position belong to, and back?                                 |
+| `potentials`   | What did a step add to a potential?                                                    |
 | `masked`       | What are mean and spread of the entries that exist?                                    |
 | `logprob`      | How likely was each token, and how undecided the policy, without a table of all logits? |
 | `divergence`   | How far from the reference, from one sample?                                           |
@@ -38,12 +39,14 @@ from guerdon.kernels.groups import (
 from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
 from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, whiten
 from guerdon.kernels.placement import broadcast_rows, broadcast_to_tokens, place_on_tokens, reduce_to_steps
+from guerdon.kernels.potentials import difference
 from guerdon.kernels.scan import discounted_sum, gae, suffix_min
 
 __all__ = [
     "broadcast_rows",
     "broadcast_to_tokens",
     "degenerate",
+    "difference",
     "discounted_sum",
     "gae",
     "group_count",

@@ -5,7 +5,7 @@ nothing above makes; a wrong level or phase; a result that nothing reads, or tha
 unknown names of parts; an objective without advantages.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from guerdon.method import Method, Take, find, methods
@@ -16,11 +16,21 @@ from guerdon.pipeline.stage import Binding, BoundStage
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe, RecipeError, Reward, Stage, check_options
 
-OFFERED = frozenset({"rollout", "policy", "reference", "value", "greedy", "recipe"})
+OFFERED = frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model", "recipe"})
 """Providers of our own trainer."""
 _ALWAYS_READ = frozenset(
     {"correct", "token_loss", "loss", "weights", "token_weights", "counts", "step_ids", "turn_ids"}
 )
+_CARRIED = frozenset({"node_ids", "turn_scores", "turn_accepted", "potentials"})
+_BY_ENVIRONMENT = "choose a task with an environment (guerdon explain --quantities says what it gives)"
+_CARRIED_BY = {
+    "turn_ids": f"{_BY_ENVIRONMENT}, or add split-turns above",
+    "turn_mask": f"{_BY_ENVIRONMENT}, or add split-turns above",
+    "node_ids": "set rollouts.forks to at least 2, so that completions branch",
+    "turn_scores": _BY_ENVIRONMENT,
+    "turn_accepted": _BY_ENVIRONMENT,
+    "potentials": f"{_BY_ENVIRONMENT}, or take = prefix_values",
+}
 
 
 def compile_recipe(
@@ -28,6 +38,8 @@ def compile_recipe(
     *,
     columns: Iterable[str] = (),
     steps: bool = False,
+    structure: Iterable[str] = (),
+    models: Mapping[str, Iterable[str]] | None = None,
     offered: Iterable[str] = OFFERED,
     objective: bool = True,
 ) -> Pipeline:
@@ -37,6 +49,9 @@ def compile_recipe(
         recipe: the merged recipe (`guerdon.recipe.load`).
         columns: columns that the task or file gives besides ``prompts``.
         steps: the rollouts carry ``step_ids`` (the task says what separates steps).
+        structure: what else the rollouts carry: of ``turn_ids``, ``node_ids``, ``turn_scores``, ``turn_accepted``,
+            ``potentials``.
+        models: what each model under [[model]] makes, by its name (`guerdon.reward_models`): ``{"prm": ["logp"]}``.
         offered: the providers of the host (our trainer, an adapter, or none for a file).
         objective: False where only rewards are wanted (``guerdon score``): losses are left out and a result that
             nothing reads is no mistake.
@@ -44,18 +59,28 @@ def compile_recipe(
     Raises:
         RecipeError: what cannot run.
     """
-    return _Compiler(recipe, columns, steps, offered, objective).compile()
+    carried = {*structure, *(["step_ids"] if steps else [])}
+    return _Compiler(recipe, columns, carried, models or {}, offered, objective).compile()
 
 
 class _Compiler:
-    def __init__(self, recipe: Recipe, columns: Iterable[str], steps: bool, offered: Iterable[str], objective: bool):
+    def __init__(
+        self,
+        recipe: Recipe,
+        columns: Iterable[str],
+        carried: set[str],
+        models: Mapping[str, Iterable[str]],
+        offered: Iterable[str],
+        objective: bool,
+    ):
         self.recipe = recipe
+        self.models = {name: [f"model_{what}.{name}" for what in made] for name, made in models.items()}
         self.columns = frozenset(columns)
         self.offered = frozenset(offered) | {"rollout", "recipe"}
         self.objective = objective
         self.made: dict[str, BoundStage] = {}
         self.unread: dict[str, BoundStage] = {}
-        self.structure = {"step_ids"} if steps else set()
+        self.structure = carried
         self.stages: list[BoundStage] = []
         self.losses: list[BoundStage] = []
         self.below: tuple[Stage, ...] = ()
@@ -78,7 +103,9 @@ class _Compiler:
             for i, spec in enumerate(self.recipe.loss):
                 self._add(spec, "loss", f"loss[{i}] ({spec.label})")
             self._refuse_unread()
-        self._check_greedy()
+            self._refuse_idle_models()
+        self._check_extra("greedy_rewards", "a greedy completion")
+        self._check_extra("prefix_values", "a continuation")
         rollout = tuple(s for s in self.stages if not s.update_phase)
         update = tuple(s for s in self.stages if s.update_phase)
         return Pipeline(
@@ -172,6 +199,7 @@ class _Compiler:
             if take.optional:
                 return None
             source = take.name
+        source = self._of_model(source, take, place)
         quantity = lookup(source)
         head = source.split(".", 1)[0]
         if quantity is None:
@@ -201,6 +229,31 @@ class _Compiler:
             )
         check_taken(info, take, source, keyed, place)
         return Binding(take.name, source, keyed)
+
+    def _of_model(self, source: str, take: Take, place: str) -> str:
+        """``prm.logp``, or a bare ``model_logp`` where only one model makes it, as ``model_logp.prm``."""
+        head, dot, what = source.partition(".")
+        if dot and head in self.models:
+            if f"model_{what}.{head}" not in self.models[head]:
+                made = [m.split(".")[0].removeprefix("model_") for m in self.models[head]]
+                raise RecipeError(
+                    f"{place}: expected one of {made}, which the model {head!r} makes, got {source!r}; correct it"
+                )
+            return f"model_{what}.{head}"
+        quantity = lookup(source)
+        if quantity is None or not quantity.single or dot:
+            return source
+        makers = [name for name, made in self.models.items() if f"{source}.{name}" in made]
+        if len(makers) == 1:
+            return f"{source}.{makers[0]}"
+        what = source.removeprefix("model_")
+        if makers:
+            raise RecipeError(
+                f'{place}: expected to know which of the models {makers} gives {source}, got none; take = {{{take.name} = "{makers[0]}.{what}"}}'
+            )
+        raise RecipeError(
+            f"{place}: takes {source}, but no model makes it; add a [[model]] that makes {what}, got {sorted(self.models) or 'none'}"
+        )
 
     def _makes(self, info: Method, spec: Stage, place: str, each: Any) -> tuple[str, ...]:
         makes = info.makes if spec.make is None else (spec.make,) if isinstance(spec.make, str) else tuple(spec.make)
@@ -240,6 +293,8 @@ class _Compiler:
     def _available(self, name: str) -> bool:
         if name in self.made:
             return True
+        if any(name in made for made in self.models.values()):
+            return "model" in self.offered
         head, _, key = name.partition(".")
         quantity = QUANTITIES[head]
         if quantity.keyed and not key:
@@ -248,6 +303,10 @@ class _Compiler:
             return "step_ids" in self.structure or "step_ids" in self.made
         if head in ("turn_ids", "turn_mask"):
             return "turn_ids" in self.structure or "turn_ids" in self.made
+        if head in _CARRIED:
+            return head in self.structure
+        if head in ("prefix_values", "answer_logp") and not self._available("step_ids"):
+            return False
         if head in ("origin",) or quantity.provider == "derived":
             return True
         return quantity.provider in self.offered
@@ -258,6 +317,10 @@ class _Compiler:
             return f"{place}: expected an entry of {head} among {self._part_names(head)}, got {name!r}; add a [[reward]] of that name or correct it"
         if head in ("step_ids", "step_mask", "step_end"):
             return f"{place}: expected steps in the rollouts for {head}, got none; the task names no separator: set task.separator, or add split-steps above"
+        if head in ("turn_ids", "turn_mask") or head in _CARRIED:
+            return (
+                f"{place}: takes {head} ({QUANTITIES[head].meaning}), but the rollouts carry none; {_CARRIED_BY[head]}"
+            )
         makers = [m.name for m in methods().values() if head in m.makes and head not in {t.name for t in m.takes}]
         if QUANTITIES[head].provider is not None:
             return f"{place}: takes {head}, which this host does not provide ({QUANTITIES[head].meaning}); use a method that does not need it"
@@ -314,8 +377,18 @@ class _Compiler:
                 reader = f"add {summing}, which reads every part, or weight = 0 to only watch it"
             raise RecipeError(f"{stage.place}: makes {made}, but nothing reads it; {reader}")
 
-    def _check_greedy(self) -> None:
-        takers = [s for s in self.stages if "greedy_rewards" in s.reads]
+    def _refuse_idle_models(self) -> None:
+        read = {r for s in (*self.stages, *self.losses) for r in s.reads}
+        for name, made in self.models.items():
+            if not read & set(made):
+                makes = ", ".join(m.split(".")[0] for m in made)
+                raise RecipeError(
+                    f"model ({name}): makes {makes}, but nothing reads it; add a stage that takes it or remove the model"
+                )
+
+    def _check_extra(self, quantity: str, what: str) -> None:
+        """Above the first stage that takes an extra rollout's reward, every stage must do without a group."""
+        takers = [s for s in self.stages if quantity in s.reads]
         if not takers:
             return
         for stage in ancestors(self.stages[: self.stages.index(takers[0])], {"rewards"}):
@@ -328,7 +401,7 @@ class _Compiler:
             if across:
                 raise RecipeError(
                     f"{stage.place}: expected only row-wise stages between the signals and {takers[0].label}, got one that takes "
-                    f"{across[0]}; a greedy completion has no group: stand it below"
+                    f"{across[0]}; {what} has no group: stand it below"
                 )
 
     def _update_reads(self, stage: BoundStage) -> str:

@@ -12,11 +12,11 @@ def check_taken(info: Method, take: Take, source: str, keyed: bool, place: str) 
     if wanted is None or given is None or source == take.name:
         return
     entry = keyed or "." in source
-    if given.keyed and not entry and not wanted.keyed:
+    if given.keyed and not entry and (wanted.single or not wanted.keyed):
         raise RecipeError(
             f'{place}: expected one quantity for {take.name}, got the dictionary {source}; take {source}.NAME or add each = "*"'
         )
-    if wanted.keyed != (given.keyed and not entry):
+    if (wanted.keyed and not wanted.single) != (given.keyed and not entry):
         raise RecipeError(
             f"{place}: expected a dictionary for {take.name}, got {source}; take parts, step_parts or token_parts"
         )

@@ -63,7 +63,7 @@ class Pipeline:
             read.add("step_ids")
         if "turn_mask" in read:
             read.add("turn_ids")
-        provided = {"policy", "reference", "value", "greedy", "extra"}
+        provided = {"policy", "reference", "value", "greedy", "extra", "model"}
         names = {n for n in read - made if (q := lookup(n)) is not None and q.provider in provided}
         return frozenset(names | (read & {"step_ids", "turn_ids"}) - made)
 
@@ -101,11 +101,11 @@ class Pipeline:
         with torch.no_grad():
             for stage in self.stages if stages is None else stages:
                 for name in stage.reads:
-                    if name.split(".", 1)[0] not in view and name not in view and provide is not None:
+                    if self._lacks(view, name) and provide is not None:
                         need = {"step_mask": "step_ids", "step_end": "step_ids", "turn_mask": "turn_ids"}.get(
                             name, name
                         )
-                        work[need] = provide(need, view)
+                        merge(work, need, provide(need, view))
                         view = Rollouts(work)
                 generator = (
                     generator_for(stage.label) if generator_for is not None else torch.Generator().manual_seed(0)
@@ -161,6 +161,12 @@ class Pipeline:
                 raise RuntimeError(f"{stage.place}: {type(error).__name__}: {error}") from error
             results += [(name, value, key) for name, value in zip(stage.makes, values, strict=True)]
         return results
+
+    @staticmethod
+    def _lacks(view: Rollouts, name: str) -> bool:
+        head = name.split(".", 1)[0]
+        quantity = lookup(name)
+        return name not in view and (head not in view or (quantity is not None and quantity.single))
 
     def _view(self, stage: BoundStage, work: Mapping[str, Any]) -> Rollouts:
         try:

@@ -99,7 +99,15 @@ class HuggingFace:
         self, prompts: Sequence[Prompt], sampling: Sampling, *, copies: int = 1, generator: torch.Generator
     ) -> Rollouts:
         """Draw ``copies`` completions of each prompt; see `guerdon.policies.protocol.Policy.sample`."""
-        prompt, prompt_mask = self._encode(prompts)
+        drawn = self.extend(*self.encode_prompts(prompts), sampling, copies=copies, generator=generator)
+        return drawn.with_(prompts=[p for p in prompts for _ in range(copies)])
+
+    @torch.no_grad()
+    def extend(
+        self, context: Tensor, context_mask: Tensor, sampling: Sampling, *, copies: int = 1, generator: torch.Generator
+    ) -> Rollouts:
+        """Continue token ids; see `guerdon.policies.protocol.Policy.extend`."""
+        prompt, prompt_mask = context.to(self.device), context_mask.to(self.device)
         self._check_room(int(prompt_mask.sum(-1).max()), sampling.max_tokens)
         self.module.eval()
         config = self._causal.config
@@ -126,23 +134,46 @@ class HuggingFace:
                 bias_dtype=self._causal.dtype if plain and in_place else None,
             )
         present = torch.arange(drawn.tokens.shape[1], device=self.device) < drawn.lengths[:, None]
-        ids, lengths = drawn.tokens.tolist(), drawn.lengths.tolist()
-        texts = self._text.decode([row[:n] for row, n in zip(ids, lengths, strict=True)])
+        texts, spans = self.read(drawn.tokens, present)
         return Rollouts(
             {
-                "prompts": [p for p in prompts for _ in range(copies)],
                 "completions": texts,
                 "prompt_tokens": prompt.repeat_interleave(copies, 0),
                 "prompt_mask": prompt_mask.repeat_interleave(copies, 0),
                 "tokens": drawn.tokens,
                 "attention_mask": present,
                 "mask": present.clone(),
-                "token_spans": self._text.spans(drawn.tokens, present, texts).to(self.device),
+                "token_spans": spans,
                 "terminated": drawn.ended,
                 "truncated": ~drawn.ended,
                 "sampled_logp": drawn.logp,
             }
         )
+
+    def encode_observation(self, text: str, role: str = "tool") -> list[int]:
+        """Token ids of an observation; see `guerdon.policies.protocol.Policy.encode_observation`.
+
+        What a chat template puts around a turn is found by rendering a short conversation with and without it.
+        """
+        if not self.chat:
+            return list(self.tokenizer.encode(text, add_special_tokens=False))
+        start = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        before = self.tokenizer.apply_chat_template(start, tokenize=False)
+        after = self.tokenizer.apply_chat_template(
+            [*start, {"role": role, "content": text}], tokenize=False, add_generation_prompt=True
+        )
+        said = before[: before.rindex("b") + 1]
+        if not after.startswith(said):
+            raise ValueError(
+                "expected a chat template whose turns do not change when another follows, got one that rewrites them; "
+                "give the policy a chat_template of its own"
+            )
+        return list(self.tokenizer.encode(after[len(said) :], add_special_tokens=False))
+
+    def read(self, tokens: Tensor, present: Tensor) -> tuple[list[str], Tensor]:
+        """Texts and spans of token ids; see `guerdon.policies.protocol.Policy.read`."""
+        texts = self._text.decode([row[here].tolist() for row, here in zip(tokens, present, strict=True)])
+        return texts, self._text.spans(tokens, present, texts).to(self.device)
 
     def _last_logits(self, ids: Tensor, mask: Tensor | None, positions: Tensor, cache: Any) -> Tensor:
         model = self._causal
@@ -300,7 +331,7 @@ class HuggingFace:
 
     # prompts
 
-    def _encode(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+    def encode_prompts(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
         """Left-padded token ids and mask [P, L]."""
         if not prompts:
             raise ValueError("expected at least one prompt, got none")

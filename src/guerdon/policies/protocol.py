@@ -63,6 +63,30 @@ class Policy(Protocol):
         """
         ...
 
+    def extend(
+        self, context: Tensor, context_mask: Tensor, sampling: Sampling, *, copies: int = 1, generator: torch.Generator
+    ) -> Rollouts:
+        """`sample`, but what is continued is given as left-padded token ids [N, L]: a prompt with the beginning of a
+        completion, or a conversation so far. Makes the same quantities but ``prompts``; ``prompt_tokens`` is the context.
+        """
+        ...
+
+    def encode_prompts(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+        """Left-padded token ids and mask [N, L] of prompts as ``sample`` gives them to the model."""
+        ...
+
+    def encode_observation(self, text: str, role: str = "tool") -> list[int]:
+        """Token ids that put ``text``, which the policy did not say, behind its own words, so that it may go on.
+
+        Plain models get the text itself; chat models the turn of ``role`` in their template and the opening of the
+        next turn of theirs.
+        """
+        ...
+
+    def read(self, tokens: Tensor, present: Tensor) -> tuple[list[str], Tensor]:
+        """Texts of token ids [N, T] and ``token_spans`` [N, T, 2] of them; positions not ``present`` have no text."""
+        ...
+
     def evaluate(self, batch: Rollouts, make: frozenset[str], *, temperature: float = 1.0) -> dict[str, Tensor]:
         """Forward pass over a batch; returns those of logp, entropy, values, hidden ([B, T]; hidden [B, T, D]) and
         bootstrap_values ([B]) that ``make`` names, with gradient unless the caller turned it off.

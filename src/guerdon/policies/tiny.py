@@ -77,18 +77,24 @@ class Tiny:
         texts = [_plain(prompt) for prompt in prompts]
         if not texts or copies < 1:
             raise ValueError(f"expected at least one prompt and one copy, got {len(texts)} and {copies}")
-        prompt_tokens, prompt_mask = self.tokenizer.encode_left_padded(texts)
-        tokens, logp, ended = self._generate(prompt_tokens, prompt_mask, sampling, copies, generator)
+        drawn = self.extend(*self.encode_prompts(texts), sampling, copies=copies, generator=generator)
+        return drawn.with_(prompts=[text for text in texts for _ in range(copies)])
+
+    @torch.no_grad()
+    def extend(
+        self, context: Tensor, context_mask: Tensor, sampling: Sampling, *, copies: int = 1, generator: torch.Generator
+    ) -> Rollouts:
+        """Continue token ids; see `guerdon.policies.protocol.Policy`."""
+        tokens, logp, ended = self._generate(context, context_mask, sampling, copies, generator)
         width = tokens.shape[1]
         lengths = torch.where(ended > 0, ended, width)
         mask = torch.arange(width) < lengths[:, None]
         tokens, logp = tokens.masked_fill(~mask, END), logp.masked_fill(~mask, 0)
         return Rollouts(
             {
-                "prompts": [text for text in texts for _ in range(copies)],
                 "completions": self.tokenizer.decode(tokens),
-                "prompt_tokens": prompt_tokens.repeat_interleave(copies, 0),
-                "prompt_mask": prompt_mask.repeat_interleave(copies, 0),
+                "prompt_tokens": context.repeat_interleave(copies, 0),
+                "prompt_mask": context_mask.repeat_interleave(copies, 0),
                 "tokens": tokens,
                 "attention_mask": mask,
                 "mask": mask.clone(),
@@ -98,6 +104,19 @@ class Tiny:
                 "sampled_logp": logp,
             }
         )
+
+    def encode_prompts(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+        """Left-padded ids and mask of prompts."""
+        return self.tokenizer.encode_left_padded([_plain(prompt) for prompt in prompts])
+
+    def encode_observation(self, text: str, role: str = "tool") -> list[int]:
+        """The characters of ``text``; a character outside the vocabulary is an error."""
+        return self.tokenizer.encode(text)
+
+    def read(self, tokens: Tensor, present: Tensor) -> tuple[list[str], Tensor]:
+        """Texts and spans of token ids; see `guerdon.policies.protocol.Policy`."""
+        tokens = tokens.masked_fill(~present, END)
+        return self.tokenizer.decode(tokens), self.tokenizer.spans(tokens)
 
     def _generate(
         self, prompts: Tensor, prompt_mask: Tensor, sampling: Sampling, copies: int, generator: torch.Generator

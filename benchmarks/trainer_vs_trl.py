@@ -11,6 +11,8 @@ reward over the last third of the updates minus TRL's, seed by seed, with a 95% 
 
 Tokens are completion tokens of the batches that were sampled and trained on; their number over the seconds of an
 update (sampling, reward, loss, optimiser step) is the rate, and the median over updates without the first is reported.
+Guerdon leaves completions whose advantage is exactly 0 out of its backward pass (the gradient is the same); their tokens
+count as trained on both sides.
 ``cpu_ratio`` compares processor time instead; with ``--threads 1`` it can be trusted on a busy machine too.
 """
 

@@ -10,7 +10,7 @@ from guerdon.recipe import Training, load
 from guerdon.training import build, train
 from guerdon.training.evaluate import pass_at_k
 from guerdon.training.optimise import learning_rate
-from guerdon.training.rollouts import collect, micro_batches
+from guerdon.training.rollouts import Cast, collect, micro_batches
 
 
 def test_pass_at_k_is_the_unbiased_estimator():
@@ -33,7 +33,7 @@ def test_learning_rate_warms_up_and_decays():
 
 def test_micro_batches_hold_every_row_once_within_the_budget(recipe):
     parts = build(load(recipe))
-    batch = collect(parts, parts.policy(), None, 0).batch
+    batch = collect(parts, Cast(parts.policy()), 0)[0].batch
     pieces = micro_batches(batch, 100)
     assert sorted(torch.cat(pieces).tolist()) == list(range(batch.rows))
     lengths = batch["attention_mask"].sum(-1) + batch["prompt_mask"].sum(-1)
@@ -75,7 +75,7 @@ def test_greedy_rewards_are_those_of_the_same_prompt(recipe):
     recipe["pipeline"], recipe["loss"] = [], []
     recipe["reward"] = [{"use": "length", "maximum": 7}]
     parts = build(load(recipe))
-    batch = collect(parts, parts.policy(), None, 0).batch
+    batch = collect(parts, Cast(parts.policy()), 0)[0].batch
     by_group = {}
     for group, reward in zip(batch["group"].tolist(), batch["greedy_rewards"].tolist(), strict=True):
         assert by_group.setdefault(group, reward) == reward

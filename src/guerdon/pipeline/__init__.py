@@ -7,6 +7,6 @@
 from guerdon.pipeline.compile import compile_recipe
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.run import Pipeline, Record, SignalFailure
-from guerdon.pipeline.stage import BoundStage
+from guerdon.pipeline.stage import BoundStage, ModelFace
 
-__all__ = ["BoundStage", "Objective", "Pipeline", "Record", "SignalFailure", "compile_recipe"]
+__all__ = ["BoundStage", "ModelFace", "Objective", "Pipeline", "Record", "SignalFailure", "compile_recipe"]

@@ -12,7 +12,7 @@ from guerdon.method import Method, Take, find, methods
 from guerdon.pipeline.levels import check_made, check_taken
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.run import Pipeline
-from guerdon.pipeline.stage import Binding, BoundStage
+from guerdon.pipeline.stage import Binding, BoundStage, ModelFace
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe, RecipeError, Reward, Stage, check_options
 
@@ -39,7 +39,7 @@ def compile_recipe(
     columns: Iterable[str] = (),
     steps: bool = False,
     structure: Iterable[str] = (),
-    models: Mapping[str, Iterable[str]] | None = None,
+    models: Mapping[str, ModelFace] | None = None,
     offered: Iterable[str] = OFFERED,
     objective: bool = True,
 ) -> Pipeline:
@@ -51,7 +51,7 @@ def compile_recipe(
         steps: the rollouts carry ``step_ids`` (the task says what separates steps).
         structure: what else the rollouts carry: of ``turn_ids``, ``node_ids``, ``turn_scores``, ``turn_accepted``,
             ``potentials``.
-        models: what each model under [[model]] makes, by its name (`guerdon.reward_models`): ``{"prm": ["logp"]}``.
+        models: the models under [[model]] by name (`guerdon.reward_models`).
         offered: the providers of the host (our trainer, an adapter, or none for a file).
         objective: False where only rewards are wanted (``guerdon score``): losses are left out and a result that
             nothing reads is no mistake.
@@ -69,12 +69,14 @@ class _Compiler:
         recipe: Recipe,
         columns: Iterable[str],
         carried: set[str],
-        models: Mapping[str, Iterable[str]],
+        models: Mapping[str, ModelFace],
         offered: Iterable[str],
         objective: bool,
     ):
         self.recipe = recipe
-        self.models = {name: [f"model_{what}.{name}" for what in made] for name, made in models.items()}
+        self.faces = models
+        self.models = {name: [f"model_{what}.{name}" for what in face.makes] for name, face in models.items()}
+        self.asked: set[str] = set()
         self.columns = frozenset(columns)
         self.offered = frozenset(offered) | {"rollout", "recipe"}
         self.objective = objective
@@ -102,8 +104,8 @@ class _Compiler:
             self._close_credit()
             for i, spec in enumerate(self.recipe.loss):
                 self._add(spec, "loss", f"loss[{i}] ({spec.label})")
+            self._close_models()
             self._refuse_unread()
-            self._refuse_idle_models()
         self._check_extra("greedy_rewards", "a greedy completion")
         self._check_extra("prefix_values", "a continuation")
         rollout = tuple(s for s in self.stages if not s.update_phase)
@@ -113,6 +115,9 @@ class _Compiler:
             stages=rollout,
             objective=Objective(update, tuple(self.losses), self.recipe.sampling.max_tokens),
             columns=self.columns,
+            model_reads=frozenset(
+                t for name in self.asked for t in (*self.faces[name].reads, *self.faces[name].learns_from)
+            ),
         )
 
     # one stage ------------------------------------------------------------------------------------------------------
@@ -160,6 +165,8 @@ class _Compiler:
             )
         for binding in bindings:
             self._read(binding.source)
+            if binding.source.startswith("model_"):
+                self._ask_model(binding.source.rpartition(".")[2], f"before {place}")
         for made in makes:
             self._make(made, stage)
         (self.losses if kind == "loss" else self.stages).append(stage)
@@ -377,14 +384,33 @@ class _Compiler:
                 reader = f"add {summing}, which reads every part, or weight = 0 to only watch it"
             raise RecipeError(f"{stage.place}: makes {made}, but nothing reads it; {reader}")
 
-    def _refuse_idle_models(self) -> None:
-        read = {r for s in (*self.stages, *self.losses) for r in s.reads}
+    def _ask_model(self, name: str, when: str) -> None:
+        """A stage reads the model: what scoring takes must be there by now, and what learning takes if it comes first."""
+        face = self.faces[name]
+        before = any(m.label == name and m.update == "before" for m in self.recipe.model)
+        for taken in (*face.reads, *(face.learns_from if before else ())):
+            self._model_takes(name, taken, when)
+        self.asked.add(name)
+
+    def _model_takes(self, name: str, taken: str, when: str) -> None:
+        known = taken in self.columns if lookup(taken) is None else self._available(taken)
+        if not known:
+            raise RecipeError(
+                f"model ({name}): takes {taken}, but nothing makes it {when}; add a stage or signal that makes it above, "
+                'or, where it only learns from it, update = "after"'
+            )
+        self._read(taken)
+
+    def _close_models(self) -> None:
         for name, made in self.models.items():
-            if not read & set(made):
+            if name not in self.asked:
                 makes = ", ".join(m.split(".")[0] for m in made)
                 raise RecipeError(
                     f"model ({name}): makes {makes}, but nothing reads it; add a stage that takes it or remove the model"
                 )
+            if any(m.label == name and m.update == "after" for m in self.recipe.model):
+                for taken in self.faces[name].learns_from:
+                    self._model_takes(name, taken, "in the pipeline")
 
     def _check_extra(self, quantity: str, what: str) -> None:
         """Above the first stage that takes an extra rollout's reward, every stage must do without a group."""

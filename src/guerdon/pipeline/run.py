@@ -53,12 +53,14 @@ class Pipeline:
     stages: tuple[BoundStage, ...]
     objective: Objective
     columns: frozenset[str]
+    model_reads: frozenset[str] = frozenset()
+    """What the models under [[model]] take, to score and to learn."""
 
     @property
     def needs(self) -> frozenset[str]:
         """Quantities that a provider must make, rollout and update phase together."""
         made = {m.split(".", 1)[0] for s in self.stages for m in s.makes}
-        read = {r.split(".", 1)[0] for s in self.stages for r in s.reads} | self.objective.reads
+        read = {r.split(".", 1)[0] for s in self.stages for r in s.reads} | self.objective.reads | self.model_reads
         if read & {"step_mask", "step_end"}:
             read.add("step_ids")
         if "turn_mask" in read:

@@ -22,6 +22,15 @@ class Binding:
     keyed: bool = False
 
 
+@dataclass(frozen=True)
+class ModelFace:
+    """What a compiled recipe knows of a model under [[model]]: what it makes, needs to score, and needs to learn."""
+
+    makes: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    learns_from: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class BoundStage:
     """A method, bound.

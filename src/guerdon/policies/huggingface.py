@@ -150,13 +150,17 @@ class HuggingFace:
             }
         )
 
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a piece of text, without special tokens."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
     def encode_observation(self, text: str, role: str = "tool") -> list[int]:
         """Token ids of an observation; see `guerdon.policies.protocol.Policy.encode_observation`.
 
         What a chat template puts around a turn is found by rendering a short conversation with and without it.
         """
         if not self.chat:
-            return list(self.tokenizer.encode(text, add_special_tokens=False))
+            return self.encode(text)
         start = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
         before = self.tokenizer.apply_chat_template(start, tokenize=False)
         after = self.tokenizer.apply_chat_template(
@@ -168,7 +172,7 @@ class HuggingFace:
                 "expected a chat template whose turns do not change when another follows, got one that rewrites them; "
                 "give the policy a chat_template of its own"
             )
-        return list(self.tokenizer.encode(after[len(said) :], add_special_tokens=False))
+        return self.encode(after[len(said) :])
 
     def read(self, tokens: Tensor, present: Tensor) -> tuple[list[str], Tensor]:
         """Texts and spans of token ids; see `guerdon.policies.protocol.Policy.read`."""

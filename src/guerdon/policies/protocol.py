@@ -75,6 +75,10 @@ class Policy(Protocol):
         """Left-padded token ids and mask [N, L] of prompts as ``sample`` gives them to the model."""
         ...
 
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a piece of text that continues what stands before it; no special tokens."""
+        ...
+
     def encode_observation(self, text: str, role: str = "tool") -> list[int]:
         """Token ids that put ``text``, which the policy did not say, behind its own words, so that it may go on.
 

@@ -109,8 +109,12 @@ class Tiny:
         """Left-padded ids and mask of prompts."""
         return self.tokenizer.encode_left_padded([_plain(prompt) for prompt in prompts])
 
-    def encode_observation(self, text: str, role: str = "tool") -> list[int]:
+    def encode(self, text: str) -> list[int]:
         """The characters of ``text``; a character outside the vocabulary is an error."""
+        return self.tokenizer.encode(text)
+
+    def encode_observation(self, text: str, role: str = "tool") -> list[int]:
+        """The text as it is: there are no turns in a template."""
         return self.tokenizer.encode(text)
 
     def read(self, tokens: Tensor, present: Tensor) -> tuple[list[str], Tensor]:

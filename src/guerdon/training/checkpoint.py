@@ -9,21 +9,33 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from guerdon.pipeline import Pipeline
 from guerdon.policies.protocol import Policy
 from guerdon.training.optimise import Counters
 
 FORMAT = 1
+
+
+@runtime_checkable
+class Holder(Protocol):
+    """Holds state by place: the methods of a pipeline, the models beside the policy."""
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and numbers, by place."""
+        ...
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restore its own places."""
+        ...
 
 
 class CheckpointError(RuntimeError):
@@ -35,7 +47,7 @@ def save(
     iteration: int,
     policy: Policy,
     optimiser: torch.optim.Optimizer,
-    pipeline: Pipeline,
+    holders: Sequence[Holder],
     counters: Counters,
     keep: int,
 ) -> Path:
@@ -50,7 +62,7 @@ def save(
     try:
         partial.mkdir(parents=True)
         optimiser_tensors, optimiser_numbers = _pack_optimiser(optimiser)
-        method_tensors, method_numbers = _split(pipeline.state())
+        method_tensors, method_numbers = _split({k: v for holder in holders for k, v in holder.state().items()})
         files = {"policy": dict(policy.state()), "optimiser": optimiser_tensors, "methods": method_tensors}
         for name, tensors in files.items():
             _write_tensors(partial / f"{name}.safetensors", tensors)
@@ -80,7 +92,7 @@ def restore(
     folder: Path,
     policy: Policy,
     optimiser: torch.optim.Optimizer,
-    pipeline: Pipeline,
+    holders: Sequence[Holder],
     counters: Counters,
     warn: Callable[[str], None],
 ) -> int:
@@ -98,7 +110,9 @@ def restore(
             continue
         policy.load_state(tensors["policy"])
         _unpack_optimiser(optimiser, tensors["optimiser"], state["optimiser"])
-        pipeline.load_state(_join(state["methods"], tensors["methods"]))
+        held = _join(state["methods"], tensors["methods"])
+        for holder in holders:
+            holder.load_state(held)
         for name, value in state["counters"].items():
             setattr(counters, name, value)
         return int(state["iteration"])

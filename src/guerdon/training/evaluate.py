@@ -10,7 +10,7 @@ from guerdon.pipeline.compile import ancestors
 from guerdon.policies.protocol import Policy, Sampling
 from guerdon.training.generators import derive
 from guerdon.training.parts import Parts
-from guerdon.training.rollouts import Provider, sample
+from guerdon.training.rollouts import Cast, Provider, sample
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _correct(parts: Parts, policy: Policy, columns: dict[str, list[Any]], sampli
         return None, batch
     outcome = parts.pipeline.run(
         batch,
-        provide=Provider(parts, policy, None, columns, 0, 0),
+        provide=Provider(parts, Cast(policy), columns, 0, 0, main=False),
         generator_for=lambda label: derive(seed, "evaluate", label),
         stages=tuple(ancestors(list(verifiers), {"correct"})),
     )

@@ -24,7 +24,7 @@ from guerdon.training import checkpoint
 from guerdon.training.evaluate import Evaluation, evaluate
 from guerdon.training.optimise import Counters, NonFinite, make_optimiser, update
 from guerdon.training.parts import Parts, build
-from guerdon.training.rollouts import collect
+from guerdon.training.rollouts import Cast, collect
 from guerdon.training.runfolder import RunFolder, write_text
 
 Observe = Callable[[str, dict[str, Any]], None]
@@ -100,7 +100,9 @@ class _Loop:
         self.spec = parts.recipe.training
         self.counters = Counters()
         self.policy = policy
-        self.reference = self.policy.reference() if "ref_logp" in parts.pipeline.needs else None
+        reference = self.policy.reference() if "ref_logp" in parts.pipeline.needs else None
+        self.models = parts.models()
+        self.cast = Cast(self.policy, reference, parts.prover(), self.models)
         self.optimiser = make_optimiser(self.policy, self.spec)
         self.stop = threading.Event()
         self.board = _tensorboard(folder.path) if self.spec.tensorboard else None
@@ -109,7 +111,12 @@ class _Loop:
         start, first = None, 0
         if resume:
             first = checkpoint.restore(
-                self.folder.checkpoints, self.policy, self.optimiser, self.parts.pipeline, self.counters, self._warn
+                self.folder.checkpoints,
+                self.policy,
+                self.optimiser,
+                (self.parts.pipeline, self.models),
+                self.counters,
+                self._warn,
             )
             self.folder.rewind(first)
             logged = [e for e in self.folder.events() if e["event"] == "evaluation" and e["iteration"] == 0]
@@ -148,7 +155,7 @@ class _Loop:
 
     def _iterate(self, iteration: int) -> None:
         clock = time.perf_counter()
-        outcome = collect(self.parts, self.policy, self.reference, iteration)
+        outcome, provide = collect(self.parts, self.cast, iteration)
         sampled = time.perf_counter()
         if self.spec.save_rollouts_every and iteration % self.spec.save_rollouts_every == 0:
             self._tolerate(lambda: self.folder.save_rollouts(iteration, outcome), "rollouts")
@@ -158,20 +165,23 @@ class _Loop:
             self._checkpoint(iteration)
             raise Stopped("signal", str(failure), self.folder) from failure
         saved = time.perf_counter()
-        try:
-            metrics = update(
-                self.policy,
-                self.parts.pipeline,
-                outcome.batch,
-                self.optimiser,
-                self.counters,
-                iteration=iteration,
-                temperature=self.parts.sampling.temperature,
-            )
-        except NonFinite as failure:
-            self._checkpoint(iteration)
-            raise Stopped("non-finite", str(failure), self.folder) from failure
+        metrics: dict[str, float] = {}
+        if iteration >= self.models.warm_up:
+            try:
+                metrics = update(
+                    self.policy,
+                    self.parts.pipeline,
+                    outcome.batch,
+                    self.optimiser,
+                    self.counters,
+                    iteration=iteration,
+                    temperature=self.parts.sampling.temperature,
+                )
+            except NonFinite as failure:
+                self._checkpoint(iteration)
+                raise Stopped("non-finite", str(failure), self.folder) from failure
         self.parts.pipeline.update(outcome.batch)
+        metrics |= self.models.learn(outcome.batch, iteration, provide, self.policy)
         now = time.perf_counter()
         event = {
             "event": "iteration", "iteration": iteration, **summary(outcome), **metrics, **asdict(self.counters),
@@ -197,7 +207,7 @@ class _Loop:
                 iteration,
                 self.policy,
                 self.optimiser,
-                self.parts.pipeline,
+                (self.parts.pipeline, self.models),
                 self.counters,
                 self.spec.keep_checkpoints,
             ),

@@ -6,13 +6,16 @@ from typing import Any
 import torch
 
 from guerdon.method import hypers_of, load_object
-from guerdon.pipeline import Pipeline, compile_recipe
+from guerdon.pipeline import ModelFace, Pipeline, compile_recipe
 from guerdon.policies import POLICIES
 from guerdon.policies.protocol import Policy, Sampling
 from guerdon.recipe import Component, Recipe, RecipeError, check_options
+from guerdon.reward_models import MODELS
+from guerdon.reward_models.protocol import InLoopModel
 from guerdon.tasks import TASKS
 from guerdon.tasks.protocol import Task
 from guerdon.training.generators import derive
+from guerdon.training.models import LoopModel, LoopModels
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +29,38 @@ class Parts:
 
     def policy(self) -> Policy:
         """A new policy with its initial weights, with a value head where the pipeline reads values."""
+        return self._initial(heads=bool(self.pipeline.needs & {"values", "old_values", "bootstrap_values"}))
+
+    def prover(self) -> Policy | None:
+        """The policy that continues prefixes, where the recipe names another than the one that is trained."""
+        spec = self.recipe.rollouts.prover
+        return None if spec is None else create("rollouts.prover", spec, POLICIES)
+
+    def models(self) -> LoopModels:
+        """The models under [[model]], new, on backbones with the initial weights of the policy."""
+        made = {}
+        for spec in self.recipe.model:
+            model: InLoopModel = create(f"model ({spec.label})", spec, MODELS)
+            if model.backbone:
+                try:
+                    model.attach(self._initial(heads=False))
+                except (ValueError, OSError) as error:
+                    raise RecipeError(f"model ({spec.label}): {error}") from error
+            made[spec.label] = LoopModel(
+                spec,
+                model,
+                micro_tokens=self.recipe.training.micro_tokens,
+                temperature=self.sampling.temperature,
+                seed=self.recipe.training.seed,
+            )
+        return LoopModels(made)
+
+    def _initial(self, *, heads: bool) -> Policy:
         # Initial weights of heads and adapters come from torch's global generator inside the libraries; fork it.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(self.recipe.training.seed, "initial").initial_seed())
             policy: Policy = create("policy", self.recipe.policy, POLICIES)
-            if self.pipeline.needs & {"values", "old_values", "bootstrap_values"}:
+            if heads:
                 policy.add_value_head()
         return policy
 
@@ -59,7 +89,19 @@ def build(recipe: Recipe) -> Parts:
     recipe = recipe.model_copy(
         update={"sampling": recipe.sampling.model_copy(update={"max_tokens": sampling.max_tokens})}
     )
-    pipeline = compile_recipe(recipe, columns=set(columns) - {"prompts"}, steps=task.separator is not None)
+    models: dict[str, InLoopModel] = {m.label: create(f"model ({m.label})", m, MODELS) for m in recipe.model}
+    pipeline = compile_recipe(
+        recipe,
+        columns=set(columns) - {"prompts"},
+        steps=task.separator is not None,
+        models={name: ModelFace(m.makes, m.reads, m.learns_from) for name, m in models.items()},
+    )
+    if recipe.rollouts.prover is not None:
+        check_options(
+            "rollouts.prover",
+            hypers_of(_named("rollouts.prover", recipe.rollouts.prover, POLICIES)),
+            recipe.rollouts.prover.options,
+        )
     return Parts(recipe, task, pipeline, sampling)
 
 

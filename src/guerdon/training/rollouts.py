@@ -1,5 +1,6 @@
 """Collect: sample the policy on an iteration's prompts and run the rollout phase on what it said."""
 
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -9,27 +10,43 @@ from guerdon.batch import Rollouts
 from guerdon.credit.steps import split_steps
 from guerdon.pipeline.compile import ancestors
 from guerdon.pipeline.run import Outcome
+from guerdon.policies.prefixes import boundaries, completed, said_after
 from guerdon.policies.protocol import Policy, Sampling
+from guerdon.quantities import QUANTITIES
 from guerdon.training.generators import derive
+from guerdon.training.models import LoopModels
 from guerdon.training.parts import Parts
 
 
-def collect(parts: Parts, policy: Policy, reference: Policy | None, iteration: int) -> Outcome:
-    """Rollouts of iteration ``iteration`` with all that the pipeline makes of them."""
+@dataclass(frozen=True)
+class Cast:
+    """Who takes part in an iteration: the policy, and what stands beside it where the recipe needs it."""
+
+    policy: Policy
+    reference: Policy | None = None
+    prover: Policy | None = None
+    """Continues prefixes; None: the policy does."""
+    models: LoopModels = field(default_factory=lambda: LoopModels({}))
+
+
+def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provider"]:
+    """Rollouts of iteration ``iteration`` with all that the pipeline makes of them, and who provided for it."""
     spec = parts.recipe.training
     start = iteration * spec.prompts
     columns = parts.task.problems("train", start, spec.prompts)
-    batch = sample(policy, columns, parts.sampling, spec.samples, start, derive(spec.seed, iteration, "sample"))
+    batch = sample(cast.policy, columns, parts.sampling, spec.samples, start, derive(spec.seed, iteration, "sample"))
     batch = batch.with_(
         origin=torch.zeros(batch.rows, dtype=torch.long),
         policy_version=torch.full((batch.rows,), iteration, dtype=torch.long),
     )
-    return parts.pipeline.run(
+    provider = Provider(parts, cast, columns, start, iteration)
+    outcome = parts.pipeline.run(
         batch,
-        provide=Provider(parts, policy, reference, columns, start, iteration),
+        provide=provider,
         progress=iteration / spec.iterations,
         generator_for=lambda label: derive(spec.seed, iteration, label),
     )
+    return outcome, provider
 
 
 def sample(
@@ -50,20 +67,25 @@ def sample(
 
 
 class Provider:
-    """Makes, when first read, what no method makes; each thing at most once per iteration."""
+    """Makes, when first read, what no method makes; each thing at most once per iteration.
+
+    ``main`` is False for the rows of extra rollouts: models score them, but do not learn from them.
+    """
 
     def __init__(
         self,
         parts: Parts,
-        policy: Policy,
-        reference: Policy | None,
+        cast: Cast,
         columns: dict[str, list[Any]],
         start: int,
         iteration: int,
+        *,
+        main: bool = True,
     ):
-        self.parts, self.policy, self.reference = parts, policy, reference
-        self.columns, self.start, self.iteration = columns, start, iteration
+        self.parts, self.cast = parts, cast
+        self.columns, self.start, self.iteration, self.main = columns, start, iteration, main
         self.forward: dict[str, Tensor] = {}
+        self.scored: dict[str, Tensor] = {}
 
     def __call__(self, name: str, batch: Rollouts) -> Any:
         if name == "step_ids":
@@ -73,9 +95,15 @@ class Provider:
             )
         if name == "greedy_rewards":
             return self._greedy(batch)
+        if name == "prefix_values":
+            return self._prefix_values(batch)
+        if name == "answer_logp":
+            return self._answer_logp(batch)
+        if name.startswith("model_"):
+            return self._model(name, batch)
         if name == "ref_logp":
-            assert self.reference is not None
-            return self._evaluate(self.reference, batch, frozenset({"logp"}))["logp"]
+            assert self.cast.reference is not None
+            return self._evaluate(self.cast.reference, batch, frozenset({"logp"}))["logp"]
         if name == "old_logp" and sampled_is_old(self.parts):
             return batch["sampled_logp"]
         if not self.forward:
@@ -89,7 +117,7 @@ class Provider:
             }
             skip = {"old_logp"} if sampled_is_old(self.parts) else set()
             made = self._evaluate(
-                self.policy, batch, frozenset(p for n, p in plain.items() if n in needs and n not in skip)
+                self.cast.policy, batch, frozenset(p for n, p in plain.items() if n in needs and n not in skip)
             )
             self.forward = {n: made[p] for n, p in plain.items() if p in made}
         if name not in self.forward:
@@ -106,16 +134,53 @@ class Provider:
         """One greedy completion per prompt, scored by the stages that make rewards (card 052)."""
         sampling = Sampling(max_tokens=self.parts.sampling.max_tokens, stop=self.parts.sampling.stop, greedy=True)
         seed = self.parts.recipe.training.seed
-        greedy = sample(self.policy, self.columns, sampling, 1, self.start, derive(seed, self.iteration, "greedy"))
-        above = [s for s in self.parts.pipeline.stages if "greedy_rewards" not in s.reads]
-        scored = self.parts.pipeline.run(
-            greedy,
-            provide=Provider(self.parts, self.policy, self.reference, self.columns, self.start, self.iteration),
+        greedy = sample(self.cast.policy, self.columns, sampling, 1, self.start, derive(seed, self.iteration, "greedy"))
+        return self._rewards_of(greedy, "greedy_rewards")[batch["group"] - self.start]
+
+    def _rewards_of(self, batch: Rollouts, quantity: str) -> Tensor:
+        """Rewards of extra rollouts, by the stages above the first that takes ``quantity``."""
+        stages = self.parts.pipeline.stages
+        first = next(i for i, stage in enumerate(stages) if quantity in stage.reads)
+        seed = self.parts.recipe.training.seed
+        return self.parts.pipeline.run(
+            batch,
+            provide=Provider(self.parts, self.cast, self.columns, self.start, self.iteration, main=False),
             progress=self.iteration / self.parts.recipe.training.iterations,
-            generator_for=lambda label: derive(seed, self.iteration, "greedy", label),
-            stages=tuple(ancestors(above, {"rewards"})),
-        ).batch
-        return scored["rewards"][batch["group"] - self.start]
+            generator_for=lambda label: derive(seed, self.iteration, quantity, label),
+            stages=tuple(ancestors(list(stages[:first]), {"rewards"})),
+        ).batch["rewards"]
+
+    def _prefix_values(self, batch: Rollouts) -> Tensor:
+        """Mean reward of continuations from every step boundary; the last boundary of a row has the row's own reward."""
+        spec = self.parts.recipe.rollouts
+        policy = self.cast.prover or self.cast.policy
+        cuts = boundaries(batch, policy, spec.prefix_suffix)
+        room = max(1, self.parts.sampling.max_tokens - int(cuts.kept.min()) if len(cuts.rows) else 1)
+        generator = derive(self.parts.recipe.training.seed, self.iteration, "prefixes")
+        drawn = policy.extend(
+            *cuts.contexts, replace(self.parts.sampling, max_tokens=room), copies=spec.prefix_draws, generator=generator
+        )
+        rows = cuts.rows.repeat_interleave(spec.prefix_draws)
+        whole = completed(drawn, cuts, spec.prefix_draws, batch, policy, self.parts.sampling.max_tokens)
+        names = [n for n in batch if QUANTITIES.get(n) is None or n in ("prompts", "group")]
+        whole = whole.with_(**{n: v for n, v in batch.index(rows).data.items() if n in names})
+        rewards = self._rewards_of(whole, "prefix_values").reshape(-1, spec.prefix_draws).nanmean(-1)
+        return cuts.spread(rewards, batch["rewards"])
+
+    def _answer_logp(self, batch: Rollouts) -> Tensor:
+        """How likely the answer is, said at every step boundary, the last included."""
+        suffix = self.parts.recipe.rollouts.prefix_suffix
+        cuts = boundaries(batch, self.cast.policy, suffix, last=True)
+        said = [str(batch["answer"][i]) for i in cuts.rows.tolist()]
+        with torch.no_grad():
+            return cuts.spread(said_after(self.cast.policy, *cuts.contexts, said), None)
+
+    def _model(self, name: str, batch: Rollouts) -> Tensor:
+        what, _, model = name.removeprefix("model_").partition(".")
+        if f"{what}.{model}" not in self.scored:
+            made = self.cast.models[model].score(batch, self.iteration, self, learn=self.main)
+            self.scored |= {f"{key}.{model}": value for key, value in made.items()}
+        return self.scored[f"{what}.{model}"]
 
 
 def sampled_is_old(parts: Parts) -> bool:
@@ -156,4 +221,4 @@ def evaluate_all(
     return whole
 
 
-__all__ = ["Provider", "collect", "evaluate_all", "micro_batches", "sample", "sampled_is_old"]
+__all__ = ["Cast", "Provider", "collect", "evaluate_all", "micro_batches", "sample", "sampled_is_old"]

@@ -1,0 +1,205 @@
+"""What reward models learn from outcomes: pure functions of their outputs, one number each.
+
+Rows whose outcome is NaN, and rows without anything to score, are in no loss and in no denominator. Where nothing is
+left the loss is 0 and has no gradient. Nothing here touches a model.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from guerdon.kernels import group_mean
+from guerdon.method import paper
+
+
+def _mean(x: Tensor, keep: Tensor) -> Tensor:
+    """Mean over ``keep``; 0 where nothing is kept."""
+    return torch.where(keep, x, 0.0).sum() / keep.sum().clamp(min=1)
+
+
+def log_ratio_sum(logp: Float[Tensor, "B T"], ref_logp: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Tensor:
+    """``sum_t (logp_t - ref_logp_t)`` over the chosen positions of each row, [B]."""
+    return torch.where(mask, logp - ref_logp, 0.0).sum(-1)
+
+
+@paper("arXiv:2412.01981", "arXiv:2502.01456")
+def implicit_prm_ce(
+    logp: Float[Tensor, "B T"],
+    ref_logp: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    correct: Float[Tensor, " B"],
+    *,
+    beta: float = 0.05,
+) -> Float[Tensor, ""]:
+    """Outcome cross-entropy of a reward that is a log-likelihood ratio.
+
+        r_i = beta * sum_t (logp_it - ref_it),    L = mean_i -[o_i log s(r_i) + (1 - o_i) log(1 - s(r_i))]
+
+    with s the logistic function and o the outcome in [0, 1].
+
+    Reference: Yuan et al., Free Process Rewards without Process Labels, 2024, https://arxiv.org/abs/2412.01981; in the
+    loop: Cui et al., PRIME, 2025, https://arxiv.org/abs/2502.01456.
+    """
+    keep = ~correct.isnan() & mask.any(-1)
+    score = beta * log_ratio_sum(logp, ref_logp, mask)
+    return _mean(F.binary_cross_entropy_with_logits(score, torch.where(keep, correct, 0.0), reduction="none"), keep)
+
+
+@paper("arXiv:2502.01456")
+def detached_dpo(
+    logp: Float[Tensor, "B T"],
+    ref_logp: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    correct: Float[Tensor, " B"],
+    group: Int64[Tensor, " B"],
+    *,
+    beta: float = 0.05,
+    threshold: float = 0.5,
+) -> Float[Tensor, ""]:
+    """PRIME's alternative: each answer against the mean score of its group's answers with the other outcome.
+
+        L = mean_i -log s( sign_i * (Q_i - mean of Q_j over mates j of the other outcome) ),   sign_i = +1 if right else -1
+
+    The mates' mean has no gradient, and counts as 0 where the group has none.
+
+    Reference: Cui et al., PRIME, 2025, https://arxiv.org/abs/2502.01456 (released recipe).
+    """
+    keep = ~correct.isnan() & mask.any(-1)
+    score = beta * log_ratio_sum(logp, ref_logp, mask)
+    fixed, right = score.detach(), correct > threshold
+    of_right = group_mean(torch.where(keep & right, fixed, torch.nan), group)
+    of_wrong = group_mean(torch.where(keep & ~right, fixed, torch.nan), group)
+    other = torch.where(right, of_wrong, of_right).nan_to_num(nan=0.0)
+    return _mean(-F.logsigmoid(torch.where(right, 1.0, -1.0) * (score - other)), keep)
+
+
+@paper("arXiv:2509.19199", "arXiv:2412.01981")
+def trajectory_dpo(
+    logp: Float[Tensor, "B T"],
+    ref_logp: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    correct: Float[Tensor, " B"],
+    group: Int64[Tensor, " B"],
+    *,
+    beta: float = 0.05,
+    reduce: Literal["sum", "mean"] = "sum",
+    steps: Float[Tensor, " B"] | None = None,
+) -> Float[Tensor, ""]:
+    """Preferences between the trajectories of a group, ranked by outcome.
+
+        L = mean over pairs (i better than j, same group) of -log s( R_i - R_j ),   R = beta * sum_t (logp_t - ref_t)
+
+    ``reduce="mean"`` divides R by the number of ``steps`` of the row, as the released code does. A group whose outcomes
+    are all equal gives no pair.
+
+    Reference: Liu et al., Agentic RL with Implicit Step Rewards, 2025, https://arxiv.org/abs/2509.19199.
+    """
+    keep = ~correct.isnan() & mask.any(-1)
+    score = beta * log_ratio_sum(logp, ref_logp, mask)
+    if reduce == "mean":
+        if steps is None:
+            raise ValueError('expected the number of steps of each row for reduce="mean", got none; pass steps')
+        score = score / steps.clamp(min=1)
+    outcome = torch.where(keep, correct, torch.nan)
+    pair = (group[:, None] == group) & (outcome[:, None] > outcome)  # NaN compares false
+    return _mean(-F.logsigmoid(score[:, None] - score), pair)
+
+
+@paper("arXiv:2502.06781")
+def running_mean_bce(
+    token_scores: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], correct: Float[Tensor, " B"]
+) -> Float[Tensor, ""]:
+    """OREAL's token reward model: the mean of the token scores of an answer tells whether it is right.
+
+        L = mean_i BCE( s( mean_t w_it ), o_i )
+
+    Reference: Lyu et al., OREAL, 2025, https://arxiv.org/abs/2502.06781.
+    """
+    keep = ~correct.isnan() & mask.any(-1)
+    mean = torch.where(mask, token_scores, 0.0).sum(-1) / mask.sum(-1).clamp(min=1)
+    return _mean(F.binary_cross_entropy_with_logits(mean, torch.where(keep, correct, 0.0), reduction="none"), keep)
+
+
+@paper("arXiv:2505.20732")
+def contribution_mse(
+    step_scores: Float[Tensor, "B S"], step_mask: Bool[Tensor, "B S"], rewards: Float[Tensor, " B"], *, l2: float = 0.0
+) -> Float[Tensor, ""]:
+    """SPA: contributions of the steps that add up to the reward of the whole.
+
+        L = mean_i ( sum_s c_is - R_i )^2  +  l2 * mean of c^2
+
+    The second term is no part of the paper; a little of it keeps steps from cancelling each other.
+
+    Reference: Wang et al., SPA-RL, 2025, https://arxiv.org/abs/2505.20732.
+    """
+    keep = ~rewards.isnan() & step_mask.any(-1)
+    parts = torch.where(step_mask, step_scores, 0.0)
+    missed = parts.sum(-1) - torch.where(keep, rewards, 0.0)
+    return _mean(missed.square(), keep) + l2 * _mean(parts.square(), step_mask & keep[:, None])
+
+
+@paper("arXiv:2412.11120")
+def return_decomposition(
+    step_scores: Float[Tensor, "B S"], step_mask: Bool[Tensor, "B S"], rewards: Float[Tensor, " B"]
+) -> Float[Tensor, ""]:
+    """Proxy rewards of the steps whose mean is the reward per step.
+
+        L = mean_i ( (1 / T_i) sum_t r_it - R_i / T_i )^2
+
+    Reference: Efroni et al., 2021, in the mean form of Qu et al., LaRe, 2024, https://arxiv.org/abs/2412.11120.
+    """
+    count = step_mask.sum(-1)
+    keep = ~rewards.isnan() & (count > 0)
+    total = torch.where(step_mask, step_scores, 0.0).sum(-1)
+    return _mean(((total - torch.where(keep, rewards, 0.0)) / count.clamp(min=1)).square(), keep)
+
+
+@paper("arXiv:2412.11120")
+def randomised_return_decomposition(
+    step_scores: Float[Tensor, "B S"],
+    step_mask: Bool[Tensor, "B S"],
+    rewards: Float[Tensor, " B"],
+    *,
+    draws: int = 64,
+    unbiased: bool = False,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, ""]:
+    """Return decomposition from ``draws`` random steps K of each row instead of all.
+
+        L = mean_i [ ( mean_{t in I} r_it - R_i / T_i )^2  -  (unbiased) Var_I(r_i) * max(0, 1 - K / T_i) / K ]
+
+    Drawn without replacement; a row of at most ``draws`` steps uses them all, which is `return_decomposition`. The
+    released code draws with replacement there and lets the correction change its sign.
+
+    Reference: Ren et al., 2021; Qu et al., LaRe, 2024, https://arxiv.org/abs/2412.11120.
+    """
+    count = step_mask.sum(-1)
+    keep = ~rewards.isnan() & (count > 0)
+    dice = torch.rand(step_mask.shape, generator=generator).to(step_scores.device).masked_fill(~step_mask, 2.0)
+    drawn = step_mask & (dice.argsort(-1).argsort(-1) < draws)
+    return _mean(_subset_loss(step_scores, drawn, count, torch.where(keep, rewards, 0.0), unbiased), keep)
+
+
+def _subset_loss(scores: Tensor, drawn: Tensor, count: Tensor, rewards: Tensor, unbiased: bool) -> Tensor:
+    k = drawn.sum(-1).clamp(min=1)
+    mean = torch.where(drawn, scores, 0.0).sum(-1) / k
+    loss = (mean - rewards / count.clamp(min=1)).square()
+    if not unbiased:
+        return loss
+    spread = torch.where(drawn, scores - mean[:, None], 0.0).square().sum(-1) / (k - 1).clamp(min=1)
+    return loss - spread * (1 - k / count.clamp(min=1)).clamp(min=0) / k
+
+
+__all__ = [
+    "contribution_mse",
+    "detached_dpo",
+    "implicit_prm_ce",
+    "log_ratio_sum",
+    "randomised_return_decomposition",
+    "return_decomposition",
+    "running_mean_bce",
+    "trajectory_dpo",
+]

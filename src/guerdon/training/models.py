@@ -1,0 +1,215 @@
+"""Models in the loop: their optimisers, when they learn and score, and what a checkpoint holds of them.
+
+A model learns from the outcome of an iteration before or after it scores it. Gradients go from the loss to the model's
+outputs on the whole batch first, and then through the model one micro-batch at a time, so that a loss may compare rows
+and memory stays that of a micro-batch. Scores are numbers: no gradient passes from the policy's loss to a model.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guerdon.batch import Rollouts
+from guerdon.policies.protocol import Policy
+from guerdon.quantities import QUANTITIES
+from guerdon.recipe import Model
+from guerdon.reward_models.protocol import InLoopModel
+from guerdon.training.generators import derive
+
+Fetch = Callable[[str, Rollouts], Any]
+"""Gives a quantity that the batch does not hold yet."""
+
+
+class LoopModel:
+    """One model under [[model]] with its optimiser."""
+
+    def __init__(self, spec: Model, model: InLoopModel, *, micro_tokens: int, temperature: float, seed: int):
+        self.spec, self.model = spec, model
+        self.micro_tokens, self.temperature, self.seed = micro_tokens, temperature, seed
+        self.learned = 0
+        """Iterations that it has learned from: a resumed run does not learn from the same twice."""
+        trainable = [p for p in model.module.parameters() if p.requires_grad]
+        self.optimiser = (
+            torch.optim.AdamW(trainable, lr=spec.learning_rate, weight_decay=spec.weight_decay)
+            if trainable and spec.update != "never"
+            else None
+        )
+        self._scored: tuple[int, dict[str, Tensor]] = (-1, {})
+        self.metrics: dict[str, float] = {}
+
+    def needs(self) -> set[str]:
+        """Every quantity that it reads or learns from."""
+        return {*self.model.reads, *(self.model.learns_from if self.optimiser is not None else ())}
+
+    def score(self, batch: Rollouts, iteration: int, fetch: Fetch, *, learn: bool) -> dict[str, Tensor]:
+        """What it makes of a batch, without gradient; it learns from it first where its recipe says so."""
+        if learn and self.spec.update == "before":
+            self.learn(batch, iteration, fetch)
+        batch = _with(batch, self.model.reads, fetch)
+        with torch.no_grad():
+            made = self._pass(batch, learning=False)
+        if learn:
+            self._scored = (iteration, made)
+        return made
+
+    def learn(self, batch: Rollouts, iteration: int, fetch: Fetch) -> None:
+        """One optimiser step on an iteration's rollouts; nothing where it has learned from them or does not learn.
+
+        A loss or gradient that is not finite is passed over and counted in ``metrics``.
+        """
+        if self.optimiser is None or self.learned > iteration or iteration % self.spec.every:
+            return
+        batch = _with(batch, (*self.model.reads, *self.model.learns_from), fetch)
+        known = self._scored[1] if self._scored[0] == iteration and not self.model.noisy else None
+        with torch.no_grad():
+            made = self._pass(batch, learning=True, iteration=iteration) if known is None else known
+        self._scored = (-1, {})
+        leaves = {name: value.detach().clone().requires_grad_() for name, value in made.items()}
+        with torch.enable_grad():
+            loss = self.model.loss(leaves, batch)
+            if loss.requires_grad:
+                loss.backward()
+        self.learned = iteration + 1
+        gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+        self.optimiser.zero_grad(set_to_none=True)
+        if gradients:
+            with torch.enable_grad():
+                self._pass(batch, learning=True, iteration=iteration, gradients=gradients)
+        norm = self._step(float(loss.detach()))
+        self.metrics = {"loss": float(loss.detach()), "gradient_norm": norm}
+
+    def _step(self, loss: float) -> float:
+        assert self.optimiser is not None
+        parameters = [p for p in self.model.module.parameters() if p.grad is not None]
+        if not parameters:
+            return 0.0
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip_gradient, foreach=True))
+        if math.isfinite(loss) and math.isfinite(norm):
+            self.optimiser.step()
+        else:
+            self.optimiser.zero_grad(set_to_none=True)
+        return norm
+
+    def _pass(
+        self,
+        batch: Rollouts,
+        *,
+        learning: bool,
+        iteration: int = 0,
+        gradients: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Forward over the whole batch; with ``gradients`` of the outputs, backward through each micro-batch instead."""
+        from guerdon.training.rollouts import micro_batches
+
+        whole: dict[str, Tensor] = {}
+        for k, rows in enumerate(micro_batches(batch, self.micro_tokens)):
+            if gradients is not None and not any(bool(g[rows].any()) for g in gradients.values()):
+                continue
+            with torch.random.fork_rng(devices=[], enabled=self.model.noisy):
+                if self.model.noisy:
+                    torch.manual_seed(derive(self.seed, iteration, self.spec.label, k).initial_seed())
+                made = self.model.outputs(batch.index(rows).trim(), self.temperature, learning=learning)
+            if gradients is None:
+                for name, value in made.items():
+                    _put(whole, name, value, rows, batch)
+                continue
+            pulled = [(made[name], g[rows]) for name, g in gradients.items()]
+            torch.autograd.backward(
+                [value for value, _ in pulled],
+                [(g[:, : value.shape[1]] if value.ndim > 1 else g).to(value) for value, g in pulled],
+            )
+        return whole
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds: weights, the optimiser's moments, and how many iterations it has learned from."""
+        held: dict[str, Any] = {"learned": self.learned}
+        if self.optimiser is not None or self.model.follows:
+            held |= {f"weight.{n}": p.detach().clone() for n, p in self.model.module.state_dict().items()}
+        if self.optimiser is not None:
+            for i, entry in self.optimiser.state_dict()["state"].items():
+                held |= {f"optimiser.{i}.{key}": torch.as_tensor(value).clone() for key, value in entry.items()}
+        return held
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state`` gave."""
+        self.learned = int(state["learned"])
+        weights = {k.removeprefix("weight."): v for k, v in state.items() if k.startswith("weight.")}
+        if weights:
+            self.model.module.load_state_dict(weights)
+        if self.optimiser is not None:
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, value in state.items():
+                if key.startswith("optimiser."):
+                    _, i, name = key.split(".", 2)
+                    moments.setdefault(int(i), {})[name] = value
+            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
+        self._scored = (-1, {})
+
+
+class LoopModels(Mapping[str, LoopModel]):
+    """Every model of a recipe, by name."""
+
+    def __init__(self, models: Mapping[str, LoopModel]):
+        self.models = dict(models)
+
+    def __getitem__(self, name: str) -> LoopModel:
+        return self.models[name]
+
+    def __iter__(self):
+        return iter(self.models)
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    @property
+    def warm_up(self) -> int:
+        """Iterations in which the policy does not learn yet."""
+        return max((m.spec.warm_up for m in self.models.values()), default=0)
+
+    def learn(self, batch: Rollouts, iteration: int, fetch: Fetch, policy: Policy) -> dict[str, float]:
+        """After the policy's update: let those learn that learn after scoring; metrics by ``model/NAME/...``."""
+        metrics: dict[str, float] = {}
+        for name, model in self.models.items():
+            if model.spec.update == "after":
+                model.learn(batch, iteration, fetch)
+            model.model.follow(policy)
+            metrics |= {f"model/{name}/{key}": value for key, value in model.metrics.items()}
+        return metrics
+
+    def state(self) -> dict[str, Any]:
+        """By ``model NAME``."""
+        return {f"model {name}": model.state() for name, model in self.models.items()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state`` gave."""
+        for name, model in self.models.items():
+            model.load_state(state[f"model {name}"])
+
+
+def _with(batch: Rollouts, names: tuple[str, ...], fetch: Fetch) -> Rollouts:
+    """The batch with these quantities, derived ones stored: a micro-batch has the steps of the whole."""
+    found = {}
+    for name in names:
+        need = {"step_mask": "step_ids", "step_end": "step_ids", "turn_mask": "turn_ids"}.get(name, name)
+        if need not in batch:
+            batch = batch.with_(**{need: fetch(need, batch)})
+        if name in ("step_mask", "step_end"):
+            found[name] = batch[name]
+    return batch.with_(**found)
+
+
+def _put(whole: dict[str, Tensor], name: str, value: Tensor, rows: Tensor, batch: Rollouts) -> None:
+    quantity = QUANTITIES.get(f"model_{name}")
+    axes = "B T" if quantity is None else quantity.axes
+    if name not in whole:
+        width = {"B": (), "B T": batch["mask"].shape[1:]}.get(axes)
+        width = batch["step_mask"].shape[1:] if width is None else width
+        fill = torch.nan if axes == "B S" else 0.0
+        whole[name] = value.new_full((batch.rows, *width), fill)
+    if value.ndim == 1:
+        whole[name][rows] = value.detach()
+    else:
+        whole[name][rows, : value.shape[1]] = value.detach()

@@ -34,7 +34,9 @@ def test_prime_cross_entropy():
 def test_detached_dpo_compares_with_the_mates_of_the_other_outcome():
     logp, ref, mask = ratios([[0.6], [0.2], [-0.4], [0.1]])
     leaf = logp.clone().requires_grad_()
-    loss = losses.detached_dpo(leaf, ref, mask, torch.tensor([1.0, 0.0, 0.0, 1.0]), torch.tensor([1, 1, 1, 7]), beta=1.0)
+    loss = losses.detached_dpo(
+        leaf, ref, mask, torch.tensor([1.0, 0.0, 0.0, 1.0]), torch.tensor([1, 1, 1, 7]), beta=1.0
+    )
     # row 0 against mean(0.2, -0.4); rows 1 and 2 against 0.6; row 3 has no mate of the other outcome: against 0
     wanted = (softplus(-(0.6 + 0.1)) + softplus(0.2 - 0.6) + softplus(-0.4 - 0.6) + softplus(-0.1)) / 4
     assert float(loss.detach()) == pytest.approx(wanted, abs=1e-6)
@@ -48,7 +50,9 @@ def test_istar_pairs_sum_and_mean():
     given = (*ratios([[0.3, 0.1], [-0.2]]), torch.tensor([1.0, 0.0]), torch.tensor([3, 3]))
     assert float(losses.trajectory_dpo(*given, beta=1.0)) == pytest.approx(0.43749, abs=1e-5)
     steps = torch.tensor([2.0, 1.0])
-    assert float(losses.trajectory_dpo(*given, beta=1.0, reduce="mean", steps=steps)) == pytest.approx(0.51302, abs=1e-5)
+    assert float(losses.trajectory_dpo(*given, beta=1.0, reduce="mean", steps=steps)) == pytest.approx(
+        0.51302, abs=1e-5
+    )
     with pytest.raises(ValueError, match="number of steps"):
         losses.trajectory_dpo(*given, reduce="mean")
 
@@ -105,13 +109,19 @@ def test_drawn_steps_are_steps_that_the_row_has():
         two = losses.randomised_return_decomposition(*given, draws=2, generator=g)
         assert float(two) == pytest.approx(float(losses.return_decomposition(*given)))
         one = losses.randomised_return_decomposition(*given, draws=1, unbiased=True, generator=g)
-        assert float(one) == pytest.approx(((1 - 2) ** 2 + 9) / 2) or float(one) == pytest.approx(((3 - 2) ** 2 + 9) / 2)
+        assert float(one) == pytest.approx(((1 - 2) ** 2 + 9) / 2) or float(one) == pytest.approx(
+            ((3 - 2) ** 2 + 9) / 2
+        )
 
 
 @pytest.mark.parametrize("name", ["implicit_prm_ce", "detached_dpo", "trajectory_dpo", "running_mean_bce", "flow"])
 def test_a_row_without_outcome_equals_a_deleted_row(name):
     g = torch.Generator().manual_seed(3)
-    logp, ref, mask = torch.randn(5, 4, generator=g), torch.randn(5, 4, generator=g), torch.rand(5, 4, generator=g) < 0.8
+    logp, ref, mask = (
+        torch.randn(5, 4, generator=g),
+        torch.randn(5, 4, generator=g),
+        torch.rand(5, 4, generator=g) < 0.8,
+    )
     mask[:, :2] = True
     correct, group = torch.tensor([1.0, 0.0, NAN, 1.0, 0.0]), torch.tensor([1, 1, 1, 2, 2])
     rest = torch.tensor([0, 1, 3, 4])

@@ -27,6 +27,11 @@ class Parts:
     pipeline: Pipeline
     sampling: Sampling
 
+    @property
+    def forks(self) -> int:
+        """Branches of an unfinished completion after each step; 1: completions are independent."""
+        return self.recipe.rollouts.forks
+
     def policy(self) -> Policy:
         """A new policy with its initial weights, with a value head where the pipeline reads values."""
         return self._initial(heads=bool(self.pipeline.needs & {"values", "old_values", "bootstrap_values"}))
@@ -89,11 +94,17 @@ def build(recipe: Recipe) -> Parts:
     recipe = recipe.model_copy(
         update={"sampling": recipe.sampling.model_copy(update={"max_tokens": sampling.max_tokens})}
     )
+    if recipe.rollouts.forks > 1 and task.separator is None:
+        raise RecipeError(
+            f"rollouts.forks: expected a task whose steps are separated, got {type(task).__name__} without a separator; "
+            "set task.separator, or forks = 1"
+        )
     models: dict[str, InLoopModel] = {m.label: create(f"model ({m.label})", m, MODELS) for m in recipe.model}
     pipeline = compile_recipe(
         recipe,
         columns=set(columns) - {"prompts"},
         steps=task.separator is not None,
+        structure={"node_ids"} if recipe.rollouts.forks > 1 else (),
         models={name: ModelFace(m.makes, m.reads, m.learns_from) for name, m in models.items()},
     )
     if recipe.rollouts.prover is not None:

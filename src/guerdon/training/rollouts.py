@@ -16,6 +16,7 @@ from guerdon.quantities import QUANTITIES
 from guerdon.training.generators import derive
 from guerdon.training.models import LoopModels
 from guerdon.training.parts import Parts
+from guerdon.training.trees import sample_tree
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,20 @@ def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provide
     spec = parts.recipe.training
     start = iteration * spec.prompts
     columns = parts.task.problems("train", start, spec.prompts)
-    batch = sample(cast.policy, columns, parts.sampling, spec.samples, start, derive(spec.seed, iteration, "sample"))
+    generator = derive(spec.seed, iteration, "sample")
+    if parts.forks > 1:
+        grown = sample_tree(
+            cast.policy,
+            columns["prompts"],
+            parts.sampling,
+            spec.samples,
+            generator,
+            forks=parts.forks,
+            separator=parts.task.separator,
+        )
+        batch = with_columns(grown, columns, spec.samples, start)
+    else:
+        batch = sample(cast.policy, columns, parts.sampling, spec.samples, start, generator)
     batch = batch.with_(
         origin=torch.zeros(batch.rows, dtype=torch.long),
         policy_version=torch.full((batch.rows,), iteration, dtype=torch.long),
@@ -59,11 +73,15 @@ def sample(
 ) -> Rollouts:
     """Completions of the prompts in ``columns``, with the columns and unique group ids (from ``start`` on)."""
     batch = policy.sample(columns["prompts"], sampling, copies=copies, generator=generator)
+    return with_columns(batch, columns, copies, start)
+
+
+def with_columns(batch: Rollouts, columns: dict[str, list[Any]], copies: int, start: int) -> Rollouts:
+    """Rows of adjacent copies with their prompt's columns and group."""
     groups = torch.arange(start, start + len(columns["prompts"])).repeat_interleave(copies)
-    repeated = {
-        name: [v for v in values for _ in range(copies)] for name, values in columns.items() if name != "prompts"
-    }
-    return batch.with_(group=groups, **repeated)
+    return batch.with_(
+        group=groups, **{name: [v for v in values for _ in range(copies)] for name, values in columns.items()}
+    )
 
 
 class Provider:

@@ -1,0 +1,187 @@
+"""Models in the loop: one optimiser step equals the plain one, order of learning and scoring, state, each kind learns."""
+
+import copy
+
+import pytest
+import torch
+
+from guerdon.batch import Rollouts
+from guerdon.policies.protocol import Sampling
+from guerdon.policies.tiny import Tiny
+from guerdon.recipe import Model
+from guerdon.reward_models.decomposition import FactorDecomposition, step_texts
+from guerdon.reward_models.flow import Flow
+from guerdon.reward_models.language import AveragePolicy, ImplicitPRM, ProgressEstimator, TokenImportance
+from guerdon.training.models import LoopModel, LoopModels
+
+
+def refuse(name, batch):
+    raise AssertionError(f"{name} was fetched")
+
+
+@pytest.fixture(scope="module")
+def policy() -> Tiny:
+    return Tiny(width=12, layers=1, heads=2, vocabulary="0123456789+=", seed=3)
+
+
+@pytest.fixture(scope="module")
+def batch(policy) -> Rollouts:
+    drawn = policy.sample(
+        ["1+2=", "3+4=5", "7="], Sampling(max_tokens=9), copies=4, generator=torch.Generator().manual_seed(1)
+    )
+    g = torch.Generator().manual_seed(2)
+    steps = torch.where(drawn["mask"], torch.arange(drawn["mask"].shape[1]) // 3, -1)
+    return drawn.with_(
+        group=torch.arange(3).repeat_interleave(4),
+        ref_logp=drawn["sampled_logp"],
+        correct=(torch.rand(12, generator=g) < 0.5).float().index_fill(0, torch.tensor([5]), float("nan")),
+        rewards=torch.rand(12, generator=g),
+        step_ids=steps,
+        answer=["3", "4", "57"] * 4,
+        old_hidden=torch.randn(12, drawn["mask"].shape[1], 6, generator=g),
+    )
+
+
+def loop_model(model, policy: Tiny | None = None, *, micro: int = 40, **spec) -> LoopModel:
+    if policy is not None:
+        model.attach(copy.deepcopy(policy))
+    given = {"use": "any", "name": "m", "learning_rate": 1e-2, **spec}
+    return LoopModel(Model(**given), model, micro_tokens=micro, temperature=1.0, seed=0)
+
+
+def weights(model: LoopModel) -> dict[str, torch.Tensor]:
+    return {n: p.detach().clone() for n, p in model.model.module.named_parameters()}
+
+
+@pytest.mark.parametrize("loss", ["ce", "dpo", "trajectory-dpo"])
+@pytest.mark.parametrize("scored_first", [True, False])
+def test_one_step_over_micro_batches_is_the_step_on_the_whole_batch(policy, batch, loss, scored_first):
+    loop = loop_model(ImplicitPRM(loss=loss, beta=0.5), policy)
+    direct = copy.deepcopy(loop)
+    if scored_first:
+        loop.score(batch, 0, refuse, learn=True)
+    loop.learn(batch, 0, refuse)
+    value = direct.model.loss(direct.model.outputs(batch, 1.0, learning=True), batch)
+    value.backward()
+    torch.nn.utils.clip_grad_norm_(direct.model.module.parameters(), 10.0)
+    assert direct.optimiser is not None
+    direct.optimiser.step()
+    assert loop.metrics["loss"] == pytest.approx(float(value.detach()), abs=1e-6)
+    moved = 0.0
+    for (name, ours), (_, plain) in zip(weights(loop).items(), weights(direct).items(), strict=True):
+        torch.testing.assert_close(ours, plain, atol=2e-5, rtol=1e-4, msg=name)
+        moved += float((ours - dict(policy.module.named_parameters())[name].detach()).abs().sum())
+    assert moved > 0
+
+
+def test_learning_before_or_after_changes_what_is_scored(policy, batch):
+    made = {}
+    for update in ("before", "after", "never"):
+        loop = loop_model(ImplicitPRM(), policy, update=update)
+        made[update] = loop.score(batch, 0, refuse, learn=True)["logp"]
+        LoopModels({"m": loop}).learn(batch, 0, refuse, policy)
+        again = loop.score(batch, 1, refuse, learn=False)["logp"]
+        made[f"{update}, then"] = again
+    torch.testing.assert_close(made["after"], made["never"])
+    torch.testing.assert_close(made["never, then"], made["never"])
+    assert not torch.allclose(made["before"], made["never"])
+    torch.testing.assert_close(made["before"], made["after, then"])
+    torch.testing.assert_close(made["before, then"], made["before"])
+
+
+def test_scores_carry_no_gradient_and_the_policy_is_never_moved(policy, batch):
+    before = {n: p.detach().clone() for n, p in policy.module.named_parameters()}
+    loop = loop_model(ImplicitPRM(), policy)
+    scores = loop.score(batch, 0, refuse, learn=True)["logp"]
+    assert not scores.requires_grad
+    with torch.enable_grad():  # a loss of the policy that reads the scores
+        logp = policy.evaluate(batch, frozenset({"logp"}))["logp"]
+        (logp * scores).sum().backward()
+    assert all(p.grad is None for p in loop.model.module.parameters())
+    policy.module.zero_grad(set_to_none=True)
+    loop.learn(batch, 0, refuse)
+    assert all(p.grad is None for p in policy.module.parameters())
+    for name, weight in policy.module.named_parameters():
+        assert torch.equal(weight, before[name])
+
+
+def test_an_iteration_is_learned_from_once_and_every_kth_only(policy, batch):
+    loop = loop_model(ImplicitPRM(), policy, every=2)
+    loop.learn(batch, 1, refuse)
+    assert loop.learned == 0
+    loop.learn(batch, 2, refuse)
+    once = weights(loop)
+    loop.learn(batch, 2, refuse)
+    assert all(torch.equal(once[n], w) for n, w in weights(loop).items())
+
+
+def test_state_makes_the_round_trip(policy, batch):
+    loop, other = loop_model(ImplicitPRM(), policy), loop_model(ImplicitPRM(), policy)
+    for i in range(2):
+        loop.learn(batch, i, refuse)
+    other.load_state(loop.state())
+    for model in (loop, other):
+        model.learn(batch, 2, refuse)
+    assert other.learned == 3
+    assert all(torch.equal(a, b) for a, b in zip(weights(loop).values(), weights(other).values(), strict=True))
+
+
+KINDS = {
+    "implicit-prm": lambda: ImplicitPRM(beta=1.0),
+    "token-importance": TokenImportance,
+    "progress-estimator": ProgressEstimator,
+    "decomposition": lambda: FactorDecomposition(factors="tests.training.test_models:lengths", width=16, depth=2),
+    "flow": lambda: Flow(states=6, width=16, depth=2),
+}
+
+
+def lengths(steps: list[str], answer: str, **_) -> list[list[float]]:
+    return [[len(s), s.count("1"), s.count("+")] for s in steps]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_learns(policy, batch, kind):
+    model = KINDS[kind]()
+    loop = loop_model(model, policy if model.backbone else None)
+    seen = []
+    for i in range(40):
+        made = loop.score(batch, i, refuse, learn=True)
+        loop.learn(batch, i, refuse)
+        seen.append(loop.metrics["loss"])
+    assert sum(seen[-5:]) < 0.97 * sum(seen[:5])
+    (value,) = made.values()
+    if kind in ("progress-estimator", "decomposition"):
+        assert torch.equal(value.isnan(), ~batch["step_mask"])
+    else:
+        assert not value[~batch["mask"]].any()
+
+
+def test_texts_of_steps():
+    text = Rollouts(
+        {
+            "completions": ["ab=c"],
+            "mask": torch.tensor([[True] * 5]),
+            "step_ids": torch.tensor([[0, 0, 0, 1, 1]]),
+            "token_spans": torch.tensor([[[0, 1], [1, 2], [2, 3], [3, 4], [4, 4]]]),
+        }
+    )
+    assert step_texts(text) == [["ab=", "c"]]
+
+
+def test_the_average_follows_the_policy_and_says_the_answer(policy, batch):
+    loop = loop_model(AveragePolicy(decay=0.75), policy, update="never")
+    said = loop.score(batch, 0, refuse, learn=True)["answer_logp"]
+    for i, text in enumerate(batch["answer"]):
+        context = torch.cat([batch["prompt_tokens"][i][batch["prompt_mask"][i]], torch.tensor(policy.encode(text))])
+        with torch.no_grad():
+            logits = policy.network.head(policy.network(context[None])[0][0]).log_softmax(-1)
+        n = len(text)
+        chances = logits[-n - 1 : -1].gather(-1, context[-n:, None])
+        assert float(said[i]) == pytest.approx(float(chances.mean()), abs=1e-5)
+    moved = copy.deepcopy(policy)
+    with torch.no_grad():
+        for weight in moved.module.parameters():
+            weight.add_(1.0)
+    LoopModels({"m": loop}).learn(batch, 0, refuse, moved)
+    for name, weight in loop.model.module.named_parameters():
+        torch.testing.assert_close(weight, dict(policy.module.named_parameters())[name] + 0.25)

@@ -29,4 +29,4 @@ def run(stages, outcomes, mask, *, loss="reinforce", watch=False, structure=(), 
 
 def bits(*rows):
     """A mask from strings of 0 and 1."""
-    return torch.tensor([[c == "1" for c in row] for row in rows])
+    return torch.tensor([[c == "1" for c in row] for row in rows], dtype=torch.bool)

@@ -53,7 +53,9 @@ class World:
         """beta log E exp(R / beta) from each state on, [STEPS + 1, STATES]: what an implicit reward model converges to."""
         return beta * self.values((SUCCESS.double() / beta).exp())[0].log()
 
-    def draw(self, rows: int, generator: torch.Generator, start: tuple[int, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    def draw(
+        self, rows: int, generator: torch.Generator, start: tuple[int, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """States [rows, STEPS + 1] and actions [rows, STEPS]; from step ``start[0]`` in states ``start[1]`` on."""
         first, now = (0, torch.zeros(rows, dtype=torch.int64)) if start is None else start
         states = torch.zeros(rows, STEPS + 1, dtype=torch.int64)

@@ -84,6 +84,8 @@ class Loss(Stage):
     aggregate: Literal["token-mean", "sequence-mean", "sequence-sum"] = "token-mean"
     constant: float | None = Field(default=None, gt=0)
     """Denominator per row of sequence-sum; by default sampling.max_tokens."""
+    weighted: bool = True
+    """Whether weights and token_weights multiply it; false for a price, such as a KL, that all positions pay alike."""
 
 
 class Model(Component):

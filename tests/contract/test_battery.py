@@ -41,7 +41,7 @@ def test_a_nan_row_equals_a_deleted_row(method, seed):
         own = with_nan[row]
         if level(made) == "token":
             own = own[w.data["mask"][row]]
-        elif level(made) == "step":
+        elif QUANTITIES[made].axes == "B S":
             own = own[w.data["step_mask"][row]]
         missing = own.isnan()
         assert missing.any() if method.claims.get("unscored") == "placed" else missing.all(), f"{made} is {own}"

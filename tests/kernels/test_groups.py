@@ -104,3 +104,10 @@ def test_the_gradient_is_finite_where_all_are_equal(eps_at):
     groups.standardise(x, torch.tensor([0, 0, 0, 1, 1]), eps_at=eps_at).square().sum().backward()
     assert x.grad.isfinite().all()
     assert (x.grad[:3] == 0).all()
+
+
+@few
+@given(problem=grouped())
+def test_a_row_that_is_unscored_reads_all_others(problem):
+    form = {"unscored": "mean"}
+    close(groups.leave_one_out_mean(*problem, **form), twins.leave_one_out_mean(*problem, **form))

@@ -36,9 +36,33 @@ def test_place_on_tokens(seed, rows, steps, extra):
 
 
 @few
+@given(problem=cases.stepped(), how=st.sampled_from(["sum", "mean"]))
+def test_compiled_sums_of_steps_equal_the_loop(problem, how):
+    from guerdon.kernels import _compiled
+
+    x, on_steps, step_ids, mask = problem
+    steps = on_steps.shape[1]
+    total, count, outside = _compiled.step_sums(x, step_ids, mask, steps)
+    assert not outside
+    made = torch.where(count > 0, total / count if how == "mean" else total, torch.nan)
+    close(made, twins.reduce_to_steps(x, step_ids, mask, steps, how))
+
+
+@pytest.mark.parametrize("width", [3, 1 << 16])
+def test_a_step_past_the_last_is_refused(width):
+    step_ids = torch.zeros(1, width, dtype=torch.int64)
+    step_ids[0, 1] = 5
+    with pytest.raises(ValueError, match="expected step_ids below 2"):
+        placement.reduce_to_steps(torch.ones(1, width), step_ids, torch.ones(1, width) > 0, 2)
+    made = placement.reduce_to_steps(torch.ones(1, width), step_ids.clamp(max=1), torch.ones(1, width) > 0, 3)
+    close(made, torch.tensor([[width - 1.0, 1.0, NAN]]))
+
+
+@few
 @given(problem=cases.masked(torch.float32))
 def test_broadcast_rows(problem):
     _, _, mask = problem
+    close(placement.last_chosen(mask), twins.last_chosen(mask))
     x = torch.arange(len(mask)).float().masked_fill(torch.arange(len(mask)) == 1, NAN)
     close(placement.broadcast_rows(x, mask), twins.broadcast_rows(x, mask))
 

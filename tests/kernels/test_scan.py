@@ -95,3 +95,14 @@ def test_infinity_and_nan_reach_earlier_positions_of_their_row_only():
     assert y[0, :51].isinf().all()
     assert y[0, 51:].isfinite().all()
     assert y[1].isfinite().all()
+
+
+@few
+@given(problem=masked())
+def test_running_mean_equals_the_loop(problem):
+    from guerdon.kernels import _compiled
+
+    x, _, mask = problem
+    expected = twins.running_mean(x, mask)
+    close(scan.running_mean(x, mask), expected)
+    close(_compiled.running_mean(x, mask), expected)

@@ -52,9 +52,11 @@ def group_min(x, group):
     return _per_column(x, group, lambda members, own: min(members, default=NAN))
 
 
-def leave_one_out_mean(x, group):
+def leave_one_out_mean(x, group, *, unscored="nan"):
     def of_group(members, own):
-        if math.isnan(own) or len(members) < 2:
+        if math.isnan(own):
+            return _mean(members) if unscored == "mean" else NAN
+        if len(members) < 2:
             return NAN
         others = list(members)
         others.remove(own)
@@ -131,6 +133,21 @@ def suffix_min(x, mask):
                 low = NAN if math.isnan(own) or math.isnan(low) else min(own, low)
                 out[i, t] = low
     return out
+
+
+def running_mean(x, mask):
+    out = torch.zeros_like(x)
+    for i in range(x.shape[0]):
+        chosen = []
+        for t in range(x.shape[1]):
+            if mask[i, t]:
+                chosen.append(float(x[i, t]))
+                out[i, t] = NAN if any(math.isnan(v) for v in chosen) else _mean(chosen)
+    return out
+
+
+def last_chosen(mask):
+    return torch.tensor([max([t for t in range(len(row)) if row[t]], default=-1) for row in mask], dtype=torch.int64)
 
 
 def place_on_tokens(x, step_end, step_mask, width):

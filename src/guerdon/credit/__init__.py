@@ -5,7 +5,14 @@ to become more likely, and by how much. The files of this room ask that question
 
 - `groups`: compared with the other answers to the same prompt (GRPO, Dr. GRPO, RLOO);
 - `baselines`: compared with something else, such as the greedy answer (ReMax) or a running mean;
+- `pooled`: compared with every step of the group's answers (iStar, IGPO);
 - `returns`: counted from here on, over positions or steps, with or without a value function (GAE);
+- `minform`: a return that is the worst of what follows, not its sum (PURE);
+- `progress`: what a step adds to the value of its prefix (PAV, MRT);
+- `implicit`: what the log-ratio of two language models says of tokens and steps (Implicit PRM, PRIME, RTO, iStar);
+- `contributions`: learned shares of the final reward (SPA);
+- `thoughts`: what thinking adds to the likelihood of the text that follows (RLP);
+- `importance`: which tokens of a right or wrong answer the loss should weigh (OREAL);
 - `steps`: which step of the answer a token belongs to;
 - `levels`: from rows and steps down to tokens, where the objective reads it;
 - `whiten`: put on one scale over the whole batch (REINFORCE++, and the last stage of GDPO).
@@ -20,28 +27,66 @@ from guerdon.credit.baselines import (
     greedy_baseline_discounted,
     moving_average,
 )
+from guerdon.credit.contributions import fuse_contributions
 from guerdon.credit.groups import group_centre, group_normalise, leave_one_out
-from guerdon.credit.levels import add_levels, place_rewards, place_step_rewards, step_credit
+from guerdon.credit.implicit import (
+    implicit_step_reward,
+    implicit_token_reward,
+    return_max_norm,
+    rloo_tokens,
+    rto_reward,
+)
+from guerdon.credit.importance import balance_outcomes, running_mean_importance
+from guerdon.credit.levels import add_levels, add_outcome, place_rewards, place_step_rewards, step_credit
+from guerdon.credit.minform import min_form, min_return, step_token_baseline
+from guerdon.credit.pooled import pooled_normalise
+from guerdon.credit.progress import (
+    best_of_k,
+    effective_reward,
+    normalised_regret,
+    progress,
+    termination_baseline,
+)
 from guerdon.credit.returns import discounted_returns, gae, returns_to_go
 from guerdon.credit.steps import split_steps
+from guerdon.credit.thoughts import thought_information_gain
 from guerdon.credit.whiten import whiten, whiten_rows
 
 __all__ = [
     "MovingAverageBaseline",
     "add_levels",
+    "add_outcome",
+    "balance_outcomes",
+    "best_of_k",
     "discounted_returns",
+    "effective_reward",
+    "fuse_contributions",
     "gae",
     "greedy_baseline",
     "greedy_baseline_discounted",
     "group_centre",
     "group_normalise",
+    "implicit_step_reward",
+    "implicit_token_reward",
     "leave_one_out",
+    "min_form",
+    "min_return",
     "moving_average",
+    "normalised_regret",
     "place_rewards",
     "place_step_rewards",
+    "pooled_normalise",
+    "progress",
+    "return_max_norm",
     "returns_to_go",
+    "rloo_tokens",
+    "rto_reward",
+    "running_mean_importance",
     "split_steps",
     "step_credit",
+    "step_token_baseline",
+    "termination_baseline",
+    "thought_information_gain",
     "whiten",
     "whiten_rows",
 ]

@@ -70,3 +70,33 @@ def add_levels(
     """
     of_row = placement.broadcast_rows(advantages, mask)
     return of_row + step_weight * step_credit(step_advantages, step_ids, mask)
+
+
+@method(
+    makes="token_rewards", paper="arXiv:2502.01456", scale_equivariant=("token_rewards", "rewards"), unscored="placed"
+)
+def add_outcome(
+    token_rewards: Float[Tensor, "B T"],
+    rewards: Float[Tensor, " B"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    weight: float = 1.0,
+) -> Float[Tensor, "B T"]:
+    """Rewards of tokens, and the row's number on the last position that the policy chose.
+
+        r'_t = r_t + weight * [t is the last chosen position] * R
+
+    With R an advantage of the outcome (``take = {rewards = "advantages"}``) and the tokens compared with their group
+    before, undiscounted returns of the sum are PRIME's advantage: each source has a baseline of its own. With gamma 1 the
+    outcome reaches every position in full.
+
+    A row without a chosen position has nowhere to put it. A NaN outcome is NaN at that one position. Unchosen positions
+    are 0.
+
+    Reference: Cui et al., PRIME, 2025, https://arxiv.org/abs/2502.01456.
+    """
+    last = placement.last_chosen(mask)[:, None]
+    out = torch.where(mask, token_rewards, 0.0)
+    if mask.shape[1] == 0:
+        return out
+    return out.scatter_add_(1, last.clamp(min=0), torch.where(last >= 0, weight * rewards[:, None], 0.0))

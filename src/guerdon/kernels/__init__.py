@@ -38,9 +38,9 @@ from guerdon.kernels.groups import (
 )
 from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
 from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, whiten
-from guerdon.kernels.placement import broadcast_rows, broadcast_to_tokens, place_on_tokens, reduce_to_steps
+from guerdon.kernels.placement import broadcast_rows, broadcast_to_tokens, last_chosen, place_on_tokens, reduce_to_steps
 from guerdon.kernels.potentials import difference
-from guerdon.kernels.scan import discounted_sum, gae, suffix_min
+from guerdon.kernels.scan import discounted_sum, gae, running_mean, suffix_min
 
 __all__ = [
     "broadcast_rows",
@@ -58,6 +58,7 @@ __all__ = [
     "group_std",
     "group_sum",
     "kl_estimate",
+    "last_chosen",
     "leave_one_out_mean",
     "logp_and_entropy",
     "logp_and_entropy_of_logits",
@@ -66,6 +67,7 @@ __all__ = [
     "masked_var",
     "place_on_tokens",
     "reduce_to_steps",
+    "running_mean",
     "standardise",
     "suffix_min",
     "whiten",

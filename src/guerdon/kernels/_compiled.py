@@ -57,6 +57,34 @@ def _gae_rows(rewards, values, mask, end, gamma, decay, out, start, stop):
 
 
 @_compile
+def _running_mean_rows(x, mask, out, start, stop):
+    for i in range(start, stop):
+        here, chosen, mean = x[i], mask[i], out[i]
+        n, total = 0, 0.0
+        for t in range(x.shape[1]):
+            if chosen[t]:
+                n += 1
+                total += here[t]
+                mean[t] = total / n
+            else:
+                mean[t] = 0.0
+
+
+@_compile
+def _step_sums_rows(x, step_ids, mask, out, count, fault, start, stop):
+    for i in range(start, stop):
+        here, step, chosen, total, n = x[i], step_ids[i], mask[i], out[i], count[i]
+        for t in range(x.shape[1]):
+            s = step[t]
+            if chosen[t] and s >= 0:
+                if s < out.shape[1]:
+                    total[s] += here[t]
+                    n[s] += 1
+                else:
+                    fault[i] = True
+
+
+@_compile
 def _power_sums(x, mask, anchor, out, slot, start, stop):
     n, first, second = 0, 0.0, 0.0
     for i in range(start, stop):
@@ -106,6 +134,20 @@ def discounted_sum(x: Tensor, mask: Tensor, gamma: float, bootstrap: Tensor | No
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float, bootstrap: Tensor | None) -> Tensor:
     end = values.new_zeros(values.shape[0]) if bootstrap is None else bootstrap
     return _run(_gae_rows, (rewards, values, mask, end), (gamma, gamma * lam))
+
+
+def running_mean(x: Tensor, mask: Tensor) -> Tensor:
+    return _run(_running_mean_rows, (x, mask), ())
+
+
+def step_sums(x: Tensor, step_ids: Tensor, mask: Tensor, steps: int) -> tuple[Tensor, Tensor, bool]:
+    """Sum and number of the chosen positions of each step, and whether one is of a step from ``steps`` on."""
+    arrays = [a.detach().contiguous().numpy() for a in (x, step_ids, mask)]
+    rows = x.shape[0]
+    out, count = np.zeros((rows, steps)), np.zeros((rows, steps), dtype=arrays[0].dtype)
+    fault = np.zeros(rows, dtype=np.bool_)
+    _share(_step_sums_rows, (*arrays, out, count, fault), _cuts(rows, x.numel()))
+    return torch.from_numpy(out).to(x.dtype), torch.from_numpy(count), bool(fault.any())
 
 
 def _run(walk: Callable[..., None], tensors: tuple[Tensor, ...], factors: tuple[float, ...]) -> Tensor:

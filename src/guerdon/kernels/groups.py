@@ -150,15 +150,21 @@ def group_min(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Float[Te
     return groups.read(groups.low)
 
 
-def leave_one_out_mean(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Float[Tensor, "B *rest"]:
+def leave_one_out_mean(
+    x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"], *, unscored: Literal["nan", "mean"] = "nan"
+) -> Float[Tensor, "B *rest"]:
     """Mean over the *other* scored members: ``sum_{j != i} x_j / (n - 1)``.
 
-    NaN where there are no others (a single scored member), and where the row itself is unscored.
+    NaN where there are no others (a single scored member), and where the row itself is unscored. With
+    ``unscored="mean"`` such a row reads the mean of all scored members, which are all others to it: for rows that are
+    scored in part.
     """
     groups = _Groups(x, group)
     others = groups.per_entry(groups.count) - 1
     mean = (groups.per_entry(groups.total(groups.above)) - groups.above) / others + groups.per_entry(groups.low)
-    return groups.result(torch.where(groups.scored & (others > 0), mean, torch.nan))
+    elsewhere = groups.per_entry(groups.mean) if unscored == "mean" else torch.nan
+    mean = torch.where(others > 0, mean, torch.nan)
+    return groups.result(torch.where(groups.scored, mean, elsewhere))
 
 
 def group_share(

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from guerdon.kernels import scan
+
 
 def place_on_tokens(
     x: Float[Tensor, "B S"], step_end: Int[Tensor, "B S"], step_mask: Bool[Tensor, "B S"], width: int
@@ -67,9 +69,15 @@ def reduce_to_steps(
         ValueError: a chosen position is of a step from ``steps`` on, or ``how`` is none of the four.
     """
     width = x.shape[1]
+    fast = scan.compiled_for(mask, x) if how in ("sum", "mean") else None
+    if fast:
+        total, count, outside = fast.step_sums(x, step_ids, mask, steps)
+        if outside:
+            raise _beyond(steps)
+        return torch.where(count > 0, total / count if how == "mean" else total, torch.nan)
     counted = mask & (step_ids >= 0)
     if bool((counted & (step_ids >= steps)).any()):
-        raise ValueError(f"expected step_ids below {steps} at chosen positions, got one that is not; raise steps")
+        raise _beyond(steps)
     at = torch.where(counted, step_ids.long(), steps)  # the rest goes to a column that is cut off
     value = torch.where(counted, x, 0.0)
     zeros = x.new_zeros(x.shape[0], steps + 1)
@@ -86,3 +94,15 @@ def reduce_to_steps(
     else:
         raise ValueError(f"expected how to be sum, mean, max or last, got {how!r}")
     return torch.where(count > 0, out, torch.nan)
+
+
+def last_chosen(mask: Bool[Tensor, "B T"]) -> Int[Tensor, " B"]:
+    """The last position of each row that the policy chose; -1 in a row without one."""
+    if mask.shape[1] == 0:
+        return torch.full(mask.shape[:1], -1, device=mask.device)
+    number = torch.arange(1, mask.shape[1] + 1, dtype=torch.int32, device=mask.device)
+    return (number * mask).amax(1).long() - 1
+
+
+def _beyond(steps: int) -> ValueError:
+    return ValueError(f"expected step_ids below {steps} at chosen positions, got one that is not; raise steps")

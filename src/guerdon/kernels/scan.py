@@ -1,4 +1,4 @@
-"""Backward recurrences over the positions that the policy chose.
+"""Recurrences over the positions that the policy chose: backward ones, and the running mean.
 
 A language model's response has holes: observations and tool output that nobody decided on. All scans here step over
 them: the successor of a chosen position is the next *chosen* one. Loops over T do that by carrying values through each
@@ -63,6 +63,20 @@ def suffix_min(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tens
     """Smallest value from each chosen position on: ``y_t = min(x_t, y_next(t))``."""
     rest = torch.where(mask, x, torch.inf).flip(1)
     return torch.where(mask, rest.cummin(1).values.flip(1), 0.0)
+
+
+def running_mean(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """Mean of the chosen positions up to each chosen one: ``y_t = sum_{u <= t} x_u / #{u <= t}``.
+
+    The one scan here that runs forward: NaN reaches its own and the *later* chosen positions.
+    """
+    fast = compiled_for(mask, x)
+    return (fast.running_mean if fast else _running_mean)(x, mask)
+
+
+def _running_mean(x: Tensor, mask: Tensor) -> Tensor:
+    total = torch.where(mask, x, 0.0).cumsum(1, dtype=torch.float64)
+    return torch.where(mask, total / mask.cumsum(1).clamp(min=1), 0.0).to(x.dtype)
 
 
 def _discounted_sum(x: Tensor, mask: Tensor, gamma: float, bootstrap: Tensor | None) -> Tensor:

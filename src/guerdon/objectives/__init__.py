@@ -18,7 +18,7 @@ positions out of mask and denominator before it comes to that.
 from guerdon.objectives.aggregation import sequence_mean, sequence_sum, token_mean
 from guerdon.objectives.entropy import entropy_bonus
 from guerdon.objectives.kl import kl_estimate, kl_loss
-from guerdon.objectives.policy import clipped_surrogate, reinforce
+from guerdon.objectives.policy import clipped_surrogate, oreal, reinforce
 from guerdon.objectives.value import value_loss
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "entropy_bonus",
     "kl_estimate",
     "kl_loss",
+    "oreal",
     "reinforce",
     "sequence_mean",
     "sequence_sum",

@@ -1,4 +1,4 @@
-"""Make good tokens likelier: REINFORCE, and the clipped surrogate with its relatives."""
+"""Make good tokens likelier: REINFORCE, the clipped surrogate with its relatives, and cloning of right answers."""
 
 from typing import Literal
 
@@ -85,6 +85,34 @@ def clipped_surrogate(
     if dual_clip is not None:
         loss = torch.where(advantages < 0, torch.minimum(loss, -dual_clip * advantages), loss)
     return _show(torch.where(used, loss, 0.0), used, mask)
+
+
+@method(
+    makes="token_loss",
+    paper="arXiv:2502.06781",
+    scale_equivariant="token_advantages",
+    zero_advantage_zero_loss=True,
+)
+def oreal(
+    logp: Float[Tensor, "B T"], token_advantages: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """OREAL: clone the answers that are right, move away from those that are wrong.
+
+        loss_t = -A_t * logp_t                        where A_t > 0
+               = -A_t * exp(logp_t - sg(logp_t))      elsewhere; its value is -A_t
+
+    Both have the gradient of `reinforce`; the value of the second does not grow as a wrong token becomes unlikely. The
+    rest of the paper's objective are weights: of tokens (`running-mean-importance`) and of the two kinds of row
+    (`balance-outcomes`, which gives each its own denominator and the wrong ones half the weight), with the aggregation
+    token-mean, and `kl-loss` with k3, coefficient 0.01 and ``weighted = false``. There is no clip, so one update per
+    batch. 0 at unchosen positions.
+
+    Reference: Lyu et al., OREAL, 2025, https://arxiv.org/abs/2502.06781.
+    """
+    used, advantages = _usable(token_advantages, mask)
+    chosen = torch.where(used, logp, 0.0)
+    loss = -advantages * torch.where(advantages > 0, chosen, (chosen - chosen.detach()).exp())
+    return _show(loss, used, mask)
 
 
 def _usable(advantages: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -127,7 +127,9 @@ class Objective:
             arguments = {b.parameter: _read(batch, made, b.source) for b in stage.bindings}
             value = stage.call(arguments, progress, None)[0]
             if QUANTITIES[stage.makes[0]].level == "token":
-                value = aggregate(value, batch["mask"], stage.spec.aggregate, share, weights)
+                value = aggregate(
+                    value, batch["mask"], stage.spec.aggregate, share, weights if stage.spec.weighted else None
+                )
             total = total + at(stage.spec.weight, progress) * value
             metrics[stage.label] = float(value.detach())
         return total, metrics

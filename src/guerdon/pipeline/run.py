@@ -59,14 +59,18 @@ class Pipeline:
     @property
     def needs(self) -> frozenset[str]:
         """Quantities that a provider must make, rollout and update phase together."""
-        made = {m.split(".", 1)[0] for s in self.stages for m in s.makes}
-        read = {r.split(".", 1)[0] for s in self.stages for r in s.reads} | self.objective.reads | self.model_reads
+        made: set[str] = set()
+        read: set[str] = set()
+        for stage in self.stages:  # what a stage both reads and makes (best-of-k of prefix_values) must be there before
+            read |= {r.split(".", 1)[0] for r in stage.reads} - made
+            made |= {m.split(".", 1)[0] for m in stage.makes}
+        read |= (self.objective.reads | self.model_reads) - made
         if read & {"step_mask", "step_end"}:
             read.add("step_ids")
         if "turn_mask" in read:
             read.add("turn_ids")
         provided = {"policy", "reference", "value", "greedy", "extra", "model"}
-        names = {n for n in read - made if (q := lookup(n)) is not None and q.provider in provided}
+        names = {n for n in read if (q := lookup(n)) is not None and q.provider in provided}
         return frozenset(names | (read & {"step_ids", "turn_ids"}) - made)
 
     @property

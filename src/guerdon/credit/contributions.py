@@ -1,0 +1,31 @@
+"""Learned shares of the final reward, joined with what the environment says of each action."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from guerdon.method import method
+
+
+@method(makes="step_rewards", paper="arXiv:2505.20732", scale_equivariant=("step_rewards", "turn_accepted"))
+def fuse_contributions(
+    step_rewards: Float[Tensor, "B S"],
+    turn_accepted: Float[Tensor, "B S"],
+    *,
+    alpha: float = 1.0,
+    beta: float = 0.5,
+) -> Float[Tensor, "B S"]:
+    """SPA: a step's share of the final reward, and a bonus where the environment carried the action out.
+
+        r_s = alpha * c_s + beta * g_s
+
+    ``step_rewards`` are the contributions c that a progress estimator gives (``take = {step_rewards =
+    "NAME.step_scores"}``), whose sum over a row approaches its final reward; g is 1 where the action was executed and 0
+    where it was refused. The bonus is paid per step, so a large beta pays for long executable loops.
+
+    NaN in either, as at steps that the row lacks, is NaN. The released scripts differ: they overwrite the contributions
+    of every step by the leave-one-out advantage of the final reward, and scale the s-th step by the number of steps
+    after it, so that the last receives nothing.
+
+    Reference: Wang et al., SPA-RL, 2025, https://arxiv.org/abs/2505.20732.
+    """
+    return alpha * step_rewards + beta * turn_accepted

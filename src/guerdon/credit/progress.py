@@ -1,0 +1,153 @@
+"""Did the step help? Credit from the value of prefixes.
+
+``prefix_values`` says at each step boundary how often continuations from there succeed. What continues them is the
+*prover*: the policy itself, another one, or the policy forced to answer at once (``rollouts.prover`` and
+``rollouts.prefix_suffix`` of a recipe). A step is worth what it adds, so repeating a good state pays nothing.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from guerdon.kernels import potentials
+from guerdon.method import method, paper
+
+PAV, MRT = "arXiv:2410.08146", "arXiv:2503.07572"
+
+
+@method(
+    makes="step_rewards",
+    paper=(PAV, MRT),
+    shift_invariant="prefix_values",
+    scale_equivariant="prefix_values",
+)
+def progress(
+    prefix_values: Float[Tensor, "B P"],
+    step_mask: Bool[Tensor, "B S"],
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    smallest: float = 0.0,
+) -> Float[Tensor, "B S"]:
+    """PAV, MRT: how much each step raises the prover's chance to succeed.
+
+        r_s = Q[after s] - Q[before s],      Q = clip(prefix_values, low, high)
+
+    ``prefix_values`` [B, S + 1], with the value before the first step in front. For PAV the prover is a policy other
+    than the one being trained, such as its best of k (`best-of-k`); for MRT it is the policy forced to answer. The
+    steps of a row add up to last minus first: with an undiscounted return at the level of the row this is a potential
+    and only moves credit, and never use Q itself, which pays for staying where it is high.
+
+    ``low`` and ``high`` (0 and 1 for probabilities) cut the estimates of a learned verifier. Progress smaller in size
+    than ``smallest`` counts as 0: an estimate from n draws has a standard error of ``sqrt(Q (1 - Q) / n)``.
+
+    NaN at a boundary makes the two steps that touch it NaN; steps that the row lacks are NaN.
+
+    References: Setlur et al., Rewarding Progress, ICLR 2025, https://arxiv.org/abs/2410.08146; Qu et al., MRT, ICML
+    2025, https://arxiv.org/abs/2503.07572.
+    """
+    gained = potentials.difference(prefix_values.clamp(low, high), step_mask)
+    return torch.where(gained.abs() < smallest, 0.0, gained)
+
+
+@method(makes="prefix_values", paper=PAV)
+def best_of_k(prefix_values: Float[Tensor, "B P"], *, k: int = 4) -> Float[Tensor, "B P"]:
+    """PAV: the chance that the best of k continuations succeeds, from the chance of one.
+
+        Q_k = 1 - (1 - Q)^k
+
+    The value under the best-of-k policy of a prover with 0/1 outcomes: a stronger prover for free. It moves progress
+    to where the prover is weak: from .1 to .5 is .59 with k = 4, from .9 to .95 next to nothing. Large k, like any
+    prover that nearly always succeeds, sees no difference at all. Values outside [0, 1] are clipped first; NaN stays
+    NaN.
+
+    Reference: Setlur et al., Rewarding Progress, ICLR 2025, https://arxiv.org/abs/2410.08146.
+
+    Raises:
+        ValueError: k below 1.
+    """
+    if k < 1:
+        raise ValueError(f"expected k of at least 1, got {k}; k = 1 changes nothing")
+    return 1 - (1 - prefix_values.clamp(0.0, 1.0)) ** k
+
+
+@method(makes="step_rewards", paper=(PAV, MRT), scale_equivariant=("rewards", "step_rewards"))
+def effective_reward(
+    rewards: Float[Tensor, " B"],
+    step_rewards: Float[Tensor, "B S"],
+    step_mask: Bool[Tensor, "B S"],
+    *,
+    alpha: float = 3.0,
+) -> Float[Tensor, "B S"]:
+    """PAV, MRT: the outcome on the last step, and alpha times the progress on every step.
+
+        r'_s = alpha * r_s + [s is the last step of the row] * outcome
+
+    ``alpha``: 3 to 5 in PAV's reinforcement learning (0.2 to 0.6 in its search), about 0.5 in MRT, where it is tuned.
+    Follow it with `returns-to-go`.
+
+    A NaN outcome is NaN at the last step only, from where returns carry it to the earlier ones; a NaN step stays NaN.
+    Steps that the row lacks are NaN; a row without a step has nowhere to put its outcome.
+
+    References: Setlur et al., Rewarding Progress, ICLR 2025, https://arxiv.org/abs/2410.08146; Qu et al., MRT, ICML
+    2025, https://arxiv.org/abs/2503.07572.
+    """
+    number = torch.where(step_mask, torch.arange(step_mask.shape[1], device=step_mask.device), -1)
+    last = step_mask & (number == number.cummax(-1).values[:, -1:])
+    return torch.where(step_mask, alpha * step_rewards + torch.where(last, rewards[:, None], 0.0), torch.nan)
+
+
+@method(
+    makes="advantages",
+    paper=MRT,
+    shift_invariant=("rewards", "prefix_values"),
+    scale_equivariant=("rewards", "prefix_values"),
+)
+def termination_baseline(rewards: Float[Tensor, " B"], prefix_values: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:
+    """MRT: the reward against what stopping at once would have given.
+
+        A = r - Q[before the first step]
+
+    ``prefix_values`` comes from continuations that are forced to answer (``rollouts.prefix_suffix``, such as a text that
+    says that time is up), so the baseline is the mean reward of answers without further thought: thinking earns only
+    what it adds. It does not depend on what the row goes on to say. NaN in either is NaN.
+
+    Reference: Qu et al., MRT, ICML 2025, https://arxiv.org/abs/2503.07572 (the released description of its online
+    form, in place of the mean of the group).
+    """
+    return rewards - prefix_values[:, 0]
+
+
+@paper(MRT)
+def normalised_regret(
+    accuracy: Float[Tensor, "*N K"], tokens: Float[Tensor, "*N K"], budget: float
+) -> Float[Tensor, "*N"]:
+    """MRT's audit: how far an answer under construction stays behind one that is right from the start.
+
+        regret = 1 - (area under accuracy over tokens, up to the budget) / budget
+
+    ``accuracy[k]`` is the success of answers forced after ``tokens[k]`` tokens, which do not decrease. The curve starts
+    at (0, 0), is linear between its points, and holds its last value where a trace ends before the budget. 0 is best;
+    average over traces, then over problems. NaN points are left out; without any the regret is NaN.
+
+    Reference: Qu et al., MRT, ICML 2025, https://arxiv.org/abs/2503.07572.
+
+    Raises:
+        ValueError: a budget that is not positive.
+    """
+    if budget <= 0:
+        raise ValueError(f"expected a budget above 0 tokens, got {budget}")
+    scored = ~(torch.isnan(accuracy) | torch.isnan(tokens))
+    start = torch.zeros_like(accuracy[..., :1])
+    x = torch.cat([start, tokens.masked_fill(~scored, 0.0)], -1)
+    y = torch.cat([start, accuracy.masked_fill(~scored, 0.0)], -1)
+    number = torch.arange(x.shape[-1], device=x.device) * torch.cat([torch.ones_like(scored[..., :1]), scored], -1)
+    at = number.cummax(-1).values  # a point left out stands where the one before it does
+    x, y = x.gather(-1, at), y.gather(-1, at)
+    width = x.diff(dim=-1)
+    inside = (budget - x[..., :-1]).clamp(min=0.0).minimum(width)
+    rise = y.diff(dim=-1) * inside / torch.where(width > 0, width, 1.0)
+    area = (inside * (y[..., :-1] + 0.5 * rise)).sum(-1) + (budget - x[..., -1]).clamp(min=0.0) * y[..., -1]
+    return torch.where(scored.any(-1), 1 - area / budget, torch.nan)

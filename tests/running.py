@@ -1,0 +1,32 @@
+"""A recipe run on a small batch: outcomes are given, log-probabilities and scores of models too."""
+
+import torch
+
+from guerdon.batch import Rollouts
+from guerdon.pipeline import ModelFace, compile_recipe
+from guerdon.recipe import load
+
+
+def run(stages, outcomes, mask, *, loss="reinforce", watch=False, structure=(), models=None, **quantities):
+    """The pipeline of ``stages`` (names, or tables) and its batch; ``watch``: outcomes only make ``correct``."""
+    tables = [{"use": s} if isinstance(s, str) else s for s in stages]
+    losses = [{"use": loss}] if isinstance(loss, str) else loss
+    reward = {"use": "final-answer", "name": "outcome", "weight": 0.0 if watch else 1.0}
+    recipe = load({"reward": [reward], "pipeline": tables, "loss": losses})
+    given = {"completions": ["7" if o else "8" for o in outcomes], "prompts": ["3+4="] * len(outcomes)}
+    given |= {"answer": ["7"] * len(outcomes), "mask": mask, "attention_mask": mask}
+    given["group"] = torch.zeros(len(outcomes), dtype=torch.int64)
+    batch = Rollouts({**given, "tokens": mask.long(), "lengths": mask.sum(-1), **quantities})
+    pipeline = compile_recipe(
+        recipe,
+        columns={"answer"},
+        steps="step_ids" in quantities,
+        structure=structure,
+        models={name: ModelFace(tuple(makes)) for name, makes in (models or {}).items()},
+    )
+    return pipeline, pipeline.run(batch).batch
+
+
+def bits(*rows):
+    """A mask from strings of 0 and 1."""
+    return torch.tensor([[c == "1" for c in row] for row in rows], dtype=torch.bool)

@@ -322,7 +322,9 @@ class _Compiler:
         head, _, key = name.partition(".")
         if key:
             return f"{place}: expected an entry of {head} among {self._part_names(head)}, got {name!r}; add a [[reward]] of that name or correct it"
-        if head in ("step_ids", "step_mask", "step_end"):
+        if head in ("step_ids", "step_mask", "step_end") or (
+            head in ("prefix_values", "answer_logp") and "extra" in self.offered
+        ):
             return f"{place}: expected steps in the rollouts for {head}, got none; the task names no separator: set task.separator, or add split-steps above"
         if head in ("turn_ids", "turn_mask") or head in _CARRIED:
             return (

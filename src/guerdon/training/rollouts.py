@@ -170,7 +170,7 @@ class Provider:
 
     def _prefix_values(self, batch: Rollouts) -> Tensor:
         """Mean reward of continuations from every step boundary; the last boundary of a row has the row's own reward."""
-        spec = self.parts.recipe.rollouts
+        spec, batch = self.parts.recipe.rollouts, self._with_steps(batch)
         policy = self.cast.prover or self.cast.policy
         cuts = boundaries(batch, policy, spec.prefix_suffix)
         room = max(1, self.parts.sampling.max_tokens - int(cuts.kept.min()) if len(cuts.rows) else 1)
@@ -185,10 +185,13 @@ class Provider:
         rewards = self._rewards_of(whole, "prefix_values").reshape(-1, spec.prefix_draws).nanmean(-1)
         return cuts.spread(rewards, batch["rewards"])
 
+    def _with_steps(self, batch: Rollouts) -> Rollouts:
+        return batch if "step_ids" in batch else batch.with_(step_ids=self("step_ids", batch))
+
     def _answer_logp(self, batch: Rollouts) -> Tensor:
         """How likely the answer is, said at every step boundary, the last included."""
         suffix = self.parts.recipe.rollouts.prefix_suffix
-        cuts = boundaries(batch, self.cast.policy, suffix, last=True)
+        cuts = boundaries(self._with_steps(batch), self.cast.policy, suffix, last=True)
         said = [str(batch["answer"][i]) for i in cuts.rows.tolist()]
         with torch.no_grad():
             return cuts.spread(said_after(self.cast.policy, *cuts.contexts, said), None)

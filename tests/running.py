@@ -15,8 +15,8 @@ def run(stages, outcomes, mask, *, loss="reinforce", watch=False, structure=(), 
     recipe = load({"reward": [reward], "pipeline": tables, "loss": losses})
     given = {"completions": ["7" if o else "8" for o in outcomes], "prompts": ["3+4="] * len(outcomes)}
     given |= {"answer": ["7"] * len(outcomes), "mask": mask, "attention_mask": mask}
-    given["group"] = torch.zeros(len(outcomes), dtype=torch.int64)
-    batch = Rollouts({**given, "tokens": mask.long(), "lengths": mask.sum(-1), **quantities})
+    rows = {"group": torch.zeros(len(outcomes), dtype=torch.int64), "tokens": mask.long(), "lengths": mask.sum(-1)}
+    batch = Rollouts({**given, **rows, **quantities})
     pipeline = compile_recipe(
         recipe,
         columns={"answer"},

@@ -60,7 +60,11 @@ def implicit_token_reward(
     ratio = torch.where(mask, model_logp - ref_logp, 0.0).mul_(beta)
     if clip is not None:
         ratio = ratio.clamp_(-clip, clip)
-    return place_rewards(ratio.sum(-1), mask) if level == "sequence" else ratio
+    if level == "token":
+        return ratio
+    total = ratio.sum(-1)
+    del ratio  # its memory can serve what comes next
+    return place_rewards(total, mask)
 
 
 @method(makes="step_rewards", paper=(IMPLICIT_PRM, ISTAR), shift_invariant=("model_logp", "ref_logp"))
@@ -143,9 +147,9 @@ def return_max_norm(
     if mask.numel() == 0:
         return torch.zeros_like(token_rewards)
     returns = scan.discounted_sum(token_rewards, mask)
-    largest = torch.linalg.vector_norm(returns, torch.inf)
+    largest = _size(returns)
     if torch.isnan(largest):  # looked for only here: it costs passes over memory that are rarely needed
-        largest = torch.linalg.vector_norm(torch.where(torch.isnan(returns), 0.0, returns), torch.inf)
+        largest = _size(torch.where(torch.isnan(returns), 0.0, returns))
     return torch.where(mask, token_rewards, 0.0).div_(largest + eps)
 
 
@@ -176,10 +180,17 @@ def rloo_tokens(
     chosen = torch.where(mask, token_rewards, 0.0)
     mean = chosen.sum(-1) / mask.sum(-1)  # 0 / 0 where nothing was chosen
     baseline = groups.leave_one_out_mean(mean, group, unscored="mean")
-    alone = torch.isnan(baseline)[:, None]
-    made = chosen - baseline[:, None]
+    scale = torch.ones_like(baseline)
     if form == "released":
-        scored = groups.group_count(mean, group) - 1
-        made = made + torch.where(torch.isnan(mean), 0.0, (chosen - mean[:, None]).T / scored).T
-    nothing = 0.0 if flat == "zero" else torch.nan
-    return torch.where(mask, torch.where(alone & ~torch.isnan(chosen), nothing, made), 0.0)
+        others = torch.where(torch.isnan(mean), torch.inf, groups.group_count(mean, group) - 1)
+        scale = 1 + 1 / others
+        baseline = baseline + mean.nan_to_num() / others
+    if flat == "zero":
+        alone = torch.isnan(baseline)
+        scale, baseline = scale.masked_fill(alone, 0.0), baseline.masked_fill(alone, 0.0)
+    return torch.where(mask, chosen.mul_(scale[:, None]).sub_(baseline[:, None]), 0.0)
+
+
+def _size(x: Tensor) -> Tensor:
+    low, high = torch.aminmax(x)
+    return torch.maximum(-low, high)

@@ -18,8 +18,7 @@ def place_rewards(rewards: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]) -> Fl
 
     A row without a chosen position has nowhere to put it: all 0. A NaN reward is NaN at that one position.
     """
-    left = mask.flip(-1).cumsum(-1).flip(-1)
-    return torch.where(mask & (left == 1), rewards.unsqueeze(-1), 0.0)
+    return _on_last(rewards.new_zeros(mask.shape), rewards, mask)
 
 
 @method(makes="token_rewards", scale_equivariant="step_rewards", unscored="placed")
@@ -95,8 +94,12 @@ def add_outcome(
 
     Reference: Cui et al., PRIME, 2025, https://arxiv.org/abs/2502.01456.
     """
-    last = placement.last_chosen(mask)[:, None]
-    out = torch.where(mask, token_rewards, 0.0)
+    return _on_last(torch.where(mask, token_rewards, 0.0), weight * rewards, mask)
+
+
+def _on_last(out: Tensor, rewards: Tensor, mask: Tensor) -> Tensor:
+    """``out``, a tensor of our own, with the number of each row added at its last chosen position."""
     if mask.shape[1] == 0:
         return out
-    return out.scatter_add_(1, last.clamp(min=0), torch.where(last >= 0, weight * rewards[:, None], 0.0))
+    last = placement.last_chosen(mask)[:, None]
+    return out.scatter_add_(1, last.clamp(min=0), torch.where(last >= 0, rewards[:, None], 0.0))

@@ -72,16 +72,25 @@ def _running_mean_rows(x, mask, out, start, stop):
 
 @_compile
 def _step_sums_rows(x, step_ids, mask, out, count, fault, start, stop):
+    steps = out.shape[1]
     for i in range(start, stop):
-        here, step, chosen, total, n = x[i], step_ids[i], mask[i], out[i], count[i]
-        for t in range(x.shape[1]):
-            s = step[t]
-            if chosen[t] and s >= 0:
-                if s < out.shape[1]:
-                    total[s] += here[t]
-                    n[s] += 1
-                else:
+        here, step, chosen = x[i], step_ids[i], mask[i]
+        s, total, n = -1, 0.0, 0  # of the run of positions of one step: steps are long, so memory is written rarely
+        for t in range(x.shape[1] + 1):
+            last = t == x.shape[1]
+            if not last and not chosen[t]:
+                continue
+            if last or step[t] != s:
+                if s >= steps:
                     fault[i] = True
+                elif s >= 0:
+                    out[i, s] += total
+                    count[i, s] += n
+                if last:
+                    break
+                s, total, n = step[t], 0.0, 0
+            total += here[t]
+            n += 1
 
 
 @_compile

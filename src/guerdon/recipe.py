@@ -120,6 +120,9 @@ class RolloutSpec(_Strict):
     """Continuations from each step boundary whose mean reward is prefix_values."""
     prefix_suffix: str = ""
     """Text put after a prefix before it is continued, such as one that forces an answer."""
+    where: str | None = None
+    """A quantity of rows, such as ``advantages`` after a filter: rows where it is NaN are left out of all forward passes,
+    models and extra rollouts that come after it, and what those would have given is NaN."""
     prover: Component | None = None
     """The policy that continues prefixes; by default the policy itself as it is now."""
 

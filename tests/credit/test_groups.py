@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from guerdon.credit import group_centre, group_normalise, leave_one_out
+from guerdon.credit import accuracy_filter, group_centre, group_normalise, leave_one_out
 
 NAN = float("nan")
 METHODS = [group_normalise, group_centre, leave_one_out]
@@ -87,3 +87,15 @@ def test_agrees_with_the_forms_that_trainers_ship_for_equal_adjacent_groups(bina
     close(group_normalise(rewards, group), (centred / (table.std(1, keepdim=True) + 1e-4)).flatten())
     others = (table.sum(1, keepdim=True) - table) / 7
     close(leave_one_out(rewards, group), (table - others).flatten())
+
+
+def test_the_accuracy_filter_keeps_groups_of_middling_success():
+    rewards = torch.arange(9.0)
+    correct = torch.tensor([1.0, 1, 1, 0, 0, 0, 1, NAN, 0])
+    group = torch.tensor([1, 1, 1, 2, 2, 2, 3, 3, 3])
+    kept = accuracy_filter(rewards, correct, group)
+    assert kept.isnan().tolist() == [True] * 6 + [False] * 3
+    assert accuracy_filter(rewards, correct, group, low=0.0, high=0.5).isnan().tolist() == [True] * 3 + [False] * 6
+    assert accuracy_filter(rewards[:5], torch.tensor([1.0, 0, 0, 0, 0]), torch.zeros(5).long()).isnan().sum() == 0
+    with pytest.raises(ValueError, match="swap"):
+        accuracy_filter(rewards, correct, group, low=1.0, high=0.0)

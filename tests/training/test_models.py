@@ -94,10 +94,13 @@ def test_scores_carry_no_gradient_and_the_policy_is_never_moved(policy, batch):
     loop = loop_model(ImplicitPRM(), policy)
     scores = loop.score(batch, 0, refuse, learn=True)["logp"]
     assert not scores.requires_grad
+    held = {n: p.grad.clone() for n, p in loop.model.module.named_parameters() if p.grad is not None}
+    assert held  # its own gradient waits for the step
     with torch.enable_grad():  # a loss of the policy that reads the scores
         logp = policy.evaluate(batch, frozenset({"logp"}))["logp"]
         (logp * scores).sum().backward()
-    assert all(p.grad is None for p in loop.model.module.parameters())
+    for name, weight in loop.model.module.named_parameters():
+        assert weight.grad is None or torch.equal(weight.grad, held[name])
     policy.module.zero_grad(set_to_none=True)
     loop.learn(batch, 0, refuse)
     assert all(p.grad is None for p in policy.module.parameters())

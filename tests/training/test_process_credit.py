@@ -157,7 +157,7 @@ def test_the_answer_at_every_boundary(rolled):
         ({"model": [{"use": "implicit-prm"}, {"use": "token-importance"}]}, "nothing reads it"),
         ({"model": [{"use": "implicit-prm", "beta": "x"}]}, "expected beta as float"),
         ({"model": [{"use": "implicit-prm", "checkpoint": "/no/such"}]}, "expected the safetensors weights"),
-        ({"reward": [{"use": "length"}]}, "takes correct, but nothing makes it"),
+        ({"reward": [{"use": "length"}]}, "takes correct, but nothing above makes it"),
     ],
 )
 def test_recipes_with_models_that_cannot_run(change, words):

@@ -28,7 +28,7 @@ from guerdon.credit.baselines import (
     moving_average,
 )
 from guerdon.credit.contributions import fuse_contributions
-from guerdon.credit.groups import group_centre, group_normalise, leave_one_out
+from guerdon.credit.groups import accuracy_filter, group_centre, group_normalise, leave_one_out
 from guerdon.credit.implicit import (
     implicit_step_reward,
     implicit_token_reward,
@@ -54,6 +54,7 @@ from guerdon.credit.whiten import whiten, whiten_rows
 
 __all__ = [
     "MovingAverageBaseline",
+    "accuracy_filter",
     "add_levels",
     "add_outcome",
     "balance_outcomes",

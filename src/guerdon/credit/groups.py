@@ -99,3 +99,31 @@ def leave_one_out(
     nothing = 0.0 if flat == "zero" else float("nan")
     same = kernel.degenerate(rewards, group) & ~torch.isnan(rewards)
     return torch.where(same, nothing, advantages)
+
+
+@method(makes="rewards", paper="arXiv:2502.01456")
+def accuracy_filter(
+    rewards: Float[Tensor, " B"],
+    correct: Float[Tensor, " B"],
+    group: Int64[Tensor, " B"],
+    *,
+    low: float = 0.2,
+    high: float = 0.8,
+) -> Float[Tensor, " B"]:
+    """PRIME: answers count only where the group is neither too hard nor too easy.
+
+        r_i      where low <= mean of the group's outcomes <= high
+        NaN      elsewhere: filtered
+
+    What a filtered row would cost later can be saved as well: ``rollouts.where`` in the recipe. Outcomes that are NaN
+    are in no mean; a group without any is filtered.
+
+    Reference: Cui et al., PRIME, 2025, https://arxiv.org/abs/2502.01456.
+
+    Raises:
+        ValueError: low above high.
+    """
+    if low > high:
+        raise ValueError(f"expected low at most high, got low={low} and high={high}; swap them")
+    share = kernel.group_mean(correct, group)
+    return torch.where((share >= low - 1e-6) & (share <= high + 1e-6), rewards, torch.nan)

@@ -106,6 +106,12 @@ class _Compiler:
                 self._add(spec, "loss", f"loss[{i}] ({spec.label})")
             self._close_models()
             self._refuse_unread()
+        where = self.recipe.rollouts.where
+        if where is not None and (where not in self.made or QUANTITIES[where.split(".")[0]].axes != "B"):
+            raise RecipeError(
+                f"rollouts.where: expected a quantity of rows that a stage makes, got {where!r}; "
+                f"name one of {sorted(m for m in self.made if QUANTITIES[m.split('.')[0]].axes == 'B')}"
+            )
         self._check_extra("greedy_rewards", "a greedy completion")
         self._check_extra("prefix_values", "a continuation")
         rollout = tuple(s for s in self.stages if not s.update_phase)

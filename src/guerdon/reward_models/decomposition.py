@@ -35,7 +35,7 @@ class FactorDecomposition:
     makes = ("step_scores",)
     reads = ("completions", "token_spans", "step_ids", "mask", "step_mask")
     learns_from = ("rewards",)
-    backbone, follows = False, False
+    backbone, follows, separable = False, False, False
 
     def __init__(
         self, *, factors: str, width: int = 256, depth: int = 3, draws: int = 0, unbiased: bool = False, seed: int = 0
@@ -50,6 +50,10 @@ class FactorDecomposition:
 
     def attach(self, policy: Policy) -> None:
         """Nothing: it has no language model."""
+
+    def counted(self, batch: Rollouts) -> Tensor:
+        """Not asked: the loss is no mean over rows."""
+        raise NotImplementedError
 
     def follow(self, policy: Policy) -> None:
         """Nothing: it learns by its loss."""

@@ -36,7 +36,7 @@ class Flow:
     makes = ("token_scores",)
     reads = ("old_hidden", "mask")
     learns_from = ("correct",)
-    backbone, follows, noisy = False, False, True
+    backbone, follows, noisy, separable = False, False, True, False
 
     def __init__(
         self,
@@ -59,6 +59,10 @@ class Flow:
 
     def attach(self, policy: Policy) -> None:
         """Nothing: it reads hidden states only."""
+
+    def counted(self, batch: Rollouts) -> Tensor:
+        """Not asked: the loss is no mean over rows."""
+        raise NotImplementedError
 
     def follow(self, policy: Policy) -> None:
         """Nothing: it learns by its loss."""

@@ -20,7 +20,7 @@ class _Language:
     makes: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     learns_from: tuple[str, ...] = ()
-    backbone, noisy, follows = True, False, False
+    backbone, noisy, follows, separable = True, False, False, False
     policy: Policy
     module: nn.Module
 
@@ -43,6 +43,10 @@ class _Language:
 
     def follow(self, policy: Policy) -> None:
         """Nothing: it learns by its loss."""
+
+    def counted(self, batch: Rollouts) -> Tensor:
+        """Rows with an outcome and something said."""
+        return ~batch["correct"].isnan() & batch["mask"].any(-1)
 
     def _head(self, batch: Rollouts) -> Tensor:
         """The head's number after each chosen position, [B, T]: it has seen the token."""
@@ -82,7 +86,7 @@ class ImplicitPRM(_Language):
         checkpoint: str | None = None,
     ):
         super().__init__(checkpoint)
-        self.kind, self.beta = loss, beta
+        self.kind, self.beta, self.separable = loss, beta, loss == "ce"
         self.ratio_to = "ref_logp" if reference == "reference" else "old_logp"
         self.learns_from = (self.ratio_to, "correct", "mask", *(["group"] if loss != "ce" else []))
 
@@ -117,6 +121,7 @@ class TokenImportance(_Scalar):
 
     makes = ("token_scores",)
     learns_from = ("correct", "mask")
+    separable = True
 
     def __init__(self, *, checkpoint: str | None = None):
         super().__init__(checkpoint)

@@ -25,6 +25,8 @@ class InLoopModel(Protocol):
     """Quantities and columns that scoring needs beside the tokens."""
     learns_from: tuple[str, ...]
     """What learning needs in addition, such as ``correct``; empty for a model that is never trained by a loss."""
+    separable: bool
+    """Whether the loss is a mean over rows that ``counted`` names, so that it may be taken a micro-batch at a time."""
     follows: bool
     """Whether ``follow`` changes it."""
     noisy: bool
@@ -45,6 +47,10 @@ class InLoopModel(Protocol):
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Rollouts) -> Tensor:
         """The scalar that is minimised, from the outputs of a whole batch."""
+        ...
+
+    def counted(self, batch: Rollouts) -> Tensor:
+        """Rows [B] that the loss is a mean over; asked of ``separable`` models only."""
         ...
 
     def follow(self, policy: Policy) -> None:

@@ -181,7 +181,7 @@ class _Loop:
                 self._checkpoint(iteration)
                 raise Stopped("non-finite", str(failure), self.folder) from failure
         self.parts.pipeline.update(outcome.batch)
-        metrics |= self.models.learn(outcome.batch, iteration, provide, self.policy)
+        metrics |= self.models.learn(provide.asked(outcome.batch), iteration, provide, self.policy)
         now = time.perf_counter()
         event = {
             "event": "iteration", "iteration": iteration, **summary(outcome), **metrics, **asdict(self.counters),

@@ -18,6 +18,7 @@ from guerdon.quantities import QUANTITIES
 from guerdon.recipe import Model
 from guerdon.reward_models.protocol import InLoopModel
 from guerdon.training.generators import derive
+from guerdon.training.micro import micro_batches
 
 Fetch = Callable[[str, Rollouts], Any]
 """Gives a quantity that the batch does not hold yet."""
@@ -38,6 +39,7 @@ class LoopModel:
             else None
         )
         self._scored: tuple[int, dict[str, Tensor]] = (-1, {})
+        self._pending: tuple[int, float] = (-1, 0.0)
         self.metrics: dict[str, float] = {}
 
     def needs(self) -> set[str]:
@@ -48,6 +50,8 @@ class LoopModel:
         """What it makes of a batch, without gradient; it learns from it first where its recipe says so."""
         if learn and self.spec.update == "before":
             self.learn(batch, iteration, fetch)
+        if learn and self._at_once(batch, iteration):
+            return self._score_and_learn(batch, iteration, fetch)
         batch = _with(batch, self.model.reads, fetch)
         with torch.no_grad():
             made = self._pass(batch, learning=False)
@@ -55,12 +59,45 @@ class LoopModel:
             self._scored = (iteration, made)
         return made
 
+    def _at_once(self, batch: Rollouts, iteration: int) -> bool:
+        """Whether one pass may serve both: it learns after scoring, row by row, and knows the outcomes already."""
+        known = all(name in batch or name.endswith("_logp") for name in self.model.learns_from)
+        due = self.optimiser is not None and self.learned <= iteration and iteration % self.spec.every == 0
+        return due and known and self.spec.update == "after" and self.model.separable
+
+    def _score_and_learn(self, batch: Rollouts, iteration: int, fetch: Fetch) -> dict[str, Tensor]:
+        """Scores of the model as it is, and its gradient from the same pass; ``learn`` takes the step later."""
+        assert self.optimiser is not None
+        batch = _with(batch, (*self.model.reads, *self.model.learns_from), fetch)
+        counted = self.model.counted(batch)
+        total = max(1, int(counted.sum()))
+        self.optimiser.zero_grad(set_to_none=True)
+        whole: dict[str, Tensor] = {}
+        loss = 0.0
+        for rows in micro_batches(batch, self.micro_tokens):
+            micro, share = batch.index(rows).trim(), int(counted[rows].sum()) / total
+            with torch.enable_grad():
+                made = self.model.outputs(micro, self.temperature, learning=True)
+                value = share * self.model.loss(made, micro)
+            if value.requires_grad and share:
+                value.backward()
+            loss += float(value.detach())
+            for name, output in made.items():
+                _put(whole, name, output.detach(), rows, batch)
+        self._pending = (iteration, loss)
+        return whole
+
     def learn(self, batch: Rollouts, iteration: int, fetch: Fetch) -> None:
         """One optimiser step on an iteration's rollouts; nothing where it has learned from them or does not learn.
 
         A loss or gradient that is not finite is passed over and counted in ``metrics``.
         """
         if self.optimiser is None or self.learned > iteration or iteration % self.spec.every:
+            return
+        if self._pending[0] == iteration:
+            self.learned = iteration + 1
+            self.metrics = {"loss": self._pending[1], "gradient_norm": self._step(self._pending[1])}
+            self._pending = (-1, 0.0)
             return
         batch = _with(batch, (*self.model.reads, *self.model.learns_from), fetch)
         known = self._scored[1] if self._scored[0] == iteration and not self.model.noisy else None
@@ -102,8 +139,6 @@ class LoopModel:
         gradients: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Forward over the whole batch; with ``gradients`` of the outputs, backward through each micro-batch instead."""
-        from guerdon.training.rollouts import micro_batches
-
         whole: dict[str, Tensor] = {}
         for k, rows in enumerate(micro_batches(batch, self.micro_tokens)):
             if gradients is not None and not any(bool(g[rows].any()) for g in gradients.values()):
@@ -146,7 +181,7 @@ class LoopModel:
                     _, i, name = key.split(".", 2)
                     moments.setdefault(int(i), {})[name] = value
             self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
-        self._scored = (-1, {})
+        self._scored, self._pending = (-1, {}), (-1, 0.0)
 
 
 class LoopModels(Mapping[str, LoopModel]):

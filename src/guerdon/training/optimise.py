@@ -12,7 +12,8 @@ from guerdon.pipeline import Pipeline
 from guerdon.policies.protocol import Policy
 from guerdon.recipe import Training
 from guerdon.training.generators import derive
-from guerdon.training.rollouts import evaluate_all, micro_batches
+from guerdon.training.micro import micro_batches
+from guerdon.training.rollouts import evaluate_all
 
 
 class NonFinite(RuntimeError):

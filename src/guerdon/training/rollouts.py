@@ -14,6 +14,7 @@ from guerdon.policies.prefixes import boundaries, completed, said_after
 from guerdon.policies.protocol import Policy, Sampling
 from guerdon.quantities import QUANTITIES
 from guerdon.training.generators import derive
+from guerdon.training.micro import micro_batches
 from guerdon.training.models import LoopModels
 from guerdon.training.parts import Parts
 from guerdon.training.trees import sample_tree
@@ -107,6 +108,35 @@ class Provider:
 
     def __call__(self, name: str, batch: Rollouts) -> Any:
         if name == "step_ids":
+            return self._make(name, batch)
+        if name in ("prefix_values", "answer_logp"):
+            batch = self._with_steps(batch)
+        wanted = self._wanted(batch)
+        if wanted is None:
+            return self._make(name, batch)
+        made = self._make(name, self.asked(batch))
+        out = made.new_full((batch.rows, *made.shape[1:]), torch.nan)
+        out[wanted] = made
+        return out
+
+    def asked(self, batch: Rollouts) -> Rollouts:
+        """The rows that are not filtered (``rollouts.where``), with as many steps as the whole has."""
+        wanted = self._wanted(batch)
+        if wanted is None:
+            return batch
+        width = {"step_mask": batch["step_mask"][wanted]} if "step_mask" in batch else {}
+        return batch.index(wanted).with_(**width)
+
+    def _wanted(self, batch: Rollouts) -> Tensor | None:
+        """Rows that forward passes and models are asked for; None: all of them."""
+        where = self.parts.recipe.rollouts.where
+        if where is None or where not in batch:
+            return None
+        wanted = batch[where].isfinite()
+        return None if bool(wanted.all()) or not bool(wanted.any()) else wanted
+
+    def _make(self, name: str, batch: Rollouts) -> Any:
+        if name == "step_ids":
             assert self.parts.task.separator is not None
             return split_steps(
                 batch["completions"], batch["token_spans"], batch["mask"], separator=self.parts.task.separator
@@ -124,7 +154,7 @@ class Provider:
             return self._evaluate(self.cast.reference, batch, frozenset({"logp"}))["logp"]
         if name == "old_logp" and sampled_is_old(self.parts):
             return batch["sampled_logp"]
-        if not self.forward:
+        if not self.forward or len(next(iter(self.forward.values()))) != batch.rows:
             needs = self.parts.pipeline.needs
             plain = {
                 "old_logp": "logp",
@@ -198,7 +228,7 @@ class Provider:
 
     def _model(self, name: str, batch: Rollouts) -> Tensor:
         what, _, model = name.removeprefix("model_").partition(".")
-        if f"{what}.{model}" not in self.scored:
+        if len(self.scored.get(f"{what}.{model}", ())) != batch.rows:
             made = self.cast.models[model].score(batch, self.iteration, self, learn=self.main)
             self.scored |= {f"{key}.{model}": value for key, value in made.items()}
         return self.scored[f"{what}.{model}"]
@@ -208,20 +238,6 @@ def sampled_is_old(parts: Parts) -> bool:
     """Whether the log-probabilities of the sampler serve as those of the policy at the start of the iteration."""
     how = parts.recipe.training.old_logp
     return how == "sampled" or (how == "auto" and parts.sampling.full_support)
-
-
-def micro_batches(batch: Rollouts, micro_tokens: int) -> list[Tensor]:
-    """Rows sorted by length and packed so that rows x widest row stays within ``micro_tokens`` (at least one row)."""
-    lengths = batch["attention_mask"].sum(-1) + (batch["prompt_mask"].sum(-1) if "prompt_mask" in batch else 0)
-    order = lengths.argsort(stable=True)
-    chunks, begin = [], 0
-    widths = lengths[order].tolist()
-    for i, width in enumerate(widths):
-        if i > begin and (i + 1 - begin) * width > micro_tokens:
-            chunks.append(order[begin:i])
-            begin = i
-    chunks.append(order[begin:])
-    return chunks
 
 
 def evaluate_all(
@@ -242,4 +258,4 @@ def evaluate_all(
     return whole
 
 
-__all__ = ["Cast", "Provider", "collect", "evaluate_all", "micro_batches", "sample", "sampled_is_old"]
+__all__ = ["Cast", "Provider", "collect", "evaluate_all", "sample", "sampled_is_old"]

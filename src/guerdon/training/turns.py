@@ -14,6 +14,7 @@ from torch import Tensor
 
 from guerdon.batch import Rollouts
 from guerdon.policies.protocol import Policy, Prompt, Sampling
+from guerdon.recipe import RecipeError
 from guerdon.signals.runner import FAILED
 from guerdon.tasks.environment import NAN, EnvironmentTask, TextEnvironment, Turn, finite
 from guerdon.tasks.protocol import Task
@@ -22,14 +23,18 @@ REASON = "environment"
 """The key under which ``reasons`` tells why a row's environment failed."""
 
 
-def plays_turns(task: Task) -> bool:
-    """Whether a task is played in turns."""
-    return callable(getattr(task, "environment", None))
-
-
 def turn_structure(task: Task) -> set[str]:
-    """What the rollouts of a task carry besides the usual: the ``structure`` of `guerdon.pipeline.compile_recipe`."""
-    if not plays_turns(task):
+    """What the rollouts of a task carry besides the usual: the ``structure`` of `guerdon.pipeline.compile_recipe`.
+
+    Raises:
+        RecipeError: a task with an environment, but without its further attributes.
+    """
+    if not isinstance(task, EnvironmentTask):
+        if hasattr(task, "environment"):
+            raise RecipeError(
+                f"task: expected {type(task).__name__}, which has an environment, to have turn_end and max_turns as well, "
+                "got none; add both (guerdon.tasks.environment.EnvironmentTask)"
+            )
         return set()
     told = {"potentials"} if getattr(task, "potentials", False) else set()
     return {"turn_ids", "turn_scores", "turn_accepted", *told}
@@ -263,20 +268,13 @@ def _rollouts(
     width = max(row.length for row in rows)
     steps = max(len(row.turns) for row in rows)
 
-    def placed(part: int, blank: float, dtype: torch.dtype) -> Tensor:
-        out = torch.full((len(rows), width), blank, dtype=dtype, device=device)
-        for i, row in enumerate(rows):
-            out[i, : row.length] = torch.cat([piece[part] for piece in row.pieces])
-        return out
+    def padded(rows: list[Tensor], blank: float) -> Tensor:
+        return torch.stack([torch.nn.functional.pad(x, (0, width - len(x)), value=blank) for x in rows])
 
-    turn_of = [
-        torch.cat([torch.full((len(ids),), turn, dtype=torch.long, device=device) for ids, _, turn in row.pieces])
-        for row in rows
-    ]
-    turn_ids = torch.stack([torch.nn.functional.pad(ids, (0, width - len(ids)), value=-1) for ids in turn_of])
+    turn_ids = padded([torch.cat([torch.full_like(ids, turn) for ids, _, turn in row.pieces]) for row in rows], -1)
     lengths = torch.tensor([row.length for row in rows], device=device)
     present = torch.arange(width, device=device) < lengths[:, None]
-    tokens = placed(0, 0, torch.long)
+    tokens = padded([torch.cat([ids for ids, _, _ in row.pieces]) for row in rows], 0)
     texts, spans = policy.read(tokens, present)
     failed = [row.reason is not None for row in rows]
     terminated = torch.tensor([row.terminated for row in rows], device=device)
@@ -296,7 +294,7 @@ def _rollouts(
         "token_spans": spans,
         "terminated": terminated,
         "truncated": ~terminated,
-        "sampled_logp": placed(1, 0.0, torch.float32),
+        "sampled_logp": padded([torch.cat([logp for _, logp, _ in row.pieces]) for row in rows], 0.0),
         "turn_ids": turn_ids,
         "step_ids": turn_ids.clone(),
         "turn_scores": scores(lambda turn: turn.score),
@@ -315,4 +313,4 @@ def _rollouts(
     return Rollouts({**made, "group": groups, **repeated})
 
 
-__all__ = ["REASON", "plays_turns", "sample_turns", "turn_structure"]
+__all__ = ["REASON", "sample_turns", "turn_structure"]

@@ -13,7 +13,7 @@ to become more likely, and by how much. The files of this room ask that question
 - `contributions`: learned shares of the final reward (SPA);
 - `thoughts`: what thinking adds to the likelihood of the text that follows (RLP);
 - `importance`: which tokens of a right or wrong answer the loss should weigh (OREAL);
-- `steps`: which step of the answer a token belongs to;
+- `steps`: which step of the answer, or which turn, a token belongs to;
 - `levels`: from rows and steps down to tokens, where the objective reads it;
 - `whiten`: put on one scale over the whole batch (REINFORCE++, and the last stage of GDPO).
 
@@ -48,7 +48,15 @@ from guerdon.credit.progress import (
     termination_baseline,
 )
 from guerdon.credit.returns import discounted_returns, gae, returns_to_go
-from guerdon.credit.steps import split_steps
+from guerdon.credit.steps import (
+    split_lines,
+    split_sentences,
+    split_steps,
+    split_tags,
+    split_turns,
+    steps_of_cuts,
+    turns_as_steps,
+)
 from guerdon.credit.thoughts import thought_information_gain
 from guerdon.credit.whiten import whiten, whiten_rows
 
@@ -83,11 +91,17 @@ __all__ = [
     "rloo_tokens",
     "rto_reward",
     "running_mean_importance",
+    "split_lines",
+    "split_sentences",
     "split_steps",
+    "split_tags",
+    "split_turns",
     "step_credit",
     "step_token_baseline",
+    "steps_of_cuts",
     "termination_baseline",
     "thought_information_gain",
+    "turns_as_steps",
     "whiten",
     "whiten_rows",
 ]

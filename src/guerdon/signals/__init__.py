@@ -11,6 +11,7 @@ also makes ``correct``, which no mixture changes.
 - `tulu`: the verifiers of Tulu 3 (`gsm8k_answer`, `tulu_verifier`).
 - `format`: has the completion the asked form (`tag_format`); prompt styles as data.
 - `length`: how long is it?
+- `environment`: what did the environment pay (`environment_score`, `environment_steps`)?
 - `reasoning_gym`: the scorer of a reasoning-gym task.
 - `runner`: calls any signal, also somebody else's, and turns its failures into NaN with a reason.
 
@@ -20,6 +21,7 @@ comparison, and no credit for an answer that is left unevaluated.
 
 from guerdon.signals.answers import final_answer
 from guerdon.signals.calculation import inverted_reward, random_calculation_reward, random_reward
+from guerdon.signals.environment import environment_score, environment_steps
 from guerdon.signals.format import (
     STYLES,
     PromptStyle,
@@ -41,6 +43,8 @@ __all__ = [
     "apply_style",
     "behaviour_profile",
     "chat_form",
+    "environment_score",
+    "environment_steps",
     "final_answer",
     "gsm8k_answer",
     "inverted_reward",

@@ -90,7 +90,7 @@ def _correct(parts: Parts, policy: Policy, columns: dict[str, list[Any]], sampli
     """[prompts, copies] correctness (None: nothing verifies), and the rollouts."""
     seed = parts.recipe.training.seed
     generator = derive(seed, "evaluate", int(sampling.greedy))
-    batch = sample(policy, columns, sampling, copies, 0, generator)
+    batch = sample(policy, columns, sampling, copies, 0, generator, parts.task)
     verifiers = tuple(s for s in parts.pipeline.signals if "correct" in s.method.makes)
     if not verifiers:
         return None, batch

@@ -13,9 +13,11 @@ from guerdon.recipe import Component, Recipe, RecipeError, check_options
 from guerdon.reward_models import MODELS
 from guerdon.reward_models.protocol import InLoopModel
 from guerdon.tasks import TASKS
+from guerdon.tasks.environment import EnvironmentTask
 from guerdon.tasks.protocol import Task
 from guerdon.training.generators import derive
 from guerdon.training.models import LoopModel, LoopModels
+from guerdon.training.turns import turn_structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,10 +105,15 @@ def build(recipe: Recipe) -> Parts:
     pipeline = compile_recipe(
         recipe,
         columns=set(columns) - {"prompts"},
-        steps=task.separator is not None,
-        structure={"node_ids"} if recipe.rollouts.forks > 1 else (),
+        steps=task.separator is not None or isinstance(task, EnvironmentTask),
+        structure=turn_structure(task) | ({"node_ids"} if recipe.rollouts.forks > 1 else set()),
         models={name: ModelFace(m.makes, m.reads, m.learns_from) for name, m in models.items()},
     )
+    if isinstance(task, EnvironmentTask) and "prefix_values" in pipeline.needs:
+        raise RecipeError(
+            "task: expected a task without an environment for prefix_values, got one that is played in turns, whose "
+            "prefixes nothing continues yet; take potentials or turn_scores"
+        )
     if recipe.rollouts.prover is not None:
         check_options(
             "rollouts.prover",

@@ -13,11 +13,14 @@ from guerdon.pipeline.run import Outcome
 from guerdon.policies.prefixes import boundaries, completed, said_after
 from guerdon.policies.protocol import Policy, Sampling
 from guerdon.quantities import QUANTITIES
+from guerdon.tasks.environment import EnvironmentTask
+from guerdon.tasks.protocol import Task
 from guerdon.training.generators import derive
 from guerdon.training.micro import micro_batches
 from guerdon.training.models import LoopModels
 from guerdon.training.parts import Parts
 from guerdon.training.trees import sample_tree
+from guerdon.training.turns import sample_turns
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provide
         )
         batch = with_columns(grown, columns, spec.samples, start)
     else:
-        batch = sample(cast.policy, columns, parts.sampling, spec.samples, start, generator)
+        batch = sample(cast.policy, columns, parts.sampling, spec.samples, start, generator, parts.task)
     batch = batch.with_(
         origin=torch.zeros(batch.rows, dtype=torch.long),
         policy_version=torch.full((batch.rows,), iteration, dtype=torch.long),
@@ -71,8 +74,14 @@ def sample(
     copies: int,
     start: int,
     generator: torch.Generator,
+    task: Task | None = None,
 ) -> Rollouts:
-    """Completions of the prompts in ``columns``, with the columns and unique group ids (from ``start`` on)."""
+    """Completions of the prompts in ``columns``, with the columns and unique group ids (from ``start`` on).
+
+    A ``task`` that is played in turns is played.
+    """
+    if isinstance(task, EnvironmentTask):
+        return sample_turns(policy, task, columns, sampling, copies, start, generator)
     batch = policy.sample(columns["prompts"], sampling, copies=copies, generator=generator)
     return with_columns(batch, columns, copies, start)
 
@@ -182,7 +191,8 @@ class Provider:
         """One greedy completion per prompt, scored by the stages that make rewards (card 052)."""
         sampling = Sampling(max_tokens=self.parts.sampling.max_tokens, stop=self.parts.sampling.stop, greedy=True)
         seed = self.parts.recipe.training.seed
-        greedy = sample(self.cast.policy, self.columns, sampling, 1, self.start, derive(seed, self.iteration, "greedy"))
+        generator = derive(seed, self.iteration, "greedy")
+        greedy = sample(self.cast.policy, self.columns, sampling, 1, self.start, generator, self.parts.task)
         return self._rewards_of(greedy, "greedy_rewards")[batch["group"] - self.start]
 
     def _rewards_of(self, batch: Rollouts, quantity: str) -> Tensor:

@@ -110,10 +110,8 @@ class Model(Component):
 
 
 class RolloutSpec(_Strict):
-    """How the rollouts of an iteration branch, take turns, and are continued from their prefixes."""
+    """How the rollouts of an iteration branch and are continued from their prefixes, and which rows are asked of more."""
 
-    max_turns: int = Field(default=8, ge=1)
-    """Turns after which an episode is cut off, for tasks with an environment."""
     forks: int = Field(default=1, ge=1)
     """Branches that an unfinished completion may take after each step; 1: completions of a prompt are independent."""
     prefix_draws: int = Field(default=4, ge=1)

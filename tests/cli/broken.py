@@ -147,6 +147,23 @@ CASES: dict[str, str | bytes] = {
     + '[[pipeline]]\nuse = "sum-part-advantages"\n\n' + LOSS,
     "each into one quantity": TASK + REWARD
     + '[[pipeline]]\nuse = "group-centre"\neach = "*"\ntake = {rewards = "parts"}\n\n' + LOSS,
+    # models and extra rollouts
+    "model that nothing reads": TASK + '[[model]]\nuse = "implicit-prm"\n\n' + REWARD + SUM + CREDIT + LOSS,
+    "unknown model": TASK + '[[model]]\nuse = "implicit-pmr"\n\n' + REWARD + SUM + CREDIT + LOSS,
+    "two models of one name": TASK + '[[model]]\nuse = "implicit-prm"\n\n' * 2 + REWARD + SUM + CREDIT + LOSS,
+    "unknown option of a model": 'preset = "prime"\nset = {"prm.betas" = 1.0}\n\n' + TASK + REWARD,
+    "model whose weights are missing": 'preset = "prime"\nset = {"prm.checkpoint" = "no/such"}\n\n' + TASK + REWARD,
+    "stage without its model": TASK + REWARD + '[[pipeline]]\nuse = "implicit-token-reward"\n\n'
+    + '[[pipeline]]\nuse = "discounted-returns"\nmake = "token_advantages"\n\n' + LOSS,
+    "what a model does not make": 'preset = "prime"\nset = {"implicit-token-reward.take" = {model_logp = "prm.scores"}}\n\n'
+    + TASK + REWARD,
+    "model that learns before it can": 'preset = "prime"\nset = {"prm.update" = "first"}\n\n' + TASK + REWARD,
+    "values of prefixes without steps": 'preset = "pav"\n\n[task]\nuse = "file"\npath = "rows.jsonl"\n\n' + REWARD,
+    "branches without steps": 'preset = "grpo"\nrollouts = {forks = 2}\n\n[task]\nuse = "file"\npath = "rows.jsonl"\n\n'
+    + REWARD,
+    "turns of a task without an environment": TASK + REWARD + SUM + '[[pipeline]]\nuse = "returns-to-go"\n'
+    + 'take = {step_rewards = "turn_scores"}\nmake = "step_advantages"\n\n[[pipeline]]\nuse = "step-credit"\n\n' + LOSS,
+    "filter by a quantity that nothing makes": 'preset = "grpo"\nrollouts = {where = "returns"}\n\n' + TASK + REWARD,
     # losses
     "no loss": TASK + REWARD + SUM + CREDIT,
     "objective without advantages": TASK + REWARD + SUM + LOSS,

@@ -82,27 +82,24 @@ def train(
                 f"expected a run folder with recipe.toml, got {str(run)!r}; name a folder that `guerdon train` made"
             )
         parts = build(load(folder.recipe))
-        policy = parts.policy()
+        cast = Cast.of(parts)
     else:
         parts = build(load(recipe))
-        policy = parts.policy()  # before the folder: a policy that cannot be loaded leaves nothing behind
+        cast = Cast.of(parts)  # before the folder: a policy or model that cannot be loaded leaves nothing behind
         folder = RunFolder.create(
             None if run is None else Path(run), parts.recipe.task.use if parts.recipe.task else "run"
         )
         write_text(folder.recipe, parts.recipe.toml())
     with _threads(parts.recipe.training.threads):
-        return _Loop(parts, policy, folder, observe or (lambda event, data: None)).run(resume, began)
+        return _Loop(parts, cast, folder, observe or (lambda event, data: None)).run(resume, began)
 
 
 class _Loop:
-    def __init__(self, parts: Parts, policy: Policy, folder: RunFolder, observe: Observe):
+    def __init__(self, parts: Parts, cast: Cast, folder: RunFolder, observe: Observe):
         self.parts, self.folder, self.observe = parts, folder, observe
         self.spec = parts.recipe.training
         self.counters = Counters()
-        self.policy = policy
-        reference = self.policy.reference() if "ref_logp" in parts.pipeline.needs else None
-        self.models = parts.models()
-        self.cast = Cast(self.policy, reference, parts.prover(), self.models)
+        self.cast, self.policy, self.models = cast, cast.policy, cast.models
         self.optimiser = make_optimiser(self.policy, self.spec)
         self.stop = threading.Event()
         self.board = _tensorboard(folder.path) if self.spec.tensorboard else None

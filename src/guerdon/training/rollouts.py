@@ -33,6 +33,13 @@ class Cast:
     """Continues prefixes; None: the policy does."""
     models: LoopModels = field(default_factory=lambda: LoopModels({}))
 
+    @classmethod
+    def of(cls, parts: Parts) -> "Cast":
+        """All that a recipe asks for, new, with initial weights."""
+        policy = parts.policy()
+        reference = policy.reference() if "ref_logp" in parts.pipeline.needs else None
+        return cls(policy, reference, parts.prover(), parts.models())
+
 
 def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provider"]:
     """Rollouts of iteration ``iteration`` with all that the pipeline makes of them, and who provided for it."""

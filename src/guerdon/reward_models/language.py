@@ -37,7 +37,7 @@ class _Language:
             path = next(iter(sorted(path.glob("*.safetensors"))), path) if path.is_dir() else path
             if not path.is_file():
                 raise ValueError(
-                    f"expected the safetensors weights of a model at {self.checkpoint!r}, got nothing there"
+                    f"expected the safetensors weights of a model at {self.checkpoint!r}, got nothing there; check the path"
                 )
             policy.load_state(load_file(path))
 

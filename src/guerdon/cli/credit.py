@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _NARROWEST = 38
 """Cells that a column needs where two stand side by side."""
+_TABULAR = 60
+"""Cells from which steps and stages are tables; below, each is a paragraph."""
 _MOST_PEERS = 16
 _MOST_TEXT = 400
 
@@ -109,6 +111,9 @@ def _credits(console: "Console", seen: "Microscope", signs: "Signs") -> None:
     while views:
         now, views = (views[:2], views[2:]) if beside else (views[:1], views[1:])
         console.print()
+        if len(now) == 1:
+            console.print(block(now[0]), overflow="fold")
+            continue
         table = Table.grid(padding=(0, 3, 0, 0))
         for _ in now:
             table.add_column(width=width, overflow="fold")
@@ -138,7 +143,7 @@ def _view(console: "Console", seen: "Microscope", view: "View", signs: "Signs") 
     from guerdon.cli.tokens import signed
 
     console.print()
-    console.rule(Text(signs.show(view.name), "bold"), align="left", characters="-")
+    console.rule(Text(signs.show(view.name), "bold"), align="left", characters="-", style="dim")
     for note in view.notes:
         console.print(f"note: {signs.show(note)}", markup=False)
     verdict = {None: "not verified", True: "yes", False: "no"}[None if view.correct is None else view.correct >= 0.5]
@@ -169,8 +174,13 @@ def _view(console: "Console", seen: "Microscope", view: "View", signs: "Signs") 
         _steps(console, seen, view, signs)
     if view.stages:
         _headed(console, "what each stage made of this completion")
-        rows = [[Text(signs.show(m.stage or "-")), Text(signs.show(m.quantity)), _value(m)] for m in view.stages]
-        _table(console, [("stage", "fold"), ("quantity", "fold"), ("value", "fold")], rows)
+        rows = [[signs.show(m.stage or "-"), signs.show(m.quantity), _value(m)] for m in view.stages]
+        if console.width >= _TABULAR:
+            _table(console, [("stage", "fold"), ("quantity", "fold"), ("value", "fold")], rows)
+            return
+        for stage, quantity, value in rows:
+            console.print(Text(f"{stage}: {quantity}"), overflow="fold")
+            _indented(console, value)
 
 
 def _steps(console: "Console", seen: "Microscope", view: "View", signs: "Signs") -> None:
@@ -182,16 +192,24 @@ def _steps(console: "Console", seen: "Microscope", view: "View", signs: "Signs")
     columns += [("reward", [s.reward for s in view.steps]), ("return", [s.value for s in view.steps])]
     columns = [(name, values) for name, values in columns if any(v is not None for v in values)]
     rows = [
-        [
-            str(step.number),
-            Text(signs.show(_cut(step.text, 160))),
-            *(_plain(values[i]) for _, values in columns),
-            signed(step.advantage),
-        ]
-        for i, step in enumerate(view.steps)
+        [*(_plain(values[i]) for _, values in columns), signed(step.advantage)] for i, step in enumerate(view.steps)
     ]
-    heads = [("", "right"), ("text", "fold"), *((signs.show(n), "right") for n, _ in columns), ("advantage", "right")]
-    _table(console, heads, rows)
+    names = [*(signs.show(n) for n, _ in columns), "advantage"]
+    texts = [signs.show(_cut(step.text, 160)) for step in view.steps]
+    if console.width >= _TABULAR:
+        heads = [("", "right"), ("text", "fold"), *((n, "right") for n in names)]
+        _table(console, heads, [[str(s.number), t, *r] for s, t, r in zip(view.steps, texts, rows, strict=True)])
+        return
+    for step, text, row in zip(view.steps, texts, rows, strict=True):
+        console.print(Text(f"{step.number}  {text}"), overflow="fold")
+        _indented(console, " | ".join(f"{name} {value}" for name, value in zip(names, row, strict=True)))
+
+
+def _indented(console: "Console", text: str) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print(Padding(Text(text, overflow="fold"), (0, 0, 0, 3)))
 
 
 def _table(console: "Console", columns: list[tuple[str, str]], rows: list[list[Any]]) -> None:
@@ -202,7 +220,7 @@ def _table(console: "Console", columns: list[tuple[str, str]], rows: list[list[A
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=any(name for name, _ in columns), header_style="dim")
     for name, kind in columns:
         if kind == "right":
-            table.add_column(Text(name), justify="right", overflow="fold")
+            table.add_column(Text(name), justify="right", no_wrap=len(columns) <= 6, overflow="fold")
         else:
             table.add_column(Text(name), overflow="fold")
     for row in rows:

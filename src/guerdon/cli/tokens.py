@@ -114,15 +114,12 @@ def _coloured(tokens: list[Token], advantages: list[Number], scale: float, width
         for piece, breaks in _pieces(signs.token(token), signs):
             while piece:
                 size = cell_len(piece)
-                if size > room and (size <= width or room < 1):
+                head = piece if size <= room else "" if size <= width else _fitting(piece, room)
+                if not head and made[-1].plain:
                     made.append(Text())
                     room = width
                     continue
-                head = piece if size <= room else _fitting(piece, room)
-                if not head:  # a wide character and one cell of room
-                    made.append(Text())
-                    room = width
-                    continue
+                head = head or piece[:1]  # a wide character on a line of one cell
                 made[-1].append(head, style)
                 room -= cell_len(head)
                 piece = piece[len(head) :]
@@ -134,16 +131,16 @@ def _coloured(tokens: list[Token], advantages: list[Number], scale: float, width
 
 def _numbered(tokens: list[Token], advantages: list[Number], width: int, signs: Signs) -> list[Text]:
     made: list[Text] = []
-    above, below = "", ""
+    above = below = shown = ""  # with the padding and bar that another cell needs; shown: without
     continued = False
 
     def close() -> None:
-        nonlocal above, below
+        nonlocal above, below, shown
         if above:
-            made.append(Text(above.rstrip("|")))
-            if not (continued and "|" not in below.rstrip("|")):
+            made.append(Text(shown))
+            if not continued or "|" in below[:-1]:
                 made.append(Text(below.rstrip("| "), "dim"))
-        above, below = "", ""
+        above = below = shown = ""
 
     for text, value in _cells(tokens, advantages, signs):
         for piece, breaks in _pieces(text, signs):
@@ -158,7 +155,8 @@ def _numbered(tokens: list[Token], advantages: list[Number], width: int, signs: 
                 if not above:
                     continued = not first
                 size = max(cell_len(head), len(value))
-                above += head + " " * (size - cell_len(head)) + "|"
+                shown = above + head
+                above = shown + " " * (size - cell_len(head)) + "|"
                 below += value + " " * (size - len(value)) + "|"
                 piece, first = piece[len(head) :], False
             if breaks:

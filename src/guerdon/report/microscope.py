@@ -56,7 +56,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Made:
-    """What a stage made for this row: a number, or a list of them by step or token; ``stage`` is None where unknown."""
+    """What a stage (or the policy, the reference ...) made for this row: a number, or a list of them by step or token.
+
+    ``stage`` is None where it is not known.
+    """
 
     stage: str | None
     quantity: str
@@ -245,6 +248,8 @@ def _outstanding(credit: Tensor) -> tuple[int, str]:
     if float(spread.max()) > 0:
         return int(spread.argmax()), "largest spread of token advantages"
     size = torch.where(scored, credit.abs(), 0.0).amax(-1)
+    if float(size.max()) == 0:
+        return 0, "the first; no token of the iteration has an advantage other than 0"
     return int(size.argmax()), "largest advantage; it is the same on all tokens of every row"
 
 
@@ -356,14 +361,14 @@ def _stages(outcome: Outcome, makers: Mapping[str, str], row: int) -> list[Made]
     ]
     batch = outcome.batch
     chosen = batch["mask"][row]
-    for name, value in batch.data.items():
-        quantity = QUANTITIES.get(name)
-        if quantity is None or quantity.axes != "B T" or quantity.dtype != "float" or quantity.provider == "rollout":
+    for name, quantity in QUANTITIES.items():  # in its order: the same for any order of making
+        if quantity.axes != "B T" or quantity.dtype != "float" or quantity.provider == "rollout" or name not in batch:
             continue
-        entries = value.items() if isinstance(value, Mapping) else [("", value)]
-        for key, entry in entries:
+        value = batch[name]
+        for key, entry in value.items() if isinstance(value, Mapping) else [("", value)]:
             full = f"{name}.{key}" if key else name
-            made.append(Made(makers.get(full, makers.get(name)), full, _numbers(entry[row][chosen])))
+            stage = makers.get(full, makers.get(name, quantity.provider))
+            made.append(Made(stage, full, _numbers(entry[row][chosen])))
     return made
 
 

@@ -361,7 +361,8 @@ def _stages(outcome: Outcome, makers: Mapping[str, str], row: int) -> list[Made]
     ]
     batch = outcome.batch
     chosen = batch["mask"][row]
-    for name, quantity in QUANTITIES.items():  # in its order: the same for any order of making
+    # what the policy and others gave first; in the vocabulary's order, which is the same for any order of making
+    for name, quantity in sorted(QUANTITIES.items(), key=lambda item: item[1].provider is None):
         if quantity.axes != "B T" or quantity.dtype != "float" or quantity.provider == "rollout" or name not in batch:
             continue
         value = batch[name]

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from guerdon.cli.catalogue import methods, papers
+from guerdon.cli.credit import credit
 from guerdon.cli.explain import explain
 from guerdon.cli.report import report
 from guerdon.cli.score import score
@@ -39,7 +40,7 @@ def options(
         bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = None,
 ) -> None:
-    """The reward layer of reinforcement learning: train, explain, score, report.
+    """The reward layer of reinforcement learning: train, explain, score, report, credit.
 
     Exit codes: 0 done; 1 a bug, with its traceback; 2 a recipe, file or option
     that cannot work; 3 a signal failed past the limit; 4 three non-finite steps
@@ -47,7 +48,7 @@ def options(
     """
 
 
-for command in (train, explain, score, report, methods, papers):
+for command in (train, explain, score, report, credit, methods, papers):
     app.command()(command)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from guerdon.batch import Rollouts
 from guerdon.credit.steps import split_steps
-from guerdon.pipeline import Pipeline, compile_recipe
+from guerdon.pipeline import ModelFace, Pipeline, compile_recipe
 from guerdon.pipeline.compile import ancestors
 from guerdon.pipeline.run import Outcome
 from guerdon.quantities import QUANTITIES
@@ -62,7 +62,7 @@ def recredit(run: Path, batch: Rollouts, iteration: int, source: str | Path | Ma
         columns=set(given) - set(QUANTITIES),
         steps="step_ids" in given or separator is not None,
         structure=_STRUCTURE & set(given),
-        models={m.label: _made_by(m.label, given) for m in recipe.model},
+        models={m.label: ModelFace(tuple(_made_by(m.label, given))) for m in recipe.model},
         objective=False,
     )
     ready = {"step_ids"} if separator is not None else set()
@@ -102,6 +102,8 @@ def _recipe(source: Any, parts: Parts) -> tuple[Recipe, str, list[str]]:
     if name in shipped("presets") and not Path(name).is_file():
         kept = ("task", "policy", "sampling", "rollouts", "model", "reward")
         data = own.model_dump(exclude_unset=True, include=set(kept))
+        theirs = {m.label for m in load({"preset": name}).model}
+        data["model"] = [m for m, spec in zip(data.get("model", ()), own.model, strict=True) if spec.label not in theirs]
         notes = []
         rows = [s for s in parts.pipeline.signals if any(m.startswith("parts.") for m in s.makes)]
         if rows and all(s.spec.weight == 0 for s in rows):

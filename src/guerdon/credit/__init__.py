@@ -7,6 +7,7 @@ to become more likely, and by how much. The files of this room ask that question
 - `baselines`: compared with something else, such as the greedy answer (ReMax) or a running mean;
 - `returns`: counted from here on, over positions or steps, with or without a value function (GAE);
 - `steps`: which step of the answer a token belongs to;
+- `trees`: compared with what else was tried at the same fork (PORTool);
 - `levels`: from rows and steps down to tokens, where the objective reads it;
 - `whiten`: put on one scale over the whole batch (REINFORCE++, and the last stage of GDPO).
 
@@ -24,12 +25,14 @@ from guerdon.credit.groups import group_centre, group_normalise, leave_one_out
 from guerdon.credit.levels import add_levels, place_rewards, place_step_rewards, step_credit
 from guerdon.credit.returns import discounted_returns, gae, returns_to_go
 from guerdon.credit.steps import split_steps
+from guerdon.credit.trees import fork_relative, node_weights, tree_step_reward
 from guerdon.credit.whiten import whiten, whiten_rows
 
 __all__ = [
     "MovingAverageBaseline",
     "add_levels",
     "discounted_returns",
+    "fork_relative",
     "gae",
     "greedy_baseline",
     "greedy_baseline_discounted",
@@ -37,11 +40,13 @@ __all__ = [
     "group_normalise",
     "leave_one_out",
     "moving_average",
+    "node_weights",
     "place_rewards",
     "place_step_rewards",
     "returns_to_go",
     "split_steps",
     "step_credit",
+    "tree_step_reward",
     "whiten",
     "whiten_rows",
 ]

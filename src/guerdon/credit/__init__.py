@@ -8,6 +8,8 @@ to become more likely, and by how much. The files of this room ask that question
 - `returns`: counted from here on, over positions or steps, with or without a value function (GAE);
 - `steps`: which step of the answer a token belongs to;
 - `trees`: compared with what else was tried at the same fork (PORTool);
+- `modulation`: bent by how sure the policy was (EMPG) and how strange its states are (RLFR);
+- `rank`: bent by how many directions the hidden states span (VERL);
 - `levels`: from rows and steps down to tokens, where the objective reads it;
 - `whiten`: put on one scale over the whole batch (REINFORCE++, and the last stage of GDPO).
 
@@ -23,15 +25,23 @@ from guerdon.credit.baselines import (
 )
 from guerdon.credit.groups import group_centre, group_normalise, leave_one_out
 from guerdon.credit.levels import add_levels, place_rewards, place_step_rewards, step_credit
+from guerdon.credit.modulation import confidence_gain, entropy_modulated, flow_token_reward, scale_entropy
+from guerdon.credit.rank import EffectiveRankBonus, bounded_bonus, effective_rank, rank_dynamics
 from guerdon.credit.returns import discounted_returns, gae, returns_to_go
 from guerdon.credit.steps import split_steps
 from guerdon.credit.trees import fork_relative, node_weights, tree_step_reward
 from guerdon.credit.whiten import whiten, whiten_rows
 
 __all__ = [
+    "EffectiveRankBonus",
     "MovingAverageBaseline",
     "add_levels",
+    "bounded_bonus",
+    "confidence_gain",
     "discounted_returns",
+    "effective_rank",
+    "entropy_modulated",
+    "flow_token_reward",
     "fork_relative",
     "gae",
     "greedy_baseline",
@@ -43,7 +53,9 @@ __all__ = [
     "node_weights",
     "place_rewards",
     "place_step_rewards",
+    "rank_dynamics",
     "returns_to_go",
+    "scale_entropy",
     "split_steps",
     "step_credit",
     "tree_step_reward",

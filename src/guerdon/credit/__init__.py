@@ -10,6 +10,9 @@ to become more likely, and by how much. The files of this room ask that question
 - `trees`: compared with what else was tried at the same fork (PORTool);
 - `modulation`: bent by how sure the policy was (EMPG) and how strange its states are (RLFR);
 - `rank`: bent by how many directions the hidden states span (VERL);
+- `turns`: what the environment paid for a turn (meow-tea-taro), or what it taught about the answer (IGPO);
+- `belief`: paid in bits of a belief (Nous);
+- `potentials`: progress as a potential, and shaping that leaves the best policy alone (Robo-Dopamine);
 - `levels`: from rows and steps down to tokens, where the objective reads it;
 - `whiten`: put on one scale over the whole batch (REINFORCE++, and the last stage of GDPO).
 
@@ -23,42 +26,64 @@ from guerdon.credit.baselines import (
     greedy_baseline_discounted,
     moving_average,
 )
+from guerdon.credit.belief import Belief, entropy_reduction
 from guerdon.credit.groups import group_centre, group_normalise, leave_one_out
 from guerdon.credit.levels import add_levels, place_rewards, place_step_rewards, step_credit
 from guerdon.credit.modulation import confidence_gain, entropy_modulated, flow_token_reward, scale_entropy
+from guerdon.credit.potentials import (
+    consistency_filter,
+    fuse_progress,
+    hop,
+    integrate_hops,
+    potential_shaping,
+    success_reward,
+    value_order_correlation,
+)
 from guerdon.credit.rank import EffectiveRankBonus, bounded_bonus, effective_rank, rank_dynamics
 from guerdon.credit.returns import discounted_returns, gae, returns_to_go
 from guerdon.credit.steps import split_steps
 from guerdon.credit.trees import fork_relative, node_weights, tree_step_reward
+from guerdon.credit.turns import information_gain, turn_rewards
 from guerdon.credit.whiten import whiten, whiten_rows
 
 __all__ = [
+    "Belief",
     "EffectiveRankBonus",
     "MovingAverageBaseline",
     "add_levels",
     "bounded_bonus",
     "confidence_gain",
+    "consistency_filter",
     "discounted_returns",
     "effective_rank",
     "entropy_modulated",
+    "entropy_reduction",
     "flow_token_reward",
     "fork_relative",
+    "fuse_progress",
     "gae",
     "greedy_baseline",
     "greedy_baseline_discounted",
     "group_centre",
     "group_normalise",
+    "hop",
+    "information_gain",
+    "integrate_hops",
     "leave_one_out",
     "moving_average",
     "node_weights",
     "place_rewards",
     "place_step_rewards",
+    "potential_shaping",
     "rank_dynamics",
     "returns_to_go",
     "scale_entropy",
     "split_steps",
     "step_credit",
+    "success_reward",
     "tree_step_reward",
+    "turn_rewards",
+    "value_order_correlation",
     "whiten",
     "whiten_rows",
 ]

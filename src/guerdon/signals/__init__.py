@@ -9,6 +9,7 @@ also makes ``correct``, which no mixture changes.
 - `steps`: is each step of a chain right (`verified_steps`)?
 - `calculation`: how near is the number (`random_calculation_reward`), and the spurious rewards to compare with.
 - `tulu`: the verifiers of Tulu 3 (`gsm8k_answer`, `tulu_verifier`).
+- `overlap`: how many of the answer's words are there (`answer_f1`, of IGPO)?
 - `format`: has the completion the asked form (`tag_format`); prompt styles as data.
 - `length`: how long is it?
 - `reasoning_gym`: the scorer of a reasoning-gym task.
@@ -29,6 +30,7 @@ from guerdon.signals.format import (
     tag_format,
 )
 from guerdon.signals.length import length
+from guerdon.signals.overlap import answer_f1
 from guerdon.signals.reasoning_gym import reasoning_gym_score
 from guerdon.signals.runner import Outcome, chat_form, run_signal
 from guerdon.signals.steps import split_pieces, verified_steps
@@ -38,6 +40,7 @@ __all__ = [
     "STYLES",
     "Outcome",
     "PromptStyle",
+    "answer_f1",
     "apply_style",
     "behaviour_profile",
     "chat_form",

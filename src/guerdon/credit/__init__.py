@@ -13,6 +13,7 @@ to become more likely, and by how much. The files of this room ask that question
 - `turns`: what the environment paid for a turn (meow-tea-taro), or what it taught about the answer (IGPO);
 - `belief`: paid in bits of a belief (Nous);
 - `potentials`: progress as a potential, and shaping that leaves the best policy alone (Robo-Dopamine);
+- `verdicts`: judges of steps, voted on, combined and used as a reward (SPARK, Fin-PRM);
 - `levels`: from rows and steps down to tokens, where the objective reads it;
 - `whiten`: put on one scale over the whole batch (REINFORCE++, and the last stage of GDPO).
 
@@ -44,6 +45,15 @@ from guerdon.credit.returns import discounted_returns, gae, returns_to_go
 from guerdon.credit.steps import split_steps
 from guerdon.credit.trees import fork_relative, node_weights, tree_step_reward
 from guerdon.credit.turns import information_gain, turn_rewards
+from guerdon.credit.verdicts import (
+    combine_step_sources,
+    majority_steps,
+    processbench_f1,
+    rank_score,
+    select_consistent,
+    selective_advantage,
+    step_augmented,
+)
 from guerdon.credit.whiten import whiten, whiten_rows
 
 __all__ = [
@@ -52,6 +62,7 @@ __all__ = [
     "MovingAverageBaseline",
     "add_levels",
     "bounded_bonus",
+    "combine_step_sources",
     "confidence_gain",
     "consistency_filter",
     "discounted_returns",
@@ -70,15 +81,21 @@ __all__ = [
     "information_gain",
     "integrate_hops",
     "leave_one_out",
+    "majority_steps",
     "moving_average",
     "node_weights",
     "place_rewards",
     "place_step_rewards",
     "potential_shaping",
+    "processbench_f1",
     "rank_dynamics",
+    "rank_score",
     "returns_to_go",
     "scale_entropy",
+    "select_consistent",
+    "selective_advantage",
     "split_steps",
+    "step_augmented",
     "step_credit",
     "success_reward",
     "tree_step_reward",

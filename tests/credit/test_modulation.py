@@ -102,3 +102,23 @@ def test_recipes():
     )
     spec = compile_recipe(flow, columns={"answer"}, models={"flow": ["token_scores"]})
     assert "model_token_scores" in spec.needs
+
+
+@few
+@given(seed=st.integers(0, 1000), topk=st.integers(1, 5), bilateral=st.booleans(), power=st.sampled_from([1.0, 2.0]))
+def test_flow_rewards_equal_their_loop(seed, topk, bilateral, power):
+    g = torch.Generator().manual_seed(seed)
+    scores = (3 * torch.randn(4, 7, generator=g)).round().masked_fill(torch.rand(4, 7, generator=g) < 0.1, NAN)
+    mask = torch.rand(4, 7, generator=g) < 0.7
+    slow = torch.zeros(4, 7)
+    for i in range(4):
+        here = [t for t in range(7) if mask[i, t]]
+        known = {t: float(scores[i, t]) for t in here if not scores[i, t].isnan()}
+        low, high = min(known.values(), default=0), max(known.values(), default=0)
+        m = {t: ((s - low) / (high - low)) ** power if high > low else 0.0 for t, s in known.items()}
+        m = {t: 2 * v - 1 if bilateral and high > low else v for t, v in m.items()}
+        least = sorted((abs(v) for v in m.values()), reverse=True)[:topk]
+        for t in here:
+            paid = t in m and abs(m[t]) > 0.6 and abs(m[t]) >= least[-1]
+            slow[i, t] = NAN if t not in m else -m[t] if paid else 0.0
+    close(flow_token_reward(scores, mask, coefficient=1.0, topk=topk, bilateral=bilateral, power=power), slow)

@@ -121,12 +121,13 @@ def flow_token_reward(
         return torch.zeros_like(model_token_scores) if token_rewards is None else token_rewards.clone()
     low = torch.where(known, model_token_scores, torch.inf).amin(-1, keepdim=True)
     width = torch.where(known, model_token_scores, -torch.inf).amax(-1, keepdim=True) - low
-    m = ((model_token_scores - low) / width).clamp(0.0, 1.0) ** power
-    m = 2 * m - 1 if bilateral else m
-    size = torch.where(known & (width > 0), m.abs(), 0.0)
-    chosen = torch.where(size > threshold, size, -torch.inf)
-    least = chosen.topk(min(topk, mask.shape[1]), dim=-1).values[:, -1:]
-    paid = torch.where((size > threshold) & (size >= least), -coefficient * m, 0.0)
+    m = model_token_scores.sub(low).div_(width)
+    m = m.clamp_(0.0, 1.0).pow_(power) if power != 1 else m
+    m = m.mul_(2).sub_(1) if bilateral else m
+    size = torch.where(known, m.abs() if bilateral else m, 0.0)
+    least = size.topk(min(topk, mask.shape[1]), dim=-1).values[:, -1:]
+    least = torch.where(width > 0, least, torch.inf)  # where all are equal, m is 0 / 0 and nothing is chosen
+    paid = torch.where((size > threshold) & (size >= least), m, 0.0).mul_(-coefficient)
     paid = torch.where(mask & ~known, torch.nan, paid)
     return paid if token_rewards is None else paid + torch.where(mask, token_rewards, 0.0)
 

@@ -21,6 +21,7 @@ COMPLETIONS = [
 COLUMNS: dict[str, list[Any]] = {
     "answer": ["17", "10", "4", "1", "0", "7", "2", "1", "0"],
     "expression": ["12+5", "3*4-2", "4", "1", "2-2", "7", "1+1", "1*1*1", "9-9"],
+    "spans": [[[0, 2, 1], {"text": "5", "score": -1}], [], None, [], [[3, 9, 1]], "?", [], [[0, 1, 1], [2, 3, -1]], []],
     "dataset": ["gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k"],
     "entry": [{"question": "q", "answer": a, "metadata": {"source_dataset": "basic_arithmetic"}} for a in "974102710"],
 }

@@ -111,3 +111,15 @@ def test_the_gradient_is_finite_where_all_are_equal(eps_at):
 def test_a_row_that_is_unscored_reads_all_others(problem):
     form = {"unscored": "mean"}
     close(groups.leave_one_out_mean(*problem, **form), twins.leave_one_out_mean(*problem, **form))
+
+
+@few
+@given(seed=st.integers(0, 1000), shape=st.sampled_from([(0,), (7,), (5, 3)]), gap=st.sampled_from([1, -3, 10**15]))
+def test_joint_ids_agree_exactly_where_all_ids_do(seed, shape, gap):
+    g = torch.Generator().manual_seed(seed)
+    a, b, c = (torch.randint(-2, 3, shape, generator=g) * gap for _ in range(3))
+    made, slow = groups.joint_ids(a, b, c).reshape(-1), twins.joint_ids(a, b, c).reshape(-1)
+    assert made.shape == slow.shape
+    assert ((made[:, None] == made) == (slow[:, None] == slow)).all()
+    with pytest.raises(ValueError, match="at least one"):
+        groups.joint_ids()

@@ -251,3 +251,10 @@ def difference(q, step_mask, *, gamma=1.0, terminal=None):
             out[i, s] = gamma * after - before
             before = float(q[i, s + 1])
     return out
+
+
+def joint_ids(*ids):
+    """Combinations numbered by first appearance."""
+    seen = {}
+    combined = list(zip(*(i.reshape(-1).tolist() for i in ids), strict=True))
+    return torch.tensor([seen.setdefault(c, len(seen)) for c in combined], dtype=torch.int64).reshape(ids[0].shape)

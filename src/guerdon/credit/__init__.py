@@ -14,6 +14,13 @@ to become more likely, and by how much. The files of this room ask that question
 - `thoughts`: what thinking adds to the likelihood of the text that follows (RLP);
 - `importance`: which tokens of a right or wrong answer the loss should weigh (OREAL);
 - `steps`: which step of the answer, or which turn, a token belongs to;
+- `trees`: compared with what else was tried at the same fork (PORTool);
+- `modulation`: bent by how sure the policy was (EMPG) and how strange its states are (RLFR);
+- `rank`: bent by how many directions the hidden states span (VERL);
+- `turns`: what the environment paid for a turn (meow-tea-taro), or what it taught about the answer (IGPO);
+- `belief`: paid in bits of a belief (Nous);
+- `potentials`: progress as a potential, and shaping that leaves the best policy alone (Robo-Dopamine);
+- `verdicts`: judges of steps, voted on, combined and used as a reward (SPARK, Fin-PRM);
 - `levels`: from rows and steps down to tokens, where the objective reads it;
 - `whiten`: put on one scale over the whole batch (REINFORCE++, and the last stage of GDPO).
 
@@ -27,6 +34,7 @@ from guerdon.credit.baselines import (
     greedy_baseline_discounted,
     moving_average,
 )
+from guerdon.credit.belief import Belief, entropy_reduction
 from guerdon.credit.contributions import fuse_contributions
 from guerdon.credit.groups import accuracy_filter, group_centre, group_normalise, leave_one_out
 from guerdon.credit.implicit import (
@@ -39,7 +47,17 @@ from guerdon.credit.implicit import (
 from guerdon.credit.importance import balance_outcomes, running_mean_importance
 from guerdon.credit.levels import add_levels, add_outcome, place_rewards, place_step_rewards, step_credit
 from guerdon.credit.minform import min_form, min_return, step_token_baseline
+from guerdon.credit.modulation import confidence_gain, entropy_modulated, flow_token_reward, scale_entropy
 from guerdon.credit.pooled import pooled_normalise
+from guerdon.credit.potentials import (
+    consistency_filter,
+    fuse_progress,
+    hop,
+    integrate_hops,
+    potential_shaping,
+    success_reward,
+    value_order_correlation,
+)
 from guerdon.credit.progress import (
     best_of_k,
     effective_reward,
@@ -47,6 +65,7 @@ from guerdon.credit.progress import (
     progress,
     termination_baseline,
 )
+from guerdon.credit.rank import EffectiveRankBonus, bounded_bonus, effective_rank, rank_dynamics
 from guerdon.credit.returns import discounted_returns, gae, returns_to_go
 from guerdon.credit.steps import (
     split_lines,
@@ -58,50 +77,90 @@ from guerdon.credit.steps import (
     turns_as_steps,
 )
 from guerdon.credit.thoughts import thought_information_gain
+from guerdon.credit.trees import fork_relative, node_weights, tree_step_reward
+from guerdon.credit.turns import information_gain, turn_rewards
+from guerdon.credit.verdicts import (
+    combine_step_sources,
+    majority_steps,
+    processbench_f1,
+    rank_score,
+    select_consistent,
+    selective_advantage,
+    step_augmented,
+)
 from guerdon.credit.whiten import whiten, whiten_rows
 
 __all__ = [
+    "Belief",
+    "EffectiveRankBonus",
     "MovingAverageBaseline",
     "accuracy_filter",
     "add_levels",
     "add_outcome",
     "balance_outcomes",
     "best_of_k",
+    "bounded_bonus",
+    "combine_step_sources",
+    "confidence_gain",
+    "consistency_filter",
     "discounted_returns",
+    "effective_rank",
     "effective_reward",
+    "entropy_modulated",
+    "entropy_reduction",
+    "flow_token_reward",
+    "fork_relative",
     "fuse_contributions",
+    "fuse_progress",
     "gae",
     "greedy_baseline",
     "greedy_baseline_discounted",
     "group_centre",
     "group_normalise",
+    "hop",
     "implicit_step_reward",
     "implicit_token_reward",
+    "information_gain",
+    "integrate_hops",
     "leave_one_out",
+    "majority_steps",
     "min_form",
     "min_return",
     "moving_average",
+    "node_weights",
     "normalised_regret",
     "place_rewards",
     "place_step_rewards",
     "pooled_normalise",
+    "potential_shaping",
+    "processbench_f1",
     "progress",
+    "rank_dynamics",
+    "rank_score",
     "return_max_norm",
     "returns_to_go",
     "rloo_tokens",
     "rto_reward",
     "running_mean_importance",
+    "scale_entropy",
+    "select_consistent",
+    "selective_advantage",
     "split_lines",
     "split_sentences",
     "split_steps",
     "split_tags",
     "split_turns",
+    "step_augmented",
     "step_credit",
     "step_token_baseline",
     "steps_of_cuts",
+    "success_reward",
     "termination_baseline",
     "thought_information_gain",
+    "tree_step_reward",
+    "turn_rewards",
     "turns_as_steps",
+    "value_order_correlation",
     "whiten",
     "whiten_rows",
 ]

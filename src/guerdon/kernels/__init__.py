@@ -33,6 +33,7 @@ from guerdon.kernels.groups import (
     group_share,
     group_std,
     group_sum,
+    joint_ids,
     leave_one_out_mean,
     standardise,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "group_share",
     "group_std",
     "group_sum",
+    "joint_ids",
     "kl_estimate",
     "last_chosen",
     "leave_one_out_mean",

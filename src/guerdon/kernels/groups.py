@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 
@@ -34,6 +34,24 @@ def _number_groups(group: Tensor) -> tuple[Tensor, int]:
     else:
         used, index = torch.unique(group, return_inverse=True)
     return index, used.numel()
+
+
+def joint_ids(*ids: Int[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
+    """One id for each distinct combination: entries have the same id exactly where they agree in every one of ``ids``.
+
+    The way to compare within more than a group: ``joint_ids(group, column)`` of flat entries is a ``group`` for every
+    function below. Ids are small numbers from 0 on, in no order that means anything and not necessarily all used.
+
+    Raises:
+        ValueError: nothing was given.
+    """
+    if not ids:
+        raise ValueError("expected at least one tensor of ids, got none")
+    index, _ = _number_groups(ids[0].reshape(-1))
+    for more in ids[1:]:
+        other, n = _number_groups(more.reshape(-1))
+        index, _ = _number_groups(index * max(n, 1) + other)
+    return index.reshape(ids[0].shape)
 
 
 class _Groups:

@@ -336,7 +336,8 @@ class _Compiler:
             return (
                 f"{place}: takes {head} ({QUANTITIES[head].meaning}), but the rollouts carry none; {_CARRIED_BY[head]}"
             )
-        makers = [m.name for m in methods().values() if head in m.makes and head not in {t.name for t in m.takes}]
+        makers = [m for m in methods().values() if head in m.makes and head not in {t.name for t in m.takes}]
+        makers = [m.name for m in sorted(makers, key=self._distance)]
         if QUANTITIES[head].provider is not None:
             return f"{place}: takes {head}, which this host does not provide ({QUANTITIES[head].meaning}); use a method that does not need it"
         advice = f"add one such as {' or '.join(makers[:3])}" if makers else "no method makes it yet"
@@ -350,6 +351,12 @@ class _Compiler:
         if late is not None:
             advice = f"{late}, which makes it, stands below: move it above"
         return f'{place}: takes {head}, but nothing above makes it; {advice}, or take = {{{take.name} = "..."}}'
+
+    def _distance(self, info: Method) -> tuple[int, bool]:
+        """How far a method is from running here: what it lacks, and, of equals, plain ones before those of a paper."""
+        asked = [t.name for t in info.takes if not t.optional]
+        lacking = sum(name not in self.columns if lookup(name) is None else not self._available(name) for name in asked)
+        return lacking, bool(info.papers)
 
     def _read(self, name: str) -> None:
         head, _, key = name.partition(".")

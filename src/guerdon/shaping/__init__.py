@@ -3,8 +3,8 @@
 Signals speak in parts, each on its own scale and each possibly silent (NaN). Here parts become one reward, and rewards
 are bent before credit is given:
 
-- `combine`: weighted sums of parts, of step parts and of advantages per part (GDPO); clipping and scaling;
-- `lengths`: answers that do not end, are too short or too long (Tulu 3, DAPO);
+- `combine`: weighted sums of parts, of step parts, of token parts and of advantages per part (GDPO); clipping and scaling;
+- `lengths`: answers that do not end, are too short or too long (Tulu 3, DAPO, Text2Grad);
 - `kl`: the price of leaving the reference, taken from the reward of each token.
 
 Nothing here compares rows with each other; that is the business of `guerdon.credit`.
@@ -16,9 +16,10 @@ from guerdon.shaping.combine import (
     sum_part_advantages,
     weighted_step_sum,
     weighted_sum,
+    weighted_token_sum,
 )
 from guerdon.shaping.kl import kl_in_reward
-from guerdon.shaping.lengths import missing_end_penalty, overlong_penalty, too_short_penalty
+from guerdon.shaping.lengths import missing_end_penalty, overlong_penalty, soft_length_weight, too_short_penalty
 
 __all__ = [
     "clip_rewards",
@@ -26,8 +27,10 @@ __all__ = [
     "missing_end_penalty",
     "overlong_penalty",
     "scale_rewards",
+    "soft_length_weight",
     "sum_part_advantages",
     "too_short_penalty",
     "weighted_step_sum",
     "weighted_sum",
+    "weighted_token_sum",
 ]

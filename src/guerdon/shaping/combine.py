@@ -8,7 +8,7 @@ same table serves parts and step parts).
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from guerdon.method import method
@@ -41,6 +41,23 @@ def weighted_step_sum(
         ValueError: no part, or a part without a weight.
     """
     return _sum(step_parts, part_weights, "step_parts")
+
+
+@method(makes="token_rewards", scale_equivariant="token_parts")
+def weighted_token_sum(
+    token_parts: Mapping[str, Float[Tensor, "B T"]],
+    part_weights: Mapping[str, Weight],
+    mask: Bool[Tensor, "B T"],
+) -> Float[Tensor, "B T"]:
+    """One reward per position from all token parts: ``r_t = sum_k w_k * part_{k,t}``.
+
+    0 at unchosen positions, whose parts are never read. NaN where a part of nonzero weight left the position unscored.
+    The price of leaving the reference comes after it (`kl-in-reward`).
+
+    Raises:
+        ValueError: no part, or a part without a weight.
+    """
+    return torch.where(mask, _sum(token_parts, part_weights, "token_parts"), 0.0)
 
 
 @method(makes="advantages", paper="arXiv:2601.05242", scale_equivariant="part_advantages")

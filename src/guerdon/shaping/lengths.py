@@ -65,5 +65,27 @@ def overlong_penalty(
     return rewards - penalty * over.clamp(0.0, 1.0)
 
 
+@method(makes="token_rewards", paper="arXiv:2505.22338", scale_equivariant="token_rewards")
+def soft_length_weight(
+    token_rewards: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, limit: int = 48, alpha: float = 1.0
+) -> Float[Tensor, "B T"]:
+    """Text2Grad: all token rewards of a row shrink as it grows past a limit.
+
+        w = 1 / (1 + exp(clip(alpha * (n - limit) - 6, -10, 6)))
+
+    n counts the chosen positions from the first whose reward is not 0. At ``limit`` w is still 0.9975, 6 / alpha
+    positions later 1/2, and 12 / alpha later 0.0025, where it stays. The limit of 48 is that of one dataset of short
+    summaries. It shrinks penalties as well as rewards, so a poor answer escapes by being long: keep an end to it.
+
+    Shapes: [B, T] in and out; 0 at unchosen positions. NaN stays NaN at its position and counts as not 0.
+
+    Reference: Wang et al., Text2Grad, 2025, https://arxiv.org/abs/2505.22338.
+    """
+    rewards = torch.where(mask, token_rewards, 0.0)
+    begun = (rewards != 0).cummax(-1).values if rewards.shape[-1] else mask
+    n = (begun & mask).sum(-1, keepdim=True).to(rewards.dtype)
+    return rewards * torch.sigmoid(-(alpha * (n - limit) - 6).clamp(-10.0, 6.0))
+
+
 def _replace(rewards: Tensor, where: Tensor, value: float) -> Tensor:
     return torch.where(where & ~torch.isnan(rewards), value, rewards)

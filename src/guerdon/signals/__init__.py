@@ -9,6 +9,8 @@ also makes ``correct``, which no mixture changes.
 - `steps`: is each step of a chain right (`verified_steps`)?
 - `calculation`: how near is the number (`random_calculation_reward`), and the spurious rewards to compare with.
 - `tulu`: the verifiers of Tulu 3 (`gsm8k_answer`, `tulu_verifier`).
+- `overlap`: how many of the answer's words are there (`answer_f1`, of IGPO)?
+- `spans`: what a critique says of phrases, on the tokens that they cover (Text2Grad);
 - `format`: has the completion the asked form (`tag_format`); prompt styles as data.
 - `length`: how long is it?
 - `environment`: what did the environment pay (`environment_score`, `environment_steps`)?
@@ -31,8 +33,10 @@ from guerdon.signals.format import (
     tag_format,
 )
 from guerdon.signals.length import length
+from guerdon.signals.overlap import answer_f1
 from guerdon.signals.reasoning_gym import reasoning_gym_score
 from guerdon.signals.runner import Outcome, chat_form, run_signal
+from guerdon.signals.spans import critique_spans, parse_critique
 from guerdon.signals.steps import split_pieces, verified_steps
 from guerdon.signals.tulu import gsm8k_answer, tulu_verifier
 
@@ -40,15 +44,18 @@ __all__ = [
     "STYLES",
     "Outcome",
     "PromptStyle",
+    "answer_f1",
     "apply_style",
     "behaviour_profile",
     "chat_form",
+    "critique_spans",
     "environment_score",
     "environment_steps",
     "final_answer",
     "gsm8k_answer",
     "inverted_reward",
     "length",
+    "parse_critique",
     "ppe_accuracy",
     "random_calculation_reward",
     "random_reward",

@@ -103,7 +103,9 @@ def _recipe(source: Any, parts: Parts) -> tuple[Recipe, str, list[str]]:
         kept = ("task", "policy", "sampling", "rollouts", "model", "reward")
         data = own.model_dump(exclude_unset=True, include=set(kept))
         theirs = {m.label for m in load({"preset": name}).model}
-        data["model"] = [m for m, spec in zip(data.get("model", ()), own.model, strict=True) if spec.label not in theirs]
+        data["model"] = [
+            m for m, spec in zip(data.get("model", ()), own.model, strict=True) if spec.label not in theirs
+        ]
         notes = []
         rows = [s for s in parts.pipeline.signals if any(m.startswith("parts.") for m in s.makes)]
         if rows and all(s.spec.weight == 0 for s in rows):

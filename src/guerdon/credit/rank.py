@@ -1,0 +1,192 @@
+"""Bent by the geometry of hidden states: how many directions an answer has used, and how fast new ones came."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from guerdon.kernels import placement
+from guerdon.method import method, paper
+
+VERL = "arXiv:2509.23808"
+_TINY = 1e-8
+_ROWS = 16  # rows whose states are held in double precision at a time
+
+
+@paper(VERL)
+def effective_rank(hidden: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, " B"]:
+    """How many directions the states of a row span, each counted by its share of the singular values.
+
+        ER = exp(-sum_i q_i log(q_i + 1e-8)),   q_i = s_i / (sum s + 1e-8),   s: singular values of the centred states
+
+    Singular values, not their squares. They are read from the smaller of the two Gram matrices, in double precision.
+    States under a False mask are never read; fewer than two states give 0, equal ones 1. NaN states make their row
+    NaN.
+    """
+    count = mask.sum(-1)
+    states = torch.where(mask[..., None], hidden, 0.0).double()
+    lost = torch.isnan(states).flatten(1).any(-1)
+    states = torch.where(lost[:, None, None], 0.0, states)
+    mean = states.sum(1, keepdim=True) / count.clamp(min=1)[:, None, None]
+    centred = torch.where(mask[..., None], states - mean, 0.0)
+    wide = centred.shape[1] <= centred.shape[2]
+    gram = centred @ centred.mT if wide else centred.mT @ centred
+    if gram.shape[-1] == 0:
+        return torch.where(lost, torch.nan, hidden.new_zeros(hidden.shape[0]))
+    energy = torch.linalg.eigvalsh(gram)
+    noise = energy[:, -1:] * gram.shape[-1] * torch.finfo(energy.dtype).eps
+    values = torch.where(energy > noise, energy, 0.0).sqrt()
+    q = values / (values.sum(-1, keepdim=True) + _TINY)
+    rank = torch.exp(-(q * torch.log(q + _TINY)).sum(-1))
+    rank = torch.where(count < 2, 0.0, rank)
+    return torch.where(lost, torch.nan, rank).to(hidden.dtype)
+
+
+@paper(VERL)
+def rank_dynamics(
+    hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"], *, stride: int = 40, window: int = 512
+) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """Effective rank of an answer, and the mean velocity and acceleration with which it grew.
+
+        m_j = ER of the first j * stride states, while j * stride < n
+        d_j = m_j - mean(m_1 .. m_j-1), j >= 2     velocity = mean_j d_j     acceleration = mean_j (d_j - d_j-1), j >= 3
+
+    over the last ``window`` chosen positions. Velocity and acceleration are 0 where there are too few points. The rank
+    of a longer prefix is larger by itself, so long answers have another velocity than short ones.
+    """
+    if stride < 1 or window < 1:
+        raise ValueError(f"expected stride and window of at least 1, got stride={stride} and window={window}")
+    pieces = [_dynamics(h, m, stride, window) for h, m in zip(hidden.split(_ROWS), mask.split(_ROWS), strict=True)]
+    rank, velocity, acceleration = (torch.cat(part) for part in zip(*pieces, strict=True))
+    return rank, velocity, acceleration
+
+
+@paper(VERL)
+def rank_dynamics_of(points: Float[Tensor, "B J"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """Velocity and acceleration of ranks m_1 .. m_J, NaN behind the last that a row has."""
+    if points.shape[1] < 2:
+        return points.new_zeros(points.shape[0]), points.new_zeros(points.shape[0])
+    number = torch.arange(1, points.shape[1], device=points.device)
+    d = points[:, 1:] - points.cumsum(-1)[:, :-1] / number
+    return _mean_or_0(d), _mean_or_0(d[:, 1:] - d[:, :-1])
+
+
+@paper(VERL)
+def bounded_bonus(
+    advantages: Float[Tensor, "*shape"], bonus: Float[Tensor, "*shape"], *, kappa: float = 2.0
+) -> Float[Tensor, "*shape"]:
+    """``A + min(relu(bonus), |A| / kappa)``: never negative, flips no sign for kappa above 1, and nothing where A is 0."""
+    return advantages + torch.minimum(bonus.clamp(min=0.0), advantages.abs() / kappa)
+
+
+@method(makes="token_advantages", paper=VERL)
+class EffectiveRankBonus:
+    """VERL: a bounded bonus for answers whose hidden states open up more directions than usual.
+
+        D_X = clip((X - mu_X) / (|mu_X| + 1e-8), -5, 5)         X: acceleration, velocity, rank (`rank_dynamics`)
+        b   = sigmoid(gain * D_acceleration)
+        Phi = strength * (b * tanh(D_rank) + (1 - b) * tanh(D_velocity))
+        A'  = A + min(relu(Phi), |A| / kappa)                   `bounded_bonus`
+
+    mu moves by ``mu <- (1 - rate) * mu + rate * mean over the batch`` in ``update``, after the batch was used. It
+    starts at 0, so that the first deviations saturate at 5; ``start="batch"`` starts it at the first batch's mean.
+
+    ``where="last"`` changes the last chosen position of the row only, which is where the released code puts it;
+    ``"all"`` changes every chosen position. ``old_hidden`` is the state before each position. Unchosen positions are 0
+    and never read. NaN advantages stay NaN, and their rows move no mean. The bonus is never negative, so the mean over
+    a group is no longer 0.
+
+    The command shipped with the paper leaves the bonus switched off (``add_reward`` is False, and it is computed under
+    that switch). Its scripts also use stride 40, gain 1.5 and rate 0.7; a factor from a running score, an option of
+    theirs, is left out.
+
+    Reference: VERL, 2025, https://arxiv.org/abs/2509.23808.
+    """
+
+    def __init__(
+        self,
+        *,
+        stride: int = 40,
+        window: int = 512,
+        gain: float = 2.0,
+        rate: float = 0.3,
+        strength: float = 1.0,
+        kappa: float = 2.0,
+        where: Literal["last", "all"] = "last",
+        start: Literal["zero", "batch"] = "zero",
+    ):
+        self.stride, self.window = stride, window
+        self.gain, self.rate, self.strength, self.kappa = gain, rate, strength, kappa
+        self.where, self.start = where, start
+        self.means = torch.full((3,), 0.0 if start == "zero" else torch.nan)
+
+    def __call__(
+        self, advantages: Float[Tensor, " B"], old_hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B T"]:
+        measured = self._measured(old_hidden, mask)
+        scored = ~torch.isnan(advantages)
+        means = self.means.to(measured)
+        means = torch.where(torch.isnan(means), _batch_mean(measured, scored), means)
+        phi = self.strength * auxiliary(measured, means, gain=self.gain)
+        left = mask.flip(-1).cumsum(-1).flip(-1)
+        at = mask & (left == 1) if self.where == "last" else mask
+        raised = placement.broadcast_rows(bounded_bonus(advantages, phi, kappa=self.kappa), mask)
+        return torch.where(at, raised, placement.broadcast_rows(advantages, mask))
+
+    def update(
+        self, advantages: Float[Tensor, " B"], old_hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]
+    ) -> None:
+        """Move the running means by one batch; nothing moves without a scored row."""
+        measured = self._measured(old_hidden, mask)
+        mean = _batch_mean(measured, ~torch.isnan(advantages))
+        old = self.means.to(mean)
+        moved = torch.where(torch.isnan(old), mean, (1 - self.rate) * old + self.rate * mean)
+        self.means = torch.where(torch.isnan(mean), old, moved)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """``{"means": [acceleration, velocity, rank]}``."""
+        return {"means": self.means.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what ``state_dict`` gave."""
+        self.means = state["means"].clone()
+
+    def _measured(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        rank, velocity, acceleration = rank_dynamics(hidden, mask, stride=self.stride, window=self.window)
+        return torch.stack([acceleration, velocity, rank], dim=-1)
+
+
+@paper(VERL)
+def auxiliary(measured: Float[Tensor, "B 3"], means: Float[Tensor, " 3"], *, gain: float = 2.0) -> Float[Tensor, " B"]:
+    """Phi from (acceleration, velocity, rank) and their running means; between -1 and 1."""
+    deviation = ((measured - means) / (means.abs() + _TINY)).clamp(-5.0, 5.0)
+    explore = torch.sigmoid(gain * deviation[:, 0])
+    pulled = torch.tanh(deviation)
+    return explore * pulled[:, 2] + (1 - explore) * pulled[:, 1]
+
+
+def _dynamics(hidden: Tensor, mask: Tensor, stride: int, window: int) -> tuple[Tensor, Tensor, Tensor]:
+    left = mask.flip(-1).cumsum(-1).flip(-1)
+    kept = mask & (left <= window)
+    count = kept.sum(-1)
+    width = int(count.max()) if count.numel() else 0
+    order = (~kept).long().argsort(dim=-1, stable=True)[:, :width]
+    states = hidden.gather(1, order[..., None].expand(-1, -1, hidden.shape[-1]))
+    front = torch.arange(width, device=mask.device) < count[:, None]
+    points = [
+        torch.where(count > end, effective_rank(states[:, :end], front[:, :end]), torch.nan)
+        for end in range(stride, width, stride)
+    ]
+    none = hidden.new_zeros(hidden.shape[0], 0)
+    velocity, acceleration = rank_dynamics_of(torch.stack(points, -1) if points else none)
+    return effective_rank(states, front), velocity, acceleration
+
+
+def _mean_or_0(x: Tensor) -> Tensor:
+    return torch.where(torch.isnan(x).all(-1), 0.0, x.nanmean(-1)) if x.shape[-1] else x.new_zeros(x.shape[0])
+
+
+def _batch_mean(measured: Tensor, scored: Tensor) -> Tensor:
+    return torch.where(scored[:, None], measured, torch.nan).nanmean(0)

@@ -127,7 +127,7 @@ def flow_token_reward(
     size = torch.where(known, m.abs() if bilateral else m, 0.0)
     least = size.topk(min(topk, mask.shape[1]), dim=-1).values[:, -1:]
     least = torch.where(width > 0, least, torch.inf)  # where all are equal, m is 0 / 0 and nothing is chosen
-    paid = torch.where((size > threshold) & (size >= least), m, 0.0).mul_(-coefficient)
+    paid = torch.where((size > threshold) & (size >= least - 1e-6), m, 0.0).mul_(-coefficient)  # ties but for rounding
     paid = torch.where(mask & ~known, torch.nan, paid)
     return paid if token_rewards is None else paid + torch.where(mask, token_rewards, 0.0)
 

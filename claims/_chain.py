@@ -82,10 +82,35 @@ def along(table: Tensor, states: Tensor) -> Tensor:
     return table[torch.arange(STEPS + 1), states].float()
 
 
-def batch(world: World, groups: int, size: int, generator: torch.Generator) -> dict[str, Any]:
+def draw_tree(world: World, groups: int, size: int, forks: int, generator: torch.Generator):
+    """States, actions and node ids [groups * size, STEPS] of rollouts that branch.
+
+    After each step every answer of a group proposes ``forks`` next steps, and ``size`` of all the proposals go on.
+    """
+    rows = groups * size
+    states = torch.zeros(rows, STEPS + 1, dtype=torch.int64)
+    actions, nodes = (torch.zeros(rows, STEPS, dtype=torch.int64) for _ in range(2))
+    for h in range(STEPS):
+        if h:
+            tried = torch.rand(groups, size * forks, generator=generator).argsort(-1)[:, :size]
+            parent = (tried // forks + size * torch.arange(groups)[:, None]).flatten()
+            states, actions, nodes = states[parent], actions[parent], nodes[parent]
+        mass = world.chance[h][states[:, h]].cumsum(-1)
+        pick = torch.rand(rows, 1, generator=generator, dtype=torch.float64)
+        actions[:, h] = (mass[:, :-1] < pick).sum(-1)
+        states[:, h + 1] = NEXT[states[:, h], actions[:, h]]
+        nodes[:, h] = h * rows + torch.arange(rows)
+    return states, actions, nodes
+
+
+def batch(world: World, groups: int, size: int, generator: torch.Generator, *, forks: int = 1) -> dict[str, Any]:
     """Rollouts of ``groups`` prompts with ``size`` answers each, one token per step, with all that a method may take."""
     rows = groups * size
-    states, actions = world.draw(rows, generator)
+    if forks > 1:
+        states, actions, nodes = draw_tree(world, groups, size, forks, generator)
+    else:
+        states, actions = world.draw(rows, generator)
+        nodes = torch.arange(rows * STEPS).reshape(rows, STEPS)
     v, _ = world.values()
     whole = torch.ones(rows, STEPS, dtype=torch.bool)
     logp = world.chance[torch.arange(STEPS), states[:, :-1], actions].log().float()
@@ -93,6 +118,7 @@ def batch(world: World, groups: int, size: int, generator: torch.Generator) -> d
     return {
         "states": states,
         "actions": actions,
+        "node_ids": nodes,
         "group": torch.arange(groups).repeat_interleave(size),
         "mask": whole,
         "attention_mask": whole.clone(),

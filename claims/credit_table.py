@@ -32,7 +32,9 @@ from guerdon.method import find
 GROUPS, SIZE, SEEDS = 4000, 8, 5
 ROOT = Path(__file__).parents[1]
 Given = dict[str, Any]
-Estimator = Callable[[World, Given, torch.Generator], Tensor]
+Seen = tuple[Given, Tensor, Tensor]
+"""Other rollouts than the plain ones, the estimate on them, and the weight of each step in the gradient."""
+Estimator = Callable[[World, Given, torch.Generator], "Tensor | Seen"]
 
 
 def call(name: str, given: Mapping[str, Any], **more: Any) -> Any:
@@ -43,6 +45,41 @@ def call(name: str, given: Mapping[str, Any], **more: Any) -> Any:
     options = {k: v for k, v in more.items() if k not in takes}
     target = info.call(**options) if info.stateful else lambda **q: info.call(**q, **options)
     return target(**quantities)
+
+
+def branching(world: World, plain: Given, g: torch.Generator, *, fork: float, row: float, scale: bool = True) -> Seen:
+    """PORTool on rollouts that part in two: rewards of the tree, compared at the fork and, over whole rows, in the group."""
+    given = batch(world, len(plain["rewards"]) // SIZE, SIZE, g, forks=2)
+    reward = call("tree-step-reward", given)
+    steps = call("fork-relative", given, step_rewards=reward, scale=scale)
+    of_row = call("group-normalise", given) if scale else call("group-centre", given)
+    return given, fork * steps + row * of_row[:, None], call("node-weights", given)
+
+
+def last_step(given: Given) -> Tensor:
+    """The outcome as the reward of the last step."""
+    return torch.cat([torch.zeros(len(given["rewards"]), STEPS - 1), given["rewards"][:, None]], dim=1)
+
+
+def igpo(given: Given) -> Tensor:
+    """Information gain of a belief that is the exact value, pooled over the group, added up."""
+    belief = given["prefix_values"].clamp(min=1e-6).log()
+    turns = call("information-gain", given, answer_logp=belief)
+    return call("returns-to-go", given, step_rewards=call("pooled-normalise", given, step_rewards=turns))
+
+
+def shaped(given: Given) -> Tensor:
+    steps = call(
+        "potential-shaping", given, step_rewards=last_step(given), potentials=given["prefix_values"], gamma=1.0
+    )
+    return to_go(given, steps)
+
+
+def increments(given: Given) -> Tensor:
+    """A dense reward of the environment: half a point for each of the first two useful steps, in turn-rewards' layout."""
+    useful = given["states"].clamp(max=2)
+    fresh = (useful[:, 1:] > useful[:, :-1]) & (given["states"][:, 1:] != SPOILT)
+    return call("turn-rewards", given, turn_scores=fresh.float(), norm="max-total", maximum=2.0)
 
 
 def rows(name: str, **options: Any) -> Estimator:
@@ -193,6 +230,23 @@ ESTIMATORS: dict[str, tuple[str, Estimator]] = {
         lambda w, x, g: call("group-centre", x, rewards=contributions(w, x, g)),
     ),
     "fitted contributions, sum": ("SPA, 2,000 answers", lambda w, x, g: to_go(x, contributions(w, x, g))),
+    "fork-relative": ("PORTool, forks alone", lambda w, x, g: branching(w, x, g, fork=1.0, row=0.0)),
+    "fork-relative, unscaled": (
+        "PORTool, forks alone",
+        lambda w, x, g: branching(w, x, g, fork=1.0, row=0.0, scale=False),
+    ),
+    "fork-relative + group": ("PORTool", lambda w, x, g: branching(w, x, g, fork=1.0, row=1.0)),
+    "information-gain": ("IGPO, belief = exact value", lambda w, x, g: igpo(x)),
+    "turn-rewards, dense": ("meow-tea-taro, partial marks", lambda w, x, g: to_go(x, increments(x))),
+    "potential-shaping": ("Robo-Dopamine, exact potential", lambda w, x, g: shaped(x)),
+    "entropy-modulated": (
+        "EMPG",
+        lambda w, x, g: call("entropy-modulated", x, advantages=call("group-normalise", x)),
+    ),
+    "selective-advantage": (
+        "SPARK, exact verdicts",
+        lambda w, x, g: call("selective-advantage", x, advantages=call("group-normalise", x), step_rewards=labels(x)),
+    ),
     "importance": ("OREAL, converged model", oreal),
 }
 
@@ -202,15 +256,19 @@ def measure(name: str, seed: int, groups: int = GROUPS) -> dict[str, float]:
     world = World.random(seed)
     g = torch.Generator().manual_seed(10_000 + seed)
     given = batch(world, groups, SIZE, g)
-    estimate = ESTIMATORS[name][1](world, given, g).double().nan_to_num(nan=0.0)
+    made = ESTIMATORS[name][1](world, given, g)
+    given, estimate, weight = made if isinstance(made, tuple) else (given, made, torch.ones(made.shape))
+    groups = len(given["rewards"]) // SIZE
+    estimate, weight = estimate.double().nan_to_num(nan=0.0), weight.double()
     states, actions = given["states"][:, :-1], given["actions"]
     cell = (torch.arange(STEPS) * STATES + states) * ACTIONS + actions
     size = STEPS * STATES * ACTIONS
-    count = torch.bincount(cell.flatten(), minlength=size).double()
+    count = torch.bincount(cell.flatten(), weights=weight.flatten(), minlength=size)
     seen = count > 0
-    mean = torch.zeros(size, dtype=torch.float64).index_add_(0, cell.flatten(), estimate.flatten()) / count.clamp(min=1)
-    square = torch.zeros(size, dtype=torch.float64).index_add_(0, cell.flatten(), estimate.flatten().square())
-    variance = (square / count.clamp(min=1) - mean.square()).clamp(min=0)
+    total = torch.bincount(cell.flatten(), weights=(weight * estimate).flatten(), minlength=size)
+    square = torch.bincount(cell.flatten(), weights=(weight * estimate.square()).flatten(), minlength=size)
+    mean = torch.where(seen, total / count, 0.0)
+    variance = torch.where(seen, square / count - mean.square(), 0.0).clamp(min=0)
     v, q = world.values()
     truth = (q - v[:-1][..., None]).flatten()
     share = count / count.sum()
@@ -218,7 +276,7 @@ def measure(name: str, seed: int, groups: int = GROUPS) -> dict[str, float]:
     table, chance = off.reshape(STEPS, STATES, ACTIONS), world.chance
     beyond = (table - (chance * table).sum(-1, keepdim=True)).flatten()
     exact = (world.visits()[..., None] * chance).flatten() * truth
-    gradient, noise = _gradients(world, states, actions, estimate, groups)
+    gradient, noise = _gradients(world, states, actions, weight * estimate, groups)
     cosine = float(gradient @ exact / (gradient.norm() * exact.norm()).clamp(min=1e-12))
     return {
         "bias": float((share * off.square()).sum().sqrt()),

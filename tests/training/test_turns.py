@@ -502,3 +502,26 @@ def test_a_policy_learns_to_cross_a_lake(tmp_path):
     )
     assert sum(paid[:4]) / 4 < 0.3
     assert sum(paid[-6:]) / 6 > 0.6
+
+
+def test_rewards_of_turns_in_the_layout_of_meow_tea_taro():
+    """Increments over their number where the row was won, over the maximum where it was lost, at the end of each turn."""
+    recipe = recipe_of(
+        reward=[{"use": "environment-score", "weight": 0.0}],
+        pipeline=[
+            {"use": "turn-rewards"},
+            {"use": "place-step-rewards"},
+            {"use": "discounted-returns"},
+            {"use": "whiten", "take": {"token_advantages": "token_returns"}, "make": "token_advantages"},
+        ],
+    )
+    parts = build(load(recipe))
+    batch = collect(parts, Cast(parts.policy()), 0)[0].batch
+    placed = batch["token_rewards"]
+    assert (placed != 0).any()
+    ends = torch.zeros_like(batch["mask"])
+    for i, row in enumerate(batch["turn_ids"].tolist()):
+        for turn in range(max(row) + 1):
+            ends[i, len(row) - 1 - row[::-1].index(turn)] = True
+    assert not placed[~ends].any()
+    assert (batch["mask"] >= ends).all()  # the last position of a turn is one that the policy chose

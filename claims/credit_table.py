@@ -1,7 +1,7 @@
 """Every estimator of credit against the truth: bias, variance and what a policy gradient made of it is worth.
 
     python -m claims.credit_table              # prints the table
-    python -m claims.credit_table --save       # also writes claims/results/credit_table.json and docs/credit-table.md
+    python -m claims.credit_table --save       # also writes docs/credit-table.json and docs/credit-table.md
 
 On the chain of `claims._chain` the advantage of every decision is known. Each estimator sees groups of eight answers, as
 it would in a trainer, and gives an advantage to every step. Per decision (step, state, action), over many groups:
@@ -349,7 +349,7 @@ def main() -> None:
     made = table(options.seeds, options.groups)
     print(json.dumps(made) if options.json else markdown(made))
     if options.save:
-        (ROOT / "claims" / "results" / "credit_table.json").write_text(json.dumps(made, indent=2) + "\n")
+        (ROOT / "docs" / "credit-table.json").write_text(json.dumps(made, indent=2) + "\n")
         (ROOT / "docs" / "credit-table.md").write_text(markdown(made))
 
 

@@ -22,6 +22,36 @@ def test_steps_up_and_down(problem, how):
 
 
 @few
+@given(problem=cases.stepped(), threads=st.sampled_from([1, 3]))
+def test_compiled_broadcast_equals_the_plain_one(problem, threads):
+    from guerdon.kernels import _compiled
+
+    _, on_steps, step_ids, mask = problem
+    outside = torch.arange(len(mask)).to(on_steps.dtype)
+    slow = twins.broadcast_to_tokens(on_steps, step_ids, mask, outside)
+    close(placement.broadcast_to_tokens(on_steps, step_ids, mask, outside=outside), slow)
+    before, cores = _compiled._ENTRIES_PER_THREAD, torch.get_num_threads()
+    _compiled._ENTRIES_PER_THREAD = 1
+    torch.set_num_threads(threads)
+    try:
+        fast, fault = _compiled.broadcast(on_steps, step_ids.long(), mask, outside)
+        late = torch.where(mask, on_steps.shape[1], -1)
+        assert _compiled.broadcast(on_steps, late, mask, outside)[1] == bool(mask.any())
+    finally:
+        _compiled._ENTRIES_PER_THREAD = before
+        torch.set_num_threads(cores)
+    close(fast, slow)
+    assert not fault
+
+
+def test_positions_of_a_step_that_there_is_not_are_refused():
+    with pytest.raises(ValueError, match="expected step_ids below 2"):
+        placement.broadcast_to_tokens(torch.ones(1, 2), torch.tensor([[0, 2]]))
+    unread = placement.broadcast_to_tokens(torch.ones(1, 2), torch.tensor([[0, 2]]), torch.tensor([[True, False]]))
+    assert unread.tolist() == [[1, 0]]
+
+
+@few
 @given(seed=st.integers(0, 1000), rows=st.integers(0, 4), steps=st.integers(0, 4), extra=st.integers(0, 5))
 def test_place_on_tokens(seed, rows, steps, extra):
     g = torch.Generator().manual_seed(seed)
@@ -99,6 +129,17 @@ def test_whiten_without_a_spread_or_without_entries():
     assert masked.masked_sum(x, none) == 0
 
 
+@pytest.mark.parametrize("centre", [True, False])
+def test_neutral_whitening_leaves_entries_without_a_spread_unscaled(centre):
+    from guerdon.kernels import _compiled
+
+    for entries, chosen in (([3.0, 3.0, NAN], [1, 1, 1]), ([3.0, 1.0, 2.0], [1, 0, 0]), ([NAN, 1.0, 2.0], [1, 0, 0])):
+        x, mask = torch.tensor([entries]), torch.tensor([chosen]).bool()
+        want = torch.where(mask, torch.where(x.isnan(), NAN, 0.0 if centre else x), 0.0)
+        close(masked.whiten(x, mask, centre=centre, neutral=True), want)
+        close(_compiled.whiten(x, mask, centre, 1e-8, 1, True), want)
+
+
 def test_unknown_reduction_is_refused():
     with pytest.raises((ValueError, TypeError)):
         placement.reduce_to_steps(torch.zeros(1, 1), torch.zeros(1, 1).long(), torch.ones(1, 1).bool(), 1, "median")  # pyright: ignore
@@ -128,8 +169,9 @@ def test_chosen_positions_of_too_late_a_step_are_refused():
     ddof=st.sampled_from([0, 1]),
     offset=st.sampled_from([0.0, 1e4]),
     threads=st.sampled_from([1, 3]),
+    neutral=st.booleans(),
 )
-def test_compiled_whitening_equals_the_plain_one(problem, centre, ddof, offset, threads):
+def test_compiled_whitening_equals_the_plain_one(problem, centre, ddof, offset, threads, neutral):
     from guerdon.kernels import _compiled
 
     x, mask = problem[0].float() + offset, problem[-1]
@@ -137,11 +179,11 @@ def test_compiled_whitening_equals_the_plain_one(problem, centre, ddof, offset, 
     _compiled._ENTRIES_PER_THREAD = 1
     torch.set_num_threads(threads)
     try:
-        fast = _compiled.whiten(x, mask, centre, 1e-8, ddof)
+        fast = _compiled.whiten(x, mask, centre, 1e-8, ddof, neutral)
     finally:
         _compiled._ENTRIES_PER_THREAD = before
         torch.set_num_threads(cores)
-    slow = masked._whiten(x.double(), mask, centre, 1e-8, ddof).float()
+    slow = masked._whiten(x.double(), mask, centre, 1e-8, ddof, neutral).float()
     torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
@@ -149,4 +191,4 @@ def test_compiled_whitening_of_equal_entries_is_exactly_0():
     from guerdon.kernels import _compiled
 
     x, mask = torch.full((3, 70), 0.1), torch.ones(3, 70, dtype=torch.bool)
-    assert (_compiled.whiten(x, mask, True, 1e-8, 1) == 0).all()
+    assert (_compiled.whiten(x, mask, True, 1e-8, 1, False) == 0).all()

@@ -159,12 +159,16 @@ def place_on_tokens(x, step_end, step_mask, width):
     return out
 
 
-def broadcast_to_tokens(x, step_ids):
+def broadcast_to_tokens(x, step_ids, mask=None, outside=None):
     out = torch.zeros(step_ids.shape, dtype=x.dtype)
     for i in range(step_ids.shape[0]):
         for t in range(step_ids.shape[1]):
+            if mask is not None and not mask[i, t]:
+                continue
             if step_ids[i, t] >= 0:
                 out[i, t] = x[i, step_ids[i, t]]
+            elif outside is not None:
+                out[i, t] = outside[i]
     return out
 
 

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from guerdon.kernels import placement
+from guerdon.credit.levels import place_rewards
+from guerdon.kernels import scan
 from guerdon.kernels.divergence import kl_estimate
 from guerdon.method import method
 
@@ -67,10 +68,9 @@ def greedy_baseline_discounted(
     Reference: Li et al., ReMax, ICML 2024, https://arxiv.org/abs/2310.10505; defaults of its training scripts (its
     argument parser has gamma 0.95 and coefficient 0.1).
     """
-    left = mask.to(rewards.dtype).flip(-1).cumsum(-1).flip(-1)
-    difference = placement.broadcast_rows(greedy_baseline(rewards, greedy_rewards, clip=clip), mask)
-    penalty = kl_estimate(torch.where(mask, old_logp, 0.0), torch.where(mask, ref_logp, 0.0), "k1")
-    return torch.where(mask, gamma**left * difference - coefficient * penalty, 0.0)
+    placed = place_rewards(gamma * greedy_baseline(rewards, greedy_rewards, clip=clip), mask)
+    discounted = scan.discounted_sum(placed, mask, gamma)
+    return torch.where(mask, discounted - coefficient * kl_estimate(old_logp, ref_logp, "k1"), 0.0)
 
 
 def moving_average(previous: Float[Tensor, ""], rewards: Float[Tensor, " B"], *, decay: float) -> Float[Tensor, ""]:

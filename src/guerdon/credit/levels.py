@@ -48,7 +48,7 @@ def step_credit(
     Chosen positions outside of any step (``step_ids`` -1) and unchosen positions get 0. A NaN step spreads to its own
     positions only, so that they are left out of the loss while the rest of the row stays in.
     """
-    return placement.broadcast_to_tokens(step_advantages, torch.where(mask, step_ids, -1))
+    return placement.broadcast_to_tokens(step_advantages, step_ids, mask)
 
 
 @method(makes="token_advantages", scale_equivariant=("advantages", "step_advantages"))
@@ -67,8 +67,8 @@ def add_levels(
     Chosen positions outside of any step get the row's advantage alone; unchosen positions 0. NaN in either level is
     NaN at the positions that it covers.
     """
-    of_row = placement.broadcast_rows(advantages, mask)
-    return of_row + step_weight * step_credit(step_advantages, step_ids, mask)
+    both = advantages[:, None] + step_weight * step_advantages
+    return placement.broadcast_to_tokens(both, step_ids, mask, outside=advantages)
 
 
 @method(

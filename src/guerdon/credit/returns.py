@@ -24,7 +24,7 @@ def discounted_returns(
     never read (`place-rewards` and `place-step-rewards` put none there). A NaN reward makes its own return and every
     earlier one of the row NaN.
     """
-    return scan.discounted_sum(torch.where(mask, token_rewards, 0.0), mask, gamma)
+    return scan.discounted_sum(token_rewards, mask, gamma)
 
 
 @method(makes="step_returns", scale_equivariant="step_rewards")
@@ -74,8 +74,6 @@ def gae(
 
     Reference: Schulman et al., 2015, https://arxiv.org/abs/1506.02438.
     """
-    values = torch.where(mask, old_values, 0.0)
-    rewards = torch.where(mask, token_rewards, 0.0)
     after = torch.where(truncated & ~terminated, bootstrap_values, 0.0)
-    advantages = scan.gae(rewards, values, mask, gamma=gamma, lam=lam, bootstrap=after)
-    return advantages, torch.where(mask, advantages + values, 0.0)
+    advantages = scan.gae(token_rewards, old_values, mask, gamma=gamma, lam=lam, bootstrap=after)
+    return advantages, torch.where(mask, advantages + old_values, 0.0)

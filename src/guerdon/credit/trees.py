@@ -117,8 +117,7 @@ def node_weights(
     node, _ = _tree(node_ids, step_mask, group)
     one = torch.where(step_mask, 1.0, torch.nan).reshape(-1)
     weight = (1 / groups.group_count(one, node.reshape(-1))).reshape(node.shape)
-    weights = placement.broadcast_to_tokens(weight, torch.where(mask, step_ids, -1))
-    return torch.where(mask & (step_ids < 0), 1.0, weights)
+    return placement.broadcast_to_tokens(weight, step_ids, mask, outside=1.0)
 
 
 def _tree(node_ids: Tensor, step_mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:

@@ -110,10 +110,10 @@ def selective_advantage(
 
     Reference: SPARK, 2025, https://arxiv.org/abs/2512.03244.
     """
-    of_row = placement.broadcast_rows(advantages, mask)
-    chosen = torch.where(mask, step_ids, -1)
-    of_step = torch.where((step_rewards > 0.5) == (advantages[:, None] >= 0), 1.0, 0.0)
-    return of_row * placement.broadcast_to_tokens(torch.where(torch.isnan(step_rewards), torch.nan, of_step), chosen)
+    nothing = 0.0 * advantages  # NaN where the row has no advantage
+    right = (step_rewards > 0.5) == (advantages[:, None] >= 0)
+    of_step = torch.where(right, advantages[:, None], nothing[:, None]).masked_fill(step_rewards.isnan(), torch.nan)
+    return placement.broadcast_to_tokens(of_step, step_ids, mask, outside=nothing)
 
 
 @paper(SPARK)

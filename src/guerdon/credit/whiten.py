@@ -62,9 +62,4 @@ def whiten_rows(
 
 
 def _standard(x: Tensor, mask: Tensor, centre: bool, ddof: int, eps: float) -> Tensor:
-    scored = mask & ~torch.isnan(x)
-    low = torch.where(scored, x, torch.inf).min()
-    flat = low == torch.where(scored, x, -torch.inf).max()
-    standard = masked.whiten(x, mask, centre=centre, ddof=ddof, eps=eps)
-    same = torch.zeros_like(x) if centre else x
-    return torch.where(scored, torch.where(flat, same, standard), torch.where(mask, x, 0.0))
+    return masked.whiten(x, mask, centre=centre, ddof=ddof, eps=eps, neutral=True)

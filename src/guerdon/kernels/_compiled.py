@@ -94,6 +94,23 @@ def _step_sums_rows(x, step_ids, mask, out, count, fault, start, stop):
 
 
 @_compile
+def _broadcast_rows(x, step_ids, mask, outside, out, fault, start, stop):
+    steps = x.shape[1]
+    for i in range(start, stop):
+        of_step, ids, chosen, read = x[i], step_ids[i], mask[i], out[i]
+        for t in range(ids.shape[0]):
+            s = ids[t]
+            if not chosen[t]:
+                read[t] = 0.0
+            elif s < 0:
+                read[t] = outside[i]
+            elif s < steps:
+                read[t] = of_step[s]
+            else:
+                fault[i] = True
+
+
+@_compile
 def _power_sums(x, mask, anchor, out, slot, start, stop):
     n, first, second = 0, 0.0, 0.0
     for i in range(start, stop):
@@ -111,7 +128,7 @@ def _affine(x, mask, shift, factor, out, slot, start, stop):
         out[i] = (np.float64(x[i]) - shift) * factor if mask[i] else 0.0
 
 
-def whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int) -> Tensor:
+def whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int, neutral: bool) -> Tensor:
     """`guerdon.kernels.masked.whiten` of a float32 tensor in two walks, with sums in float64.
 
     Distances are summed to one of the entries, so that a large offset cancels before it is squared and entries that
@@ -126,12 +143,14 @@ def whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int) -> Tens
     sums = np.zeros((len(cuts) - 1, 3))
     _share(_power_sums, (flat, chosen, anchor, sums), cuts, slots=True)
     n, first, second = sums.sum(0)
-    if n <= ddof:
+    variance = max(second - first * first / n, 0.0) / (n - ddof) if n > ddof else float("nan")
+    alike = neutral and not variance > 0
+    if n <= ddof and not (alike and n):
         return torch.where(mask, torch.nan, torch.zeros_like(x))
-    variance = max(second - first * first / n, 0.0) / (n - ddof)
     shift = anchor + first / n if centre else 0.0
+    factor = 1.0 if alike else (variance + eps) ** -0.5
     out = np.empty_like(flat)
-    _share(_affine, (flat, chosen, shift, (variance + eps) ** -0.5, out), cuts, slots=True)
+    _share(_affine, (flat, chosen, shift, factor, out), cuts, slots=True)
     return torch.from_numpy(out).view(x.shape)
 
 
@@ -157,6 +176,15 @@ def step_sums(x: Tensor, step_ids: Tensor, mask: Tensor, steps: int) -> tuple[Te
     fault = np.zeros(rows, dtype=np.bool_)
     _share(_step_sums_rows, (*arrays, out, count, fault), _cuts(rows, x.numel()))
     return torch.from_numpy(out).to(x.dtype), torch.from_numpy(count), bool(fault.any())
+
+
+def broadcast(x: Tensor, step_ids: Tensor, mask: Tensor, outside: Tensor) -> tuple[Tensor, bool]:
+    """The number of each position's step, and whether one is of a step that there is not."""
+    arrays = [a.detach().contiguous().numpy() for a in (x, step_ids, mask, outside)]
+    out = np.empty(mask.shape, dtype=arrays[0].dtype)
+    fault = np.zeros(len(out), dtype=np.bool_)
+    _share(_broadcast_rows, (*arrays, out, fault), _cuts(len(out), out.size))
+    return torch.from_numpy(out), bool(fault.any())
 
 
 def _run(walk: Callable[..., None], tensors: tuple[Tensor, ...], factors: tuple[float, ...]) -> Tensor:

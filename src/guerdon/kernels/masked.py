@@ -36,7 +36,13 @@ def masked_var(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"], ddof: i
 
 
 def whiten(
-    x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"], *, centre: bool = True, eps: float = 1e-8, ddof: int = 1
+    x: Float[Tensor, "*shape"],
+    mask: Bool[Tensor, "*shape"],
+    *,
+    centre: bool = True,
+    eps: float = 1e-8,
+    ddof: int = 1,
+    neutral: bool = False,
 ) -> Float[Tensor, "*shape"]:
     """Entries in units of their common spread, around their common mean.
 
@@ -45,15 +51,18 @@ def whiten(
 
     0 under a False mask, NaN where the entry is unscored. Where all entries are equal the first form gives exactly 0
     and the second divides by ``sqrt(eps)``; with not more than ``ddof`` scored entries there is no spread and all are
-    NaN. A caller that wants another answer for these asks for it (`guerdon.credit.whiten` does). Large float32 tensors on a CPU take a compiled
-    walk where numba is installed; both agree to rounding.
+    NaN. With ``neutral`` nothing is scaled in either case: scored entries become 0, or stay as they are without
+    ``centre``. Large float32 tensors on a CPU take a compiled walk where numba is installed; both agree to rounding.
     """
     fast = scan.compiled_for(mask, x) if x.dtype == torch.float32 else None
-    return (fast.whiten if fast else _whiten)(x, mask, centre, eps, ddof)
+    return (fast.whiten if fast else _whiten)(x, mask, centre, eps, ddof, neutral)
 
 
-def _whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int) -> Tensor:
+def _whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int, neutral: bool) -> Tensor:
     centred, variance = _moments(x, mask, ddof)
+    if neutral and not bool(variance > 0):
+        same = torch.zeros_like(x) if centre else x
+        return torch.where(_scored(x, mask), same, torch.where(mask, x, 0.0))
     if torch.isnan(variance):
         return torch.where(mask, torch.nan, torch.zeros_like(x))
     return (centred if centre else torch.where(mask, x, 0.0)) * (variance + eps).rsqrt()

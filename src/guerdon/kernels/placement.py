@@ -35,15 +35,35 @@ def place_on_tokens(
     return out[:, :width]
 
 
-def broadcast_to_tokens(x: Float[Tensor, "B S"], step_ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+def broadcast_to_tokens(
+    x: Float[Tensor, "B S"],
+    step_ids: Int[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"] | None = None,
+    *,
+    outside: Float[Tensor, " B"] | float = 0.0,
+) -> Float[Tensor, "B T"]:
     """Every position reads the number of its own step: ``out[i, t] = x[i, step_ids[i, t]]``.
 
-    0 where ``step_ids`` is -1, the position of no step. NaN of a step spreads to its own positions and no further.
+    ``outside`` (the row's entry of it) where ``step_ids`` is -1, the position of no step; 0 at positions that are not chosen, where a mask is
+    given. NaN of a step spreads to its own positions and no further.
+
+    Raises:
+        ValueError: a position of a step that ``x`` does not have.
     """
-    inside = step_ids >= 0
-    if x.shape[1] == 0:
-        return x.new_zeros(step_ids.shape)
-    return torch.where(inside, x.gather(1, step_ids.long().clamp(min=0)), 0.0)
+    chosen = torch.ones_like(step_ids, dtype=torch.bool) if mask is None else mask
+    outside = outside if isinstance(outside, Tensor) else x.new_full(x.shape[:1], outside)
+    fast = scan.compiled_for(chosen, x, outside)
+    if fast:
+        out, fault = fast.broadcast(x, step_ids.long(), chosen, outside)
+    else:
+        inside = chosen & (step_ids >= 0)
+        fault = bool((inside & (step_ids >= x.shape[1])).any())
+        padded = torch.cat([x, x.new_zeros(x.shape[0], 1)], dim=1)
+        read = padded.gather(1, step_ids.long().clamp(min=0, max=x.shape[1]))
+        out = torch.where(inside, read, torch.where(chosen, outside[:, None], 0.0))
+    if fault:
+        raise ValueError(f"expected step_ids below {x.shape[1]}, the number of steps, got one that is not")
+    return out
 
 
 def broadcast_rows(x: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:

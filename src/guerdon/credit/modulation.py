@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from guerdon.kernels import groups, masked, placement
+from guerdon.kernels.select import kth_largest
 from guerdon.method import method, paper
 
 EMPG = "arXiv:2509.09265"
@@ -119,16 +120,18 @@ def flow_token_reward(
     known = mask & ~torch.isnan(model_token_scores)
     if mask.shape[1] == 0:
         return torch.zeros_like(model_token_scores) if token_rewards is None else token_rewards.clone()
-    low = torch.where(known, model_token_scores, torch.inf).amin(-1, keepdim=True)
-    width = torch.where(known, model_token_scores, -torch.inf).amax(-1, keepdim=True) - low
-    m = model_token_scores.sub(low).div_(width)
-    m = m.clamp_(0.0, 1.0).pow_(power) if power != 1 else m
-    m = m.mul_(2).sub_(1) if bilateral else m
-    size = torch.where(known, m.abs() if bilateral else m, 0.0)
-    least = size.topk(min(topk, mask.shape[1]), dim=-1).values[:, -1:]
-    least = torch.where(width > 0, least, torch.inf)  # where all are equal, m is 0 / 0 and nothing is chosen
-    paid = torch.where((size > threshold) & (size >= least - 1e-6), m, 0.0).mul_(-coefficient)  # ties but for rounding
-    paid = torch.where(mask & ~known, torch.nan, paid)
+    unknown = ~known
+    low = model_token_scores.masked_fill(unknown, torch.inf).amin(-1, keepdim=True)
+    width = model_token_scores.masked_fill(unknown, -torch.inf).amax(-1, keepdim=True) - low
+    # in place from here on: for megabytes, asking for memory costs more than arithmetic
+    m = model_token_scores.sub(low).div_(torch.where(width > 0, width, 1.0)).masked_fill_(unknown, 0.0)
+    m = m.pow_(power) if power != 1 else m
+    m = m.mul_(2).sub_(1).masked_fill_(unknown, 0.0) if bilateral else m
+    size = m.abs() if bilateral else m
+    least = torch.where(width > 0, kth_largest(size, topk), torch.inf)  # where all are equal, nothing stands out
+    chosen = (size > threshold).logical_and_(size >= least - 1e-6)  # ties but for rounding
+    paid = m.mul_(chosen).mul_(-coefficient)
+    paid.masked_fill_(unknown.logical_and_(mask), torch.nan)
     return paid if token_rewards is None else paid + torch.where(mask, token_rewards, 0.0)
 
 

@@ -12,6 +12,7 @@ is solved here once, without a loop over rows, positions or groups, and held equ
 | `placement`    | Which row or step does a position belong to, and back?                                 |
 | `potentials`   | What did a step add to a potential?                                                    |
 | `masked`       | What are mean and spread of the entries that exist?                                    |
+| `select`       | Which entries of a row are its largest?                                                 |
 | `logprob`      | How likely was each token, and how undecided the policy, without a table of all logits? |
 | `divergence`   | How far from the reference, from one sample?                                           |
 | `aggregate`    | What is one loss for a batch that arrives in pieces?                                   |
@@ -42,6 +43,7 @@ from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, whiten
 from guerdon.kernels.placement import broadcast_rows, broadcast_to_tokens, last_chosen, place_on_tokens, reduce_to_steps
 from guerdon.kernels.potentials import difference
 from guerdon.kernels.scan import discounted_sum, gae, running_mean, suffix_min
+from guerdon.kernels.select import kth_largest
 
 __all__ = [
     "broadcast_rows",
@@ -60,6 +62,7 @@ __all__ = [
     "group_sum",
     "joint_ids",
     "kl_estimate",
+    "kth_largest",
     "last_chosen",
     "leave_one_out_mean",
     "logp_and_entropy",

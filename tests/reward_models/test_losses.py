@@ -1,6 +1,5 @@
 """Losses of reward models: numbers worked by hand (of the papers' cards too), NaN rows, and empty batches."""
 
-import itertools
 import math
 
 import pytest
@@ -82,22 +81,6 @@ def test_spa_contributions():
     assert float(losses.contribution_mse(scores, mask, torch.tensor([1.0, 0.1]), l2=2.0)) == pytest.approx(
         2 * (0.04 + 0.09 + 0.25 + 0.01) / 4
     )
-
-
-def test_lare_decomposition_and_its_random_subsets():
-    scores, mask, reward = torch.tensor([[1.0, 0.0, 2.0, 1.0]]), torch.ones(1, 4, dtype=torch.bool), torch.tensor([6.0])
-    assert float(losses.return_decomposition(scores, mask, reward)) == pytest.approx(0.25)
-    subsets = list(itertools.combinations(range(4), 2))
-    sums = {False: 0.0, True: 0.0}
-    for subset in subsets:
-        drawn = torch.tensor([[i in subset for i in range(4)]])
-        for unbiased in sums:
-            value = float(losses._subset_loss(scores, drawn, mask.sum(-1), reward, unbiased))
-            sums[unbiased] += value / len(subsets)
-            if subset == (0, 2):
-                assert value == pytest.approx(-0.125 if unbiased else 0.0)
-    assert sums[False] == pytest.approx(0.4167, abs=1e-4)
-    assert sums[True] == pytest.approx(0.25)
 
 
 def test_drawn_steps_are_steps_that_the_row_has():

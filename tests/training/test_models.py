@@ -118,6 +118,18 @@ def test_an_iteration_is_learned_from_once_and_every_kth_only(policy, batch):
     assert all(torch.equal(once[n], w) for n, w in weights(loop).items())
 
 
+def test_relabelling_gives_what_the_models_say_now(policy, batch):
+    loop, other = loop_model(ImplicitPRM(), policy), loop_model(TokenImportance(), policy, name="other")
+    models = LoopModels({"m": loop, "other": other})
+    first = models.relabel(batch, refuse)
+    loop.learn(batch, 0, refuse)
+    again = models.relabel(first, refuse)
+    assert not torch.allclose(first["model_logp.m"], again["model_logp.m"])
+    torch.testing.assert_close(again["model_logp.m"], loop.score(batch, 1, refuse, learn=False)["logp"])
+    assert torch.equal(first["model_token_scores.other"], again["model_token_scores.other"])
+    assert loop.learned == 1
+
+
 def test_state_makes_the_round_trip(policy, batch):
     loop, other = loop_model(ImplicitPRM(), policy), loop_model(ImplicitPRM(), policy)
     for i in range(2):

@@ -214,6 +214,17 @@ class LoopModels(Mapping[str, LoopModel]):
             metrics |= {f"model/{name}/{key}": value for key, value in model.metrics.items()}
         return metrics
 
+    def relabel(self, batch: Rollouts, fetch: Fetch) -> Rollouts:
+        """Rollouts that were kept (a replay), with what every model says of them now; nobody learns.
+
+        Scores of an old model are never reused: they would be in the coin of another reward.
+        """
+        kept = {name: dict(value) for name, value in batch.data.items() if name.startswith("model_")}
+        for name, model in self.models.items():
+            for what, value in model.score(batch, -1, fetch, learn=False).items():
+                kept.setdefault(f"model_{what}", {})[name] = value
+        return batch.with_(**kept)
+
     def state(self) -> dict[str, Any]:
         """By ``model NAME``."""
         return {f"model {name}": model.state() for name, model in self.models.items()}

@@ -15,7 +15,7 @@ from guerdon.recipe import RecipeError, load
 from guerdon.tasks.environment import Turn
 from guerdon.training import build, train
 from guerdon.training.rollouts import Cast, collect
-from guerdon.training.turns import sample_turns, turn_structure
+from guerdon.training.turns import continue_turns, sample_turns, turn_structure
 
 transformers = pytest.importorskip("transformers")
 
@@ -465,8 +465,11 @@ def test_what_cannot_run_is_refused():
         {"use": "group-centre", "take": {"rewards": "step_rewards"}, "make": "step_advantages"},
         {"use": "step-credit"},
     ]
-    with pytest.raises(RecipeError, match="played in turns"):
+    with pytest.raises(RecipeError, match="nothing above makes rewards"):
         build(load(recipe_of(pipeline=steps, reward=[{"use": "environment-score", "weight": 0.0}])))
+    forced = {**recipe_of(pipeline=[{"use": "weighted-sum"}, *steps]), "rollouts": {"prefix_suffix": "a"}}
+    with pytest.raises(RecipeError, match="played in turns"):
+        build(load(forced))
 
 
 def test_a_policy_learns_to_cross_a_lake(tmp_path):
@@ -525,3 +528,55 @@ def test_rewards_of_turns_in_the_layout_of_meow_tea_taro():
             ends[i, len(row) - 1 - row[::-1].index(turn)] = True
     assert not placed[~ends].any()
     assert (batch["mask"] >= ends).all()  # the last position of a turn is one that the policy chose
+
+
+@pytest.mark.parametrize("task", [EchoTask(turns=3), EchoTask(turns=9, max_turns=4, turn_tokens=5, max_tokens=25)])
+def test_going_on_from_any_turn_of_a_policy_without_chance_gives_the_same_episode(task):
+    columns, sampling = task.problems("train", 0, 4), Sampling(max_tokens=task.max_tokens, top_k=1)
+    policy = tiny()
+    batch = sample_turns(policy, task, columns, sampling, 2, 0, seeded(0))
+    made, cuts = continue_turns(policy, task, batch, sampling, 3, seeded(1))
+    assert made.rows == 3 * len(cuts.rows)
+    assert len(cuts.rows) < int((cuts.at >= 0).sum())  # the two copies of a problem are alike
+    later = 0
+    for k, owner in enumerate(cuts.rows.tolist()):
+        for row in range(3 * k, 3 * k + 3):
+            for name in ("tokens", "turn_ids", "attention_mask"):
+                a, b = (x[name][i] for x, i in ((batch, owner), (made, row)))
+                width = int(batch["attention_mask"][owner].sum())
+                assert torch.equal(a[:width], b[:width]), name
+            assert torch.equal(
+                made["turn_scores"][row].nan_to_num(nan=-1.0), batch["turn_scores"][owner].nan_to_num(nan=-1.0)
+            )
+            assert made["terminated"][row] == batch["terminated"][owner]
+            assert made["want"][row] == batch["want"][owner]
+        later += int(cuts.kept[k] > 0)
+    assert later > 3
+
+
+def test_values_of_turns_are_mean_rewards_of_going_on(tmp_path):
+    """A frozen lake of 2 x 2: one wrong step loses; the value after a right step is higher than before it."""
+    recipe = {
+        "task": {"use": "text-game", "size": 3, "holes": 0.3, "max_turns": 4},
+        "policy": {"use": "tiny", "width": 16, "heads": 2, "layers": 1, "vocabulary": "AFHGS/>LDRU\n"},
+        "rollouts": {"prefix_draws": 6},
+        "sampling": {"max_tokens": 60},
+        "reward": [{"use": "environment-score"}],
+        "pipeline": [
+            {"use": "weighted-sum"},
+            {"use": "progress"},
+            {"use": "group-centre", "take": {"rewards": "step_rewards"}, "make": "step_advantages"},
+            {"use": "step-credit"},
+        ],
+        "loss": [{"use": "reinforce"}],
+        "training": {"iterations": 2, "prompts": 6, "samples": 4, "evaluate_prompts": 0},
+    }
+    parts = build(load(recipe))
+    outcome, _ = collect(parts, Cast.of(parts), 0)
+    values, mask, rewards = (outcome.batch[n] for n in ("prefix_values", "turn_mask", "rewards"))
+    assert values.shape == (24, mask.shape[1] + 1)
+    count = mask.sum(-1)
+    assert torch.equal(values.gather(1, count[:, None]).squeeze(1), rewards)
+    inner = values[:, :-1][mask]
+    assert ((inner * 6 - (inner * 6).round()).abs() < 1e-5).all()  # means of six outcomes of 0 or 1
+    train(recipe, tmp_path / "run")

@@ -236,6 +236,13 @@ class _Compiler:
         for name in names:
             if not self._available(name):
                 raise RecipeError(self._missing(place, take, name))
+        if head in ("prefix_values", "greedy_rewards"):
+            if "rewards" not in self.made:
+                raise RecipeError(
+                    f"{place}: takes {head}, which are rewards of extra completions, but nothing above makes rewards; "
+                    "add a stage that does above, such as weighted-sum"
+                )
+            self._read("rewards")
         if quantity.phase == "update" and kind == "reward":
             raise RecipeError(
                 f"{place}: expected quantities of the rollout phase for a signal, got {source}; take {'old_' + head} instead"

@@ -109,10 +109,10 @@ def build(recipe: Recipe) -> Parts:
         structure=turn_structure(task) | ({"node_ids"} if recipe.rollouts.forks > 1 else set()),
         models={name: ModelFace(m.makes, m.reads, m.learns_from) for name, m in models.items()},
     )
-    if isinstance(task, EnvironmentTask) and "prefix_values" in pipeline.needs:
+    if isinstance(task, EnvironmentTask) and recipe.rollouts.prefix_suffix and "prefix_values" in pipeline.needs:
         raise RecipeError(
-            "task: expected a task without an environment for prefix_values, got one that is played in turns, whose "
-            "prefixes nothing continues yet; take potentials or turn_scores"
+            "rollouts.prefix_suffix: expected none for a task that is played in turns, since its environment would have to "
+            f"answer it, got {recipe.rollouts.prefix_suffix!r}; leave it out"
         )
     if recipe.rollouts.prover is not None:
         check_options(

@@ -20,7 +20,7 @@ from guerdon.training.micro import micro_batches
 from guerdon.training.models import LoopModels
 from guerdon.training.parts import Parts
 from guerdon.training.trees import sample_tree
-from guerdon.training.turns import sample_turns
+from guerdon.training.turns import continue_turns, sample_turns
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,13 @@ class Provider:
         """Mean reward of continuations from every step boundary; the last boundary of a row has the row's own reward."""
         spec, batch = self.parts.recipe.rollouts, self._with_steps(batch)
         policy = self.cast.prover or self.cast.policy
+        if isinstance(self.parts.task, EnvironmentTask):
+            generator = derive(self.parts.recipe.training.seed, self.iteration, "prefixes")
+            whole, cuts = continue_turns(
+                policy, self.parts.task, batch, self.parts.sampling, spec.prefix_draws, generator
+            )
+            rewards = self._rewards_of(whole, "prefix_values").reshape(-1, spec.prefix_draws).nanmean(-1)
+            return cuts.spread(rewards, batch["rewards"])
         cuts = boundaries(batch, policy, spec.prefix_suffix)
         room = max(1, self.parts.sampling.max_tokens - int(cuts.kept.min()) if len(cuts.rows) else 1)
         generator = derive(self.parts.recipe.training.seed, self.iteration, "prefixes")

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from guerdon.batch import Rollouts
+from guerdon.policies.prefixes import Boundaries, boundaries
 from guerdon.policies.protocol import Policy, Prompt, Sampling
+from guerdon.quantities import lookup
 from guerdon.recipe import RecipeError
 from guerdon.signals.runner import FAILED
 from guerdon.tasks.environment import NAN, EnvironmentTask, TextEnvironment, Turn, finite
@@ -81,17 +83,84 @@ def sample_turns(
             context.repeat_interleave(copies, 0), context_mask.repeat_interleave(copies, 0), episodes, strict=True
         )
     ]
+    _play(policy, task, rows, sampling, max_turns, context_mask, generator)
+    return _rollouts(policy, rows, prompts, columns, copies, start, context, context_mask, task)
+
+
+def _play(
+    policy: Policy,
+    task: EnvironmentTask,
+    rows: list["_Row"],
+    sampling: Sampling,
+    max_turns: int,
+    prompt_mask: Tensor,
+    generator: torch.Generator,
+) -> None:
+    """Let every row go on to its end."""
     stop = (*sampling.stop, *([task.turn_end] if task.turn_end and task.turn_end not in sampling.stop else []))
     sampling = replace(sampling, stop=stop)
     cap = getattr(task, "turn_tokens", None) or sampling.max_tokens
-    for turn in range(max_turns):
-        live = [row for row in rows if row.live]
-        if not live:
-            break
-        _speak(policy, live, sampling, cap, context_mask, generator)
+    while live := [row for row in rows if row.live and len(row.turns) < max_turns]:
+        _speak(policy, live, sampling, cap, prompt_mask, generator)
         for row, text in zip(live, _texts(policy, [torch.cat(row.said) for row in live]), strict=True):
-            row.act(text, policy, turn, sampling, stop)
-    return _rollouts(policy, rows, prompts, columns, copies, start, context, context_mask, task)
+            row.act(text, policy, sampling, stop)
+
+
+def continue_turns(
+    policy: Policy,
+    task: EnvironmentTask,
+    batch: Rollouts,
+    sampling: Sampling,
+    copies: int,
+    generator: torch.Generator,
+) -> tuple[Rollouts, Boundaries]:
+    """``copies`` ways on from the end of every turn of a batch of episodes, and where each beginning belongs.
+
+    The environment is played again with what the policy said up to there, and forked. Beginnings that are equal token by
+    token are continued once. The end of an episode is not continued (-1 in ``at``). Continued rows hold their beginning.
+    """
+    cuts = boundaries(batch, policy)
+    turn_ids, tokens, logp = batch["turn_ids"], batch["tokens"], batch["sampled_logp"]
+    columns = {name: value for name, value in batch.data.items() if lookup(name) is None}
+    rows: list[_Row] = []
+    owners = cuts.rows.tolist()
+    for i, kept in zip(owners, cuts.kept.tolist(), strict=True):
+        said = int(turn_ids[i, :kept].max()) + 1 if kept else 0
+        after = (turn_ids[i] == said).nonzero()
+        begin = int(after[0]) if len(after) else kept  # the observation behind the turn belongs to what is read next
+        actions = [tokens[i][turn_ids[i] == turn] for turn in range(said)]
+        episode, turns = _replayed(
+            task, {n: v[i] for n, v in columns.items()}, _texts(policy, actions) if actions else []
+        )
+        pieces = _pieces(tokens[i, :begin], logp[i, :begin], turn_ids[i, :begin])
+        prompt = batch["prompt_tokens"][i][batch["prompt_mask"][i]]
+        live = begin < sampling.max_tokens
+        rows += [_Row(prompt, episode.fork(), list(pieces), begin, turns=list(turns), live=live) for _ in range(copies)]
+    _play(policy, task, rows, sampling, task.max_turns, batch["prompt_mask"], generator)
+    prompts = [batch["prompts"][i] for i in owners]
+    context, mask = batch["prompt_tokens"][cuts.rows], batch["prompt_mask"][cuts.rows]
+    own = {name: [value[i] for i in owners] for name, value in columns.items()}
+    made = _rollouts(policy, rows, prompts, own, copies, 0, context, mask, task)
+    return made.with_(group=batch["group"][cuts.rows].repeat_interleave(copies)), cuts
+
+
+def _replayed(task: EnvironmentTask, row: dict[str, Any], actions: Sequence[str]) -> tuple["_Episode", list[Turn]]:
+    """An episode after these actions, and what each earned."""
+    episode = _Episode(None)
+    try:
+        environment = task.environment(row)
+        environment.reset()
+        episode.environment, episode.first = environment, finite(getattr(environment, "potential", NAN))
+    except Exception as error:  # noqa: BLE001  as in a first episode
+        episode.fail(error)
+    return episode, [episode.step(action) or Turn(score=NAN) for action in actions]
+
+
+def _pieces(tokens: Tensor, logp: Tensor, turn_ids: Tensor) -> list[tuple[Tensor, Tensor, int]]:
+    """Runs of tokens of one turn, or of one observation (-1)."""
+    ids, counts = turn_ids.unique_consecutive(return_counts=True)
+    sizes = counts.tolist()
+    return list(zip(tokens.split(sizes), logp.split(sizes), ids.tolist(), strict=True)) if len(tokens) else []
 
 
 @dataclass
@@ -125,7 +194,7 @@ class _Row:
         self.pieces.append((ids, logp, turn))
         self.length += len(ids)
 
-    def act(self, text: str, policy: Policy, turn: int, sampling: Sampling, stop: Sequence[str]) -> None:
+    def act(self, text: str, policy: Policy, sampling: Sampling, stop: Sequence[str]) -> None:
         """Hand the action to the environment, and put its answer behind the row."""
         last, self.said = self.said[-1][-1:], []
         answer = self.episode.step(text)
@@ -172,6 +241,17 @@ class _Episode:
         except Exception as error:  # noqa: BLE001  somebody else's code may raise anything; its row tells, not the run
             self.fail(error)
             return None
+
+    def fork(self) -> "_Episode":
+        """The episode as it stands, in a copy of its own."""
+        other = _Episode(None, self.reason)
+        other.first = self.first
+        if self.environment is not None:
+            try:
+                other.environment = self.environment.fork()
+            except Exception as error:  # noqa: BLE001  as above
+                other.fail(error)
+        return other
 
     def fail(self, error: Exception) -> None:
         self.environment, self.reason = None, f"{FAILED}{type(error).__name__}: {error}"[:300]

@@ -51,6 +51,17 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, recipe)
         assert state["methods"]["model prm"]["learned"] == 4
 
 
+@pytest.mark.parametrize("preset", ["istar", "portool", "igpo", "empg"])
+def test_presets_of_process_credit_train(tmp_path, preset):
+    result = train(
+        {**BASE, "preset": preset, "training": {**BASE["training"], "iterations": 2, "prompts": 16}}, tmp_path
+    )
+    for event in result.run.events():
+        assert event["trained_rows"] > 0
+        assert event["gradient_norm"] > 0
+        assert event["skipped"] == 0
+
+
 def test_the_policy_waits_while_the_model_warms_up(tmp_path):
     recipe = {
         **PRIME,

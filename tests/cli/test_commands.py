@@ -108,6 +108,18 @@ def test_explain_shows_the_implicit_lift_and_takes_set(tmp_path):
     ]  # fmt: skip
 
 
+def test_explain_shows_models_and_how_rollouts_branch(tmp_path):
+    file = tmp_path / "prime.toml"
+    file.write_text('preset = "prime"\n[task]\nuse = "arithmetic"\n[[reward]]\nuse = "final-answer"\n', "utf-8")
+    text = call("explain", str(file)).output
+    assert "tokens \u2192 prm.logp" in text
+    assert "learns after it has scored, from ref_logp, correct, mask" in text
+    assert "the policy must provide: logp, old_logp, ref_logp\n" in text
+    assert "rollouts: where = rewards" in text
+    told = json.loads(call("explain", str(file), "--json").stdout)
+    assert told["models"]["prm"]["makes"] == ["logp"]
+
+
 def test_explain_toml_loads_again_and_set_reads_schedules(tmp_path):
     file = tmp_path / "again.toml"
     setting = 'reinforce.weight={schedule = "linear", start = 1.0, end = 0.1}'

@@ -46,17 +46,23 @@ def _dataflow(recipe: Any, as_json: bool) -> None:
 
     pipeline = build(recipe).pipeline
     rows = [_row(stage) for stage in (*pipeline.stages, *pipeline.objective.stages)]
-    needs = sorted(pipeline.needs)
+    needs = sorted(n for n in pipeline.needs if not n.startswith("model_"))
     made = {m for s in pipeline.stages for m in s.makes}
     lift = "token_advantages" in pipeline.objective.reads and "token_advantages" not in made
     if as_json:
-        print_json({"stages": rows, "needs": needs, "implicit_lift": lift, "columns": sorted(pipeline.columns)})
+        models = {
+            name: {"makes": list(face.makes), "reads": list(face.reads), "learns_from": list(face.learns_from)}
+            for name, face in pipeline.models.items()
+        }
+        told = {"stages": rows, "needs": needs, "implicit_lift": lift, "columns": sorted(pipeline.columns)}
+        print_json({**told, "models": models})
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
+    _models(console, pipeline)
     phases = {
         "rollout": "rollout phase: once per iteration, no gradient",
         "update": "update phase: for every mini-batch",
@@ -83,6 +89,34 @@ def _dataflow(recipe: Any, as_json: bool) -> None:
         console.print(table)
     console.print(f"columns of the task: {', '.join(sorted(pipeline.columns)) or 'none'}")
     console.print(f"the policy must provide: {', '.join(needs) or 'nothing but samples'}")
+    extra = pipeline.recipe.rollouts.model_dump(exclude_defaults=True)
+    if extra:
+        console.print("rollouts: " + ", ".join(f"{k} = {v}" for k, v in extra.items()))
+
+
+def _models(console: Any, pipeline: Any) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    if not pipeline.models:
+        return
+    console.print("[bold]models: beside the policy, with an optimiser of their own[/]")
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    when = {"before": "learns before it scores", "after": "learns after it has scored", "never": "does not learn"}
+    for spec in pipeline.recipe.model:
+        face = pipeline.models.get(spec.label)
+        if face is not None:
+            line = (
+                f"{when[spec.update]}, from {', '.join(face.learns_from)}" if spec.update != "never" else when["never"]
+            )
+            flow = Text(
+                f"{', '.join((*face.reads, 'tokens'))} \u2192 {', '.join(f'{spec.label}.{m}' for m in face.makes)}"
+            )
+            options = ", ".join(f"{k} = {v}" for k, v in (("use", spec.use), *spec.options.items()))
+            table.add_row(Text(f"  {spec.label}"), flow.append(f"\n{line}\n{options}", "dim"))
+    console.print(table)
 
 
 def _row(stage: Any) -> dict[str, Any]:

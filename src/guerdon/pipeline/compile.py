@@ -121,9 +121,7 @@ class _Compiler:
             stages=rollout,
             objective=Objective(update, tuple(self.losses), self.recipe.sampling.max_tokens),
             columns=self.columns,
-            model_reads=frozenset(
-                t for name in self.asked for t in (*self.faces[name].reads, *self.faces[name].learns_from)
-            ),
+            models={name: face for name, face in self.faces.items() if name in self.asked},
         )
 
     # one stage ------------------------------------------------------------------------------------------------------

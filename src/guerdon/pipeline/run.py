@@ -9,7 +9,7 @@ from torch import Tensor
 
 from guerdon.batch import Rollouts
 from guerdon.pipeline.losses import Objective
-from guerdon.pipeline.stage import BoundStage, merge
+from guerdon.pipeline.stage import BoundStage, ModelFace, merge
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe
 from guerdon.schedules import at
@@ -53,8 +53,13 @@ class Pipeline:
     stages: tuple[BoundStage, ...]
     objective: Objective
     columns: frozenset[str]
-    model_reads: frozenset[str] = frozenset()
-    """What the models under [[model]] take, to score and to learn."""
+    models: Mapping[str, ModelFace] = field(default_factory=dict)
+    """The models under [[model]]."""
+
+    @property
+    def model_reads(self) -> set[str]:
+        """What the models take, to score and to learn."""
+        return {t for face in self.models.values() for t in (*face.reads, *face.learns_from)}
 
     @property
     def needs(self) -> frozenset[str]:

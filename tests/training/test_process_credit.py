@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from itertools import pairwise
 
 import pytest
@@ -181,3 +182,23 @@ def test_values_of_prefixes_need_steps():
     recipe = {**PAV, "task": {"use": "reasoning-gym", "name": "basic_arithmetic"}}
     with pytest.raises(RecipeError, match="steps"):
         build(load(recipe))
+
+
+@pytest.mark.parametrize("lora", [None, 4])
+def test_a_hugging_face_model_beside_a_hugging_face_policy(tmp_path, lora):
+    pytest.importorskip("transformers")
+    from benchmarks.trainer_vs_trl import make_model
+
+    folder = make_model(tmp_path / "model", steps=0)
+    policy = {"use": "huggingface", "model": str(folder), **({"lora": lora} if lora else {})}
+    keep = {"accuracy-filter.low": 0.0, "accuracy-filter.high": 1.0}  # an untrained model is never right
+    recipe = {**PRIME, "policy": policy, "sampling": {"max_tokens": 12}, "set": {**PRIME["set"], **keep}}
+    result = train(recipe, tmp_path / "run")
+    events = [e for e in result.run.events() if e["event"] == "iteration"]
+    assert all(e["trained_rows"] > 0 for e in events[1:])  # at first model and reference agree: no credit
+    assert events[0]["model/prm/loss"] == pytest.approx(math.log(2), abs=1e-5)  # and then they part
+    assert abs(events[-1]["model/prm/loss"] - math.log(2)) > 1e-5
+    held = load_file(result.run.checkpoints / "000004" / "methods.safetensors")
+    weights = [name for name in held if name.startswith("model prm\tweight.")]
+    assert weights
+    assert all("lora" in name for name in weights) == (lora is not None)

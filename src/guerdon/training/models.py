@@ -6,7 +6,7 @@ and memory stays that of a micro-batch. Scores are numbers: no gradient passes f
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -161,19 +161,27 @@ class LoopModel:
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds: weights, the optimiser's moments, and how many iterations it has learned from."""
         held: dict[str, Any] = {"learned": self.learned}
-        if self.optimiser is not None or self.model.follows:
-            held |= {f"weight.{n}": p.detach().clone() for n, p in self.model.module.state_dict().items()}
+        held |= {f"weight.{name}": value.detach().clone() for name, value in self._changing()}
         if self.optimiser is not None:
             for i, entry in self.optimiser.state_dict()["state"].items():
                 held |= {f"optimiser.{i}.{key}": torch.as_tensor(value).clone() for key, value in entry.items()}
         return held
 
+    def _changing(self) -> Iterator[tuple[str, Tensor]]:
+        """What is not as it was made: what learns or follows, and the buffers of a model that is no language model."""
+        if self.optimiser is not None or self.model.follows:
+            for name, weight in self.model.module.named_parameters():
+                if weight.requires_grad or self.model.follows:
+                    yield name, weight
+            if not self.model.backbone:
+                yield from self.model.module.named_buffers()
+
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state`` gave."""
         self.learned = int(state["learned"])
-        weights = {k.removeprefix("weight."): v for k, v in state.items() if k.startswith("weight.")}
-        if weights:
-            self.model.module.load_state_dict(weights)
+        with torch.no_grad():
+            for name, value in self._changing():
+                value.copy_(state[f"weight.{name}"])
         if self.optimiser is not None:
             moments: dict[int, dict[str, Tensor]] = {}
             for key, value in state.items():

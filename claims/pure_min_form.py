@@ -119,10 +119,11 @@ CLAIM = Claim(
         solved. Three settings ran, all kept here, and the first is judged: REINFORCE against the group's mean return of
         the same step, with the verifier; the same without the verifier; the paper's baseline per token, with the
         verifier. With the scores alone the best answer under either return is filler, since its score is higher than
-        a useful step's, so nothing was expected of the minimum there. What was seen: with the
-        verifier in full the sum makes answers long, but most seeds still solve; without it every answer runs to the cap
-        and none is solved. The minimum keeps its length instead of shrinking, and without the verifier it falls to one
-        step of filler.""",
+        a useful step's, so nothing was expected of the minimum there. What was seen: with
+        the verifier five of six seeds of the sum run to the cap and solve nothing, and one finds answers that solve and
+        are as long as they can be; the minimum solves in every seed but does not shorten the answers. Without the
+        verifier every answer of the sum runs to the cap, and the minimum falls to one step of filler. The baseline per
+        token helps the sum (four of six seeds solve) and lets the minimum fall to one step in half of the seeds.""",
 )
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ class Paths:
     actions: Tensor
     mask: Tensor
 
+    def logp(self, table: Tensor) -> Tensor:
+        """Log-probabilities [N, H] of the actions under the logits ``table`` [S, A]."""
+        return table.log_softmax(-1)[self.states[:, :-1], self.actions]
+
     @property
     def ends(self) -> Tensor:
         """The last state of every answer."""
@@ -59,10 +63,13 @@ def groups(rows: int, size: int) -> Tensor:
     return torch.arange(rows) // size
 
 
-def ascend(table: Tensor, optimiser: torch.optim.Optimizer, paths: Paths, token_advantages: Tensor) -> None:
-    """One step of policy gradient on the logits ``table`` [S, A]; the loss is a sum over tokens per answer."""
-    logp = table.log_softmax(-1)[paths.states[:, :-1], paths.actions]
-    loss = reinforce(logp, token_advantages, paths.mask).nan_to_num(nan=0.0).sum() / len(logp)
+def ascend(optimiser: torch.optim.Optimizer, logp: Tensor, token_advantages: Tensor, mask: Tensor) -> None:
+    """One step of policy gradient; the loss is a sum over tokens per answer, without those whose advantage is NaN."""
+    descend(optimiser, reinforce(logp, token_advantages, mask).nan_to_num(nan=0.0).sum() / len(logp))
+
+
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of the optimiser."""
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()

@@ -56,7 +56,7 @@ def measure(arm: str, seed: int) -> dict[str, float]:
             told["blocks" + name] = float(used[:, -1].mean())
             told["regret" + name] = float(normalised_regret(right[:, 1:], used, BLOCKS).mean())
         paths = WORLD.draw(table.softmax(-1), ROWS, generator)
-        ascend(table, optimiser, paths, credit(arm, paths, generator))
+        ascend(optimiser, paths.logp(table), credit(arm, paths, generator), paths.mask)
     return told
 
 

@@ -59,7 +59,7 @@ def measure(arm: str, seed: int) -> dict[str, float]:
         if arm.startswith("best of"):
             values = best_of_k(base, k=int(arm.split(",")[0].split()[-1]))
         paths = machine.draw(table.softmax(-1), ROWS, generator)
-        ascend(table, optimiser, paths, credit(arm, paths, end, values))
+        ascend(optimiser, paths.logp(table), credit(arm, paths, end, values), paths.mask)
     return {"samples": ROWS * first(curve, LEVEL, UPDATES), "solved_start": curve[0], "solved": curve[-1]}
 
 

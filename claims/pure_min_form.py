@@ -76,7 +76,7 @@ def measure(arm: str, seed: int) -> dict[str, float]:
             told["steps" + name] = float(paths.mask[:, ::2].sum(-1).float().mean())
             told["solved" + name] = float((paths.ends == SOLVED).float().mean())
         paths = WORLD.draw(table.softmax(-1), ROWS, generator)
-        ascend(table, optimiser, paths, credit(arm, paths))
+        ascend(optimiser, paths.logp(table), credit(arm, paths), paths.mask)
     return told
 
 
@@ -121,7 +121,7 @@ CLAIM = Claim(
         verifier. With the scores alone the best answer under either return is filler, since its score is higher than
         a useful step's, so nothing was expected of the minimum there. What was seen: with
         the verifier five of six seeds of the sum run to the cap and solve nothing, and one finds answers that solve and
-        are as long as they can be; the minimum solves in every seed but does not shorten the answers. Without the
+        are as long as they can be; the minimum solves in every seed but its answers grow as well, from 3 to 6 steps. Without the
         verifier every answer of the sum runs to the cap, and the minimum falls to one step of filler. The baseline per
         token helps the sum (four of six seeds solve) and lets the minimum fall to one step in half of the seeds.""",
 )

@@ -76,8 +76,9 @@ CLAIM = Claim(
     effects=effects,
     judge=judge,
     variants_tried=1,
-    limits="""The table sees exactly what makes a step right, the number before and the operand, and every such case often;
-        nothing is shown about features that have to be learned. Best of 16 and the vote are reported, not judged.""",
+    limits="""The table sees exactly what makes a step right, the number before and the operand, and every such case
+        often; nothing is shown about features that have to be learned. Best of 16 and the vote are reported, not
+        judged.""",
 )
 
 if __name__ == "__main__":

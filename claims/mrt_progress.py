@@ -90,10 +90,10 @@ CLAIM = Claim(
     effects=effects,
     judge=judge,
     variants_tried=1,
-    limits="""A tabular policy; every block has the same length. The success of a prefix is measured by 16 forced answers,
-        and the bonus goes to the block that earned it. Off-policy prefixes are not part of the experiment.
-        What was seen: blocks of use come earlier, so regret falls, but neither arm has a reason to answer once the number
-        is known, so few blocks are saved.""",
+    limits="""A tabular policy; every block has the same length. The success of a prefix is measured by 16 forced
+        answers, and the bonus goes to the block that earned it. Off-policy prefixes are not part of the experiment.
+        What was seen: blocks of use come earlier, so regret falls, but neither arm has a reason to answer once the
+        number is known, so few blocks are saved.""",
 )
 
 if __name__ == "__main__":

@@ -94,10 +94,10 @@ CLAIM = Claim(
     effects=effects,
     judge=judge,
     variants_tried=2,
-    limits="""The gain of the token weights over negatives alone is reported, not judged. The weight of a token comes from a
-        running mean, so it may go on growing behind the first mistake; the lowest single score is reported beside it. Another variant ran on one seed only: its base was right no
-        more often than by chance (1 in 7), so that outcomes hardly said anything; there no arm
-        learned, and the weights were nowhere.""",
+    limits="""The gain of the token weights over negatives alone is reported, not judged. The weight of a token comes
+        from a running mean, so it may go on growing behind the first mistake; the lowest single score is reported
+        beside it. Another variant ran on one seed only: its base was right no more often than by chance (1 in 7), so
+        that outcomes hardly said anything; there no arm learned, and the weights were nowhere.""",
 )
 
 if __name__ == "__main__":

@@ -115,15 +115,16 @@ CLAIM = Claim(
     effects=effects,
     judge=judge,
     variants_tried=3,
-    limits="""A tabular policy in a world made for the question; an answer that is cut off at the cap has no end and is not
-        solved. Three settings ran, all kept here, and the first is judged: REINFORCE against the group's mean return of
-        the same step, with the verifier; the same without the verifier; the paper's baseline per token, with the
-        verifier. With the scores alone the best answer under either return is filler, since its score is higher than
-        a useful step's, so nothing was expected of the minimum there. What was seen: with
-        the verifier five of six seeds of the sum run to the cap and solve nothing, and one finds answers that solve and
-        are as long as they can be; the minimum solves in every seed but its answers grow as well, from 3 to 6 steps. Without the
-        verifier every answer of the sum runs to the cap, and the minimum falls to one step of filler. The baseline per
-        token helps the sum (four of six seeds solve) and lets the minimum fall to one step in half of the seeds.""",
+    limits="""A tabular policy in a world made for the question; an answer that is cut off at the cap has no end and is
+        not solved. Three settings ran, all kept here, and the first is judged: REINFORCE against the group's mean
+        return of the same step, with the verifier; the same without the verifier; the paper's baseline per token,
+        with the verifier. With the scores alone the best answer under either return is filler, since its score is
+        higher than a useful step's, so nothing was expected of the minimum there. What was seen: with the verifier
+        five of six seeds of the sum run to the cap and solve nothing, and one finds answers that solve and are as
+        long as they can be; the minimum solves in every seed but its answers grow as well, from 3 to 6 steps. Without
+        the verifier every answer of the sum runs to the cap, and the minimum falls to one step of filler. The
+        baseline per token helps the sum (four of six seeds solve) and lets the minimum fall to one step in half of
+        the seeds.""",
 )
 
 if __name__ == "__main__":

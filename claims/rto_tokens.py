@@ -136,11 +136,12 @@ CLAIM = Claim(
     effects=effects,
     judge=judge,
     variants_tried=1,
-    limits="""Policy and preference model are tables by position and letter, the value a table by position. The reward of
-        the whole answer is the true one, standardised on the base's answers, where the paper learns it. The base and
-        10,000 pairs that order it exactly are given to the preference model. What was seen: the model tells right letters from wrong ones
-        with ease, but at the paper's scale and clip a right letter earns at most .1 more than a wrong one, against about
-        .4 in the standardised reward of the whole answer, and this saves nothing; shuffled, it costs updates.""",
+    limits="""Policy and preference model are tables by position and letter, the value a table by position. The reward
+        of the whole answer is the true one, standardised on the base's answers, where the paper learns it. The base
+        and 10,000 pairs that order it exactly are given to the preference model. What was seen: the model tells right
+        letters from wrong ones with ease, but at the paper's scale and clip a right letter earns at most .1 more than
+        a wrong one, against about .4 in the standardised reward of the whole answer, and this saves nothing;
+        shuffled, it costs updates.""",
 )
 
 if __name__ == "__main__":

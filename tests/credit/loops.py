@@ -79,6 +79,266 @@ def whiten(token_advantages, mask, eps=1e-8):
     return out
 
 
+def _rows(mask):
+    """(row, its chosen positions)."""
+    for i in range(len(mask)):
+        yield i, [t for t in range(mask.shape[1]) if mask[i, t]]
+
+
+def _mates(group, i):
+    return [j for j in range(len(group)) if group[j] == group[i] and j != i]
+
+
+def implicit_token_reward(model_logp, ref_logp, mask, beta=0.05):
+    out = torch.zeros(mask.shape)
+    for i, chosen in _rows(mask):
+        for t in chosen:
+            out[i, t] = beta * (float(model_logp[i, t]) - float(ref_logp[i, t]))
+    return out
+
+
+def implicit_step_reward(model_logp, ref_logp, step_ids, mask, step_mask, beta=0.05):
+    out = torch.full(step_mask.shape, NAN)
+    for i, chosen in _rows(mask):
+        sums: dict[int, float] = {}
+        for t in chosen:
+            if (s := int(step_ids[i, t])) >= 0:
+                sums[s] = sums.get(s, 0.0) + beta * (float(model_logp[i, t]) - float(ref_logp[i, t]))
+        for s, value in sums.items():
+            out[i, s] = value
+    return out
+
+
+def add_outcome(token_rewards, rewards, mask):
+    out = torch.zeros(mask.shape)
+    for i, chosen in _rows(mask):
+        for t in chosen:
+            out[i, t] = float(token_rewards[i, t]) + (float(rewards[i]) if t == chosen[-1] else 0.0)
+    return out
+
+
+def rto_reward(token_rewards, rewards, mask, clip=10.0):
+    return add_outcome(token_rewards, [min(clip, max(-clip, float(r))) for r in rewards], mask)
+
+
+def return_max_norm(token_rewards, mask, eps=1e-6):
+    largest = 0.0
+    for i, chosen in _rows(mask):
+        total = 0.0
+        for t in reversed(chosen):
+            total += float(token_rewards[i, t])
+            largest = max(largest, abs(total))
+    out = torch.zeros(mask.shape)
+    for i, chosen in _rows(mask):
+        for t in chosen:
+            out[i, t] = float(token_rewards[i, t]) / (largest + eps)
+    return out
+
+
+def rloo_tokens(token_rewards, group, mask):
+    means = [sum(float(token_rewards[i, t]) for t in chosen) / len(chosen) for i, chosen in _rows(mask)]
+    out = torch.zeros(mask.shape)
+    for i, chosen in _rows(mask):
+        mates = _mates(group, i)
+        baseline = sum(means[j] for j in mates) / len(mates)
+        for t in chosen:
+            out[i, t] = float(token_rewards[i, t]) - baseline
+    return out
+
+
+def running_mean_importance(model_token_scores, correct, mask):
+    out = torch.zeros(mask.shape)
+    for i, chosen in _rows(mask):
+        total = 0.0
+        for n, t in enumerate(chosen, 1):
+            total += float(model_token_scores[i, t])
+            likely = 1 / (1 + math.exp(-total / n))
+            likely = likely if correct[i] > 0.5 else 1 - likely
+            out[i, t] = min(1.0, max(0.0, (likely - 0.5) / 0.5))
+    return out
+
+
+def step_token_baseline(step_rewards, group, step_ids, mask):
+    tokens = torch.zeros(step_rewards.shape)
+    for i, chosen in _rows(mask):
+        for t in chosen:
+            tokens[i, step_ids[i, t]] += 1
+    out = torch.full(step_rewards.shape, NAN)
+    for i in range(len(mask)):
+        mates = _mates(group, i)
+        earned = sum(float(step_rewards[j, s]) for j in mates for s in range(out.shape[1]) if tokens[j, s])
+        spent = sum(float(tokens[j, s]) for j in mates for s in range(out.shape[1]))
+        for s in range(out.shape[1]):
+            if tokens[i, s]:
+                out[i, s] = float(step_rewards[i, s]) - earned / spent * float(tokens[i, s])
+    return out
+
+
+def greedy_baseline_discounted(rewards, greedy_rewards, old_logp, ref_logp, mask, gamma=0.99, clip=5.0, price=0.05):
+    out = torch.zeros(mask.shape)
+    for i, chosen in _rows(mask):
+        difference = min(clip, max(-clip, float(rewards[i]) - float(greedy_rewards[i])))
+        for k, t in enumerate(chosen):
+            kl = float(old_logp[i, t]) - float(ref_logp[i, t])
+            out[i, t] = gamma ** (len(chosen) - k) * difference - price * kl
+    return out
+
+
+def entropy_modulated(advantages, old_entropy, step_ids, mask, step_mask, zeta=0.1):
+    of_step: dict[tuple[int, int], list[float]] = {}
+    for i, chosen in _rows(mask):
+        for t in chosen:
+            of_step.setdefault((i, int(step_ids[i, t])), []).append(float(old_entropy[i, t]))
+    entropy = {key: sum(values) / len(values) for key, values in of_step.items()}
+    low, high = min(entropy.values()), max(entropy.values())
+    h = {key: (value - low) / (high - low + 1e-8) for key, value in entropy.items()}
+    mean = sum(math.exp(-x) for x in h.values()) / len(h)
+    made = {}
+    for (i, s), x in h.items():
+        later = [u for (j, u) in h if j == i and u > s]
+        bonus = zeta * math.exp(-h[i, min(later)]) if later else 0.0
+        made[i, s] = float(advantages[i]) * math.exp(-x) / mean + bonus
+    centre = sum(made.values()) / len(made)
+    out = torch.full(step_mask.shape, NAN)
+    for (i, s), value in made.items():
+        out[i, s] = value - centre
+    return out
+
+
+def flow_token_reward(model_token_scores, mask, coefficient=0.01, threshold=0.6, topk=15):
+    out = torch.zeros(mask.shape)
+    for i, chosen in _rows(mask):
+        scores = [float(model_token_scores[i, t]) for t in chosen]
+        low, high = min(scores), max(scores)
+        m = [(x - low) / (high - low) for x in scores]
+        least = sorted(m, reverse=True)[:topk][-1]
+        for t, x in zip(chosen, m, strict=True):
+            if x > threshold and x >= least - 1e-6:
+                out[i, t] = -coefficient * x
+    return out
+
+
+def node_weights(node_ids, step_ids, step_mask, group, mask):
+    out = torch.zeros(mask.shape)
+    shared = torch.zeros(step_mask.shape)
+    for i in range(len(mask)):
+        for s in range(step_mask.shape[1]):
+            rows = [
+                j
+                for j in range(len(mask))
+                if group[j] == group[i] and bool((node_ids[j, : s + 1] == node_ids[i, : s + 1]).all())
+            ]
+            shared[i, s] = len(rows)
+    for i, chosen in _rows(mask):
+        for t in chosen:
+            out[i, t] = 1.0 / float(shared[i, step_ids[i, t]])
+    return out
+
+
+def selective_advantage(advantages, step_rewards, step_ids, mask):
+    out = torch.zeros(mask.shape)
+    for i, chosen in _rows(mask):
+        for t in chosen:
+            right = float(step_rewards[i, step_ids[i, t]]) > 0.5
+            out[i, t] = float(advantages[i]) if right == (float(advantages[i]) >= 0) else 0.0
+    return out
+
+
+def split_turns(mask):
+    out = torch.full(mask.shape, -1, dtype=torch.int64)
+    for i in range(len(mask)):
+        turn, before = -1, False
+        for t in range(mask.shape[1]):
+            here = bool(mask[i, t])
+            turn += here and not before
+            before = here
+            if here:
+                out[i, t] = turn
+    return out
+
+
+def turns_as_steps(turn_ids, mask):
+    out = torch.full(mask.shape, -1, dtype=torch.int64)
+    for i, chosen in _rows(mask):
+        for t in chosen:
+            out[i, t] = turn_ids[i, t]
+    return out
+
+
+def min_form(step_rewards, step_mask, temperature=0.1):
+    out = torch.full(step_mask.shape, NAN)
+    for i, steps in _rows(step_mask):
+        weights = [math.exp(-float(step_rewards[i, s]) / temperature) for s in steps]
+        for s, weight in zip(steps, weights, strict=True):
+            out[i, s] = weight / sum(weights) * float(step_rewards[i, s])
+    return out
+
+
+def min_return(step_rewards, step_mask):
+    out = torch.full(step_mask.shape, NAN)
+    for i, steps in _rows(step_mask):
+        worst = math.inf
+        for s in reversed(steps):
+            worst = min(worst, float(step_rewards[i, s]))
+            out[i, s] = worst
+    return out
+
+
+def returns_to_go(step_rewards, step_mask):
+    out = torch.full(step_mask.shape, NAN)
+    for i, steps in _rows(step_mask):
+        total = 0.0
+        for s in reversed(steps):
+            total += float(step_rewards[i, s])
+            out[i, s] = total
+    return out
+
+
+def progress(prefix_values, step_mask):
+    return twins.difference(prefix_values, step_mask)
+
+
+def effective_reward(rewards, step_rewards, step_mask, alpha=3.0):
+    out = torch.full(step_mask.shape, NAN)
+    for i, steps in _rows(step_mask):
+        for s in steps:
+            out[i, s] = alpha * float(step_rewards[i, s]) + (float(rewards[i]) if s == steps[-1] else 0.0)
+    return out
+
+
+def information_gain(answer_logp, step_mask, rewards):
+    out = torch.full(step_mask.shape, NAN)
+    for i, steps in _rows(step_mask):
+        before = math.exp(float(answer_logp[i, 0]))
+        for s in steps:
+            after = math.exp(float(answer_logp[i, s + 1]))
+            out[i, s] = float(rewards[i]) if s == steps[-1] else after - before
+            before = after
+    return out
+
+
+def pooled_normalise(step_rewards, group, eps=1e-6):
+    out = torch.full(step_rewards.shape, NAN)
+    for i in range(len(group)):
+        pool = [float(x) for j in [i, *_mates(group, i)] for x in step_rewards[j] if not math.isnan(x)]
+        mean = sum(pool) / len(pool)
+        spread = math.sqrt(sum((x - mean) ** 2 for x in pool) / (len(pool) - 1))
+        for s in range(out.shape[1]):
+            out[i, s] = (float(step_rewards[i, s]) - mean) / (spread + eps)
+    return out
+
+
+def tree_step_reward(rewards, node_ids, step_mask, group, gamma=0.95):
+    out = torch.full(step_mask.shape, NAN)
+    for i, steps in _rows(step_mask):
+        for s in steps:
+            same = [j for j in [i, *_mates(group, i)] if bool((node_ids[j, : s + 1] == node_ids[i, : s + 1]).all())]
+            left = [sum(bool(x) for x in step_mask[j, s + 1 :]) for j in same]
+            values = [gamma**n * float(rewards[j]) for n, j in zip(left, same, strict=True)]
+            out[i, s] = sum(values) / len(values)
+    return out
+
+
 LOOPS: dict[str, Callable[..., Any]] = {
     "place-rewards": place_rewards,
     "place-step-rewards": place_step_rewards,
@@ -87,4 +347,27 @@ LOOPS: dict[str, Callable[..., Any]] = {
     "discounted-returns": discounted_returns,
     "gae": gae,
     "whiten": whiten,
+    "implicit-token-reward": implicit_token_reward,
+    "implicit-step-reward": implicit_step_reward,
+    "add-outcome": add_outcome,
+    "rto-reward": rto_reward,
+    "return-max-norm": return_max_norm,
+    "rloo-tokens": rloo_tokens,
+    "running-mean-importance": running_mean_importance,
+    "step-token-baseline": step_token_baseline,
+    "greedy-baseline-discounted": greedy_baseline_discounted,
+    "entropy-modulated": entropy_modulated,
+    "flow-token-reward": flow_token_reward,
+    "node-weights": node_weights,
+    "selective-advantage": selective_advantage,
+    "split-turns": split_turns,
+    "turns-as-steps": turns_as_steps,
+    "min-form": min_form,
+    "min-return": min_return,
+    "returns-to-go": returns_to_go,
+    "progress": progress,
+    "effective-reward": effective_reward,
+    "information-gain": information_gain,
+    "pooled-normalise": pooled_normalise,
+    "tree-step-reward": tree_step_reward,
 }

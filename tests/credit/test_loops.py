@@ -1,0 +1,21 @@
+"""Methods of credit equal their plain loops on random batches; the bandwidth benchmark measures against the same loops."""
+
+import pytest
+import torch
+
+from benchmarks.credit_bandwidth import batch
+from guerdon.method import methods
+from tests.credit.loops import LOOPS
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("seed", range(3))
+def test_it_equals_its_loop(name, seed):
+    method = methods()[name]
+    data = batch(8, 48, 5, seed)
+    given = {t.name: data[t.name] for t in method.takes if not t.optional}
+    made, slow = method.call(**given), LOOPS[name](**given)
+    for a, b in zip(
+        made if isinstance(made, tuple) else (made,), slow if isinstance(slow, tuple) else (slow,), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)

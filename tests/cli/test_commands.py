@@ -202,6 +202,20 @@ def test_score_refuses_what_it_cannot_use(tmp_path, file, text, out, message):
     assert not (tmp_path / out).exists()
 
 
+@pytest.mark.parametrize(
+    ("preset", "left"), [("ppo", "kl-in-reward"), ("prime", "implicit-token-reward"), ("pav", "best-of-k")]
+)
+def test_score_leaves_out_what_needs_a_policy_or_a_model(tmp_path, preset, left):
+    (tmp_path / "r.toml").write_text(f'preset = "{preset}"\n\n[[reward]]\nuse = "final-answer"\n')
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in ROWS))
+    told = json.loads(
+        call("score", str(tmp_path / "rows.jsonl"), "--recipe", str(tmp_path / "r.toml"), "--json").stdout
+    )
+    assert left in told["left_out"]
+    assert told["quantities"]["parts.final-answer"]["mean"] == pytest.approx(2 / 3)
+    assert told["quantities"]["advantages"]["unscored"] < 3
+
+
 # training ---------------------------------------------------------------------------------------------------------------
 
 

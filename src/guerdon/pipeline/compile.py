@@ -21,7 +21,8 @@ OFFERED = frozenset({"rollout", "policy", "reference", "value", "greedy", "extra
 _ALWAYS_READ = frozenset(
     {"correct", "token_loss", "loss", "weights", "token_weights", "counts", "step_ids", "turn_ids"}
 )
-_CARRIED = frozenset({"node_ids", "turn_scores", "turn_accepted", "potentials"})
+CARRIED = frozenset({"node_ids", "turn_scores", "turn_accepted", "potentials"})
+"""Structure that some rollouts bring with them and no method makes."""
 _BY_ENVIRONMENT = "choose a task with an environment (guerdon explain --quantities says what it gives)"
 _CARRIED_BY = {
     "turn_ids": f"{_BY_ENVIRONMENT}, or add split-turns above",
@@ -321,7 +322,7 @@ class _Compiler:
             return "step_ids" in self.structure or "step_ids" in self.made
         if head in ("turn_ids", "turn_mask"):
             return "turn_ids" in self.structure or "turn_ids" in self.made
-        if head in _CARRIED:
+        if head in CARRIED:
             return head in self.structure
         if head in ("prefix_values", "answer_logp") and not self._available("step_ids"):
             return False
@@ -337,7 +338,7 @@ class _Compiler:
             head in ("prefix_values", "answer_logp") and "extra" in self.offered
         ):
             return f"{place}: expected steps in the rollouts for {head}, got none; the task names no separator: set task.separator, or add split-steps above"
-        if head in ("turn_ids", "turn_mask") or head in _CARRIED:
+        if head in ("turn_ids", "turn_mask") or head in CARRIED:
             return (
                 f"{place}: takes {head} ({QUANTITIES[head].meaning}), but the rollouts carry none; {_CARRIED_BY[head]}"
             )
@@ -475,4 +476,4 @@ def ancestors(stages: list[BoundStage], targets: set[str]) -> list[BoundStage]:
     return kept[::-1]
 
 
-__all__ = ["OFFERED", "ancestors", "compile_recipe"]
+__all__ = ["CARRIED", "OFFERED", "ancestors", "compile_recipe"]

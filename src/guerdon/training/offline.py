@@ -10,10 +10,12 @@ import torch
 
 from guerdon.batch import Rollouts
 from guerdon.pipeline import BoundStage, compile_recipe
+from guerdon.pipeline.compile import CARRIED
 from guerdon.pipeline.run import Outcome
 from guerdon.quantities import QUANTITIES
 from guerdon.recipe import RecipeError, load
 from guerdon.tasks.reading import Table, read
+from guerdon.training.parts import faces
 from guerdon.training.runfolder import table_of, write_text
 
 _SINGULAR = {"prompt": "prompts", "completion": "completions", "response": "completions"}
@@ -38,7 +40,10 @@ def score_table(source: Table | str, recipe: Any = None) -> tuple[dict[str, Any]
     table = read(source) if isinstance(source, str) else source
     batch = _batch(table)
     columns = set(batch) - set(QUANTITIES)
-    pipeline = compile_recipe(load(recipe), columns=columns, offered=(), objective=False)
+    loaded = load(recipe)
+    pipeline = compile_recipe(
+        loaded, columns=columns, steps=True, structure=CARRIED, models=faces(loaded), objective=False
+    )  # what a file lacks leaves its stages out below
     stages, left_out = _runnable(pipeline.stages, set(batch))
     outcome = pipeline.run(batch, stages=tuple(stages))
     return {"rows": batch.rows, **_summary(outcome), "left_out": left_out}, outcome

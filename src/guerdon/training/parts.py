@@ -101,13 +101,12 @@ def build(recipe: Recipe) -> Parts:
             f"rollouts.forks: expected a task whose steps are separated, got {type(task).__name__} without a separator; "
             "set task.separator, or forks = 1"
         )
-    models: dict[str, InLoopModel] = {m.label: create(f"model ({m.label})", m, MODELS) for m in recipe.model}
     pipeline = compile_recipe(
         recipe,
         columns=set(columns) - {"prompts"},
         steps=task.separator is not None or isinstance(task, EnvironmentTask),
         structure=turn_structure(task) | ({"node_ids"} if recipe.rollouts.forks > 1 else set()),
-        models={name: ModelFace(m.makes, m.reads, m.learns_from) for name, m in models.items()},
+        models=faces(recipe),
     )
     if isinstance(task, EnvironmentTask) and recipe.rollouts.prefix_suffix and "prefix_values" in pipeline.needs:
         raise RecipeError(
@@ -121,6 +120,12 @@ def build(recipe: Recipe) -> Parts:
             recipe.rollouts.prover.options,
         )
     return Parts(recipe, task, pipeline, sampling)
+
+
+def faces(recipe: Recipe) -> dict[str, ModelFace]:
+    """What each model under [[model]] makes and takes; its options are checked, no backbone is made."""
+    models: dict[str, InLoopModel] = {m.label: create(f"model ({m.label})", m, MODELS) for m in recipe.model}
+    return {name: ModelFace(m.makes, m.reads, m.learns_from) for name, m in models.items()}
 
 
 def resolve(use: str, table: dict[str, str]) -> Any:

@@ -86,9 +86,10 @@ CLAIM = Claim(
     variants_tried=1,
     limits="""Steps are vectors, the head is linear, the sources err independently and are drawn: shares of completions that
         succeed, a noisy opinion, a check that errs in a quarter of the cases. The threshold is one half, since the
-        paper's is not known. What was seen: the combined labels err less than those of the worse sources and about as
-        much as those of the best, and a head that averages over 300 steps is as good with either; the optimism is there
-        (a tenth more of the wrong steps passed).""",
+        paper's is not known. What was seen: combined labels
+        err less (.20) than those of any source (.24 to .31), and the AUC is higher on average (.910; the sources have
+        .902, .894 and .847), but not higher than that of whichever source did best on the seed, which is what was asked for.
+        The optimism is there: a tenth more of the wrong steps passed.""",
 )
 
 if __name__ == "__main__":

@@ -146,9 +146,9 @@ CLAIM = Claim(
     limits="""The factors were written by a person who knows the reward, which is what a language model is hoped to do. A
         linear policy trained by plain policy gradient instead of an off-policy learner; eight of 20 steps drawn for the
         loss. The last step's state afterwards is not seen by either decomposition. What was seen: factors find the hidden
-        rewards (.95, raw .79) and need fewer episodes than raw decomposition (a quarter to a third fewer) and about as many
-        as the dense reward; but with 20 steps and 16 episodes to an update the sum alone is as fast as they are, so that
-        there was nothing to win against it.""",
+        rewards (.95, raw .79), need about a quarter fewer episodes than raw decomposition and about as many as the dense
+        reward; but with 20 steps and 16 episodes to an update the sum alone is as fast as they are, so that there was
+        nothing to win against it. Progress was looked at every 80 episodes.""",
 )
 
 if __name__ == "__main__":

@@ -156,8 +156,9 @@ CLAIM = Claim(
         model. The best policy of a reward is computed exactly; the progress itself as a reward is shown beside it and is
         no part of the criterion. What was seen: three parts hold and hovering does not. Where the goal pays 1 and ends the
         episode, the plain difference has the shortest ways as its best policy, since going there is still worth 1 more
-        than staying; it is progress paid as such, state by state, that never arrives. Estimates made from hops do not err
-        independently and gain 1.55.""",
+        than staying; it is progress paid as such, state by state, that never arrives. Success alone never knew the
+        shortest ways within 400 episodes, the discount inside did on half of the seeds; runs that do not count as 400.
+        Estimates made from hops do not err independently and gain 1.55.""",
 )
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ CLAIM = Claim(
     variants_tried=1,
     limits="""Tables for policy and values, one update per batch of 128 games (so PPO's clip never binds), the same
         optimiser and rate for all; lambda is 1, as in the paper. No text and no transfer between games. What was seen:
-        every arm wins half of the games within 20 updates, so there was little to gain: PPO gains less than one percent
+        every arm wins half of the games within 30 updates, so there was little to gain: PPO gains less than one percent
         from dense rewards, and GRPO and RLOO lose one or two, by which the order is met.""",
 )
 

@@ -22,6 +22,13 @@ from guerdon.quantities import QUANTITIES, Quantity, lookup
 
 F = TypeVar("F", bound=Callable[..., Any])
 ROOMS = ("signals", "shaping", "credit", "objectives")
+TAGGED = (
+    "guerdon.tasks.arithmetic",
+    "guerdon.policies",
+    *(f"guerdon.reward_models.{part}" for part in ("losses", "language", "decomposition", "flow")),
+    "guerdon.training.trees",
+)
+"""Modules outside the rooms whose code follows papers."""
 INJECTED = ("generator",)
 _ATTRIBUTE = "__guerdon_method__"
 
@@ -212,7 +219,7 @@ def methods() -> dict[str, Method]:
 
 def papers() -> dict[str, tuple[str, ...]]:
     """Papers by key (``arXiv:...``) with the methods and tagged code that follow them."""
-    for module in (*(f"guerdon.{room}" for room in ROOMS), "guerdon.tasks", "guerdon.policies"):
+    for module in (*(f"guerdon.{room}" for room in ROOMS), *TAGGED):
         importlib.import_module(module)
     return {key: tuple(dict.fromkeys(names)) for key, names in sorted(_PAPERS.items())}
 

@@ -34,7 +34,7 @@ def recipe(side: dict[str, Any], seed: int) -> dict[str, Any]:
             "iterations": ITERATIONS,
             "prompts": 128,
             "samples": 4,
-            "micro_tokens": 6144,
+            "micro_tokens": 2048,
             "learning_rate": 1e-4,
             "evaluate_prompts": 0,
             "save_rollouts_every": 0,

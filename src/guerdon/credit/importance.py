@@ -51,8 +51,7 @@ def running_mean_importance(
     likely = scan.running_mean(model_token_scores.detach(), mask).mul_(sign).sigmoid_()  # 1 - P = sigmoid(-mean)
     if top_k is None:
         threshold = torch.where(right, threshold_positive, threshold_negative).to(likely)
-        weight = torch.addcmul(-threshold / (1 - threshold), likely, 1 / (1 - threshold))
-        return weight.clamp_(0.0, 1.0).masked_fill_(~mask, 0.0)
+        return likely.sub_(threshold).div_(1 - threshold).clamp_(0.0, 1.0).masked_fill_(~mask, 0.0)  # memory of our own
     scored = mask & ~torch.isnan(likely)
     if not scored.numel():
         return torch.zeros_like(likely)

@@ -121,6 +121,7 @@ class Provider:
         self.columns, self.start, self.iteration, self.main = columns, start, iteration, main
         self.forward: dict[str, Tensor] = {}
         self.scored: dict[str, Tensor] = {}
+        self.reference = torch.empty(0)
 
     def __call__(self, name: str, batch: Rollouts) -> Any:
         if name == "step_ids":
@@ -166,8 +167,10 @@ class Provider:
         if name.startswith("model_"):
             return self._model(name, batch)
         if name == "ref_logp":
-            assert self.cast.reference is not None
-            return self._evaluate(self.cast.reference, batch, frozenset({"logp"}))["logp"]
+            if len(self.reference) != batch.rows:
+                assert self.cast.reference is not None
+                self.reference = self._evaluate(self.cast.reference, batch, frozenset({"logp"}))["logp"]
+            return self.reference
         if name == "old_logp" and sampled_is_old(self.parts):
             return batch["sampled_logp"]
         if not self.forward or len(next(iter(self.forward.values()))) != batch.rows:

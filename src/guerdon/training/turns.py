@@ -5,9 +5,9 @@ encoded and put behind it, present (``attention_mask``) but not chosen (``mask``
 tokenised again, so the log-probabilities of the sampler are those of the tokens that are trained on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from guerdon.signals.runner import FAILED
 from guerdon.tasks.environment import NAN, EnvironmentTask, TextEnvironment, Turn, finite
 from guerdon.tasks.protocol import Task
 
+Made = TypeVar("Made")
 REASON = "environment"
 """The key under which ``reasons`` tells why a row's environment failed."""
 
@@ -146,13 +147,7 @@ def continue_turns(
 
 def _replayed(task: EnvironmentTask, row: dict[str, Any], actions: Sequence[str]) -> tuple["_Episode", list[Turn]]:
     """An episode after these actions, and what each earned."""
-    episode = _Episode(None)
-    try:
-        environment = task.environment(row)
-        environment.reset()
-        episode.environment, episode.first = environment, finite(getattr(environment, "potential", NAN))
-    except Exception as error:  # noqa: BLE001  as in a first episode
-        episode.fail(error)
+    episode, _ = _started(task, row)
     return episode, [episode.step(action) or Turn(score=NAN) for action in actions]
 
 
@@ -231,30 +226,40 @@ class _Episode:
         self.first = NAN
 
     def step(self, action: str) -> Turn | None:
-        if self.environment is None:
-            return None
-        try:
-            made = self.environment.step(action)
-            if not isinstance(made, Turn):
-                raise TypeError(f"expected step to give a Turn, got {type(made).__name__}")
-            return replace(made, score=finite(made.score), potential=finite(made.potential))
-        except Exception as error:  # noqa: BLE001  somebody else's code may raise anything; its row tells, not the run
-            self.fail(error)
-            return None
+        return self.attempt(lambda environment: _checked(environment.step(action)))
 
     def fork(self) -> "_Episode":
         """The episode as it stands, in a copy of its own."""
-        other = _Episode(None, self.reason)
+        other = _Episode(self.environment, self.reason)
         other.first = self.first
-        if self.environment is not None:
-            try:
-                other.environment = self.environment.fork()
-            except Exception as error:  # noqa: BLE001  as above
-                other.fail(error)
+        other.environment = other.attempt(lambda environment: environment.fork())
         return other
 
-    def fail(self, error: Exception) -> None:
-        self.environment, self.reason = None, f"{FAILED}{type(error).__name__}: {error}"[:300]
+    def attempt(self, call: Callable[..., Made], *given: Any) -> Made | None:
+        """What ``call`` makes, of the environment unless something else is given; None where that raises or has raised."""
+        if self.reason is not None:
+            return None
+        try:
+            return call(*given or (self.environment,))
+        except Exception as error:  # noqa: BLE001  somebody else's code may raise anything; its row tells, not the run
+            self.environment, self.reason = None, f"{FAILED}{type(error).__name__}: {error}"[:300]
+            return None
+
+
+def _checked(made: Any) -> Turn:
+    if not isinstance(made, Turn):
+        raise TypeError(f"expected step to give a Turn, got {type(made).__name__}")
+    return replace(made, score=finite(made.score), potential=finite(made.potential))
+
+
+def _started(task: EnvironmentTask, row: dict[str, Any]) -> tuple[_Episode, str]:
+    """A problem's episode from its start, and the first observation."""
+    episode = _Episode(None)
+    episode.environment = episode.attempt(task.environment, row)
+    first = episode.attempt(lambda environment: environment.reset())
+    told = episode.attempt(lambda environment: finite(getattr(environment, "potential", NAN)))
+    episode.first = NAN if told is None else told
+    return episode, first or ""
 
 
 def _begin(task: EnvironmentTask, columns: dict[str, list[Any]], copies: int) -> tuple[list[Prompt], list[_Episode]]:
@@ -262,17 +267,10 @@ def _begin(task: EnvironmentTask, columns: dict[str, list[Any]], copies: int) ->
     prompts: list[Prompt] = []
     episodes: list[_Episode] = []
     for i, prompt in enumerate(columns["prompts"]):
-        first, own = "", [_Episode(None) for _ in range(copies)]
-        try:
-            environment = task.environment({name: values[i] for name, values in columns.items()})
-            first = environment.reset()
-            for copy, episode in enumerate(own):
-                episode.environment = environment.fork() if copy + 1 < copies else environment
-                episode.first = finite(getattr(environment, "potential", NAN))
-        except Exception as error:  # noqa: BLE001  as above
-            for episode in own:
-                episode.fail(error)
+        episode, first = _started(task, {name: values[i] for name, values in columns.items()})
         prompts.append(_with_first(prompt, first))
+        own = [*(episode.fork() for _ in range(copies - 1)), episode]
+        episode.reason = next((e.reason for e in own if e.reason), None)  # what cannot be copied plays no copy
         episodes += own
     return prompts, episodes
 

@@ -130,6 +130,20 @@ def test_relabelling_gives_what_the_models_say_now(policy, batch):
     assert loop.learned == 1
 
 
+@pytest.mark.parametrize("loss", ["ce", "dpo"])
+def test_an_update_that_is_not_finite_is_left_out_and_counted(policy, batch, loss):
+    loop = loop_model(ImplicitPRM(loss=loss), policy)
+    start = weights(loop)
+    spoilt = batch.with_(ref_logp=batch["ref_logp"].masked_fill(batch["mask"], float("inf")))
+    loop.score(spoilt, 0, refuse, learn=True)
+    loop.learn(spoilt, 0, refuse)
+    assert loop.metrics["skipped"] == 1
+    assert all(torch.equal(start[n], w) for n, w in weights(loop).items())
+    loop.learn(batch, 1, refuse)
+    assert loop.metrics["skipped"] == 1
+    assert any(not torch.equal(start[n], w) for n, w in weights(loop).items())
+
+
 def test_state_makes_the_round_trip(policy, batch):
     loop, other = loop_model(ImplicitPRM(), policy), loop_model(ImplicitPRM(), policy)
     for i in range(2):

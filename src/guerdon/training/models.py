@@ -41,6 +41,8 @@ class LoopModel:
         self._scored: tuple[int, dict[str, Tensor]] = (-1, {})
         self._pending: tuple[int, float] = (-1, 0.0)
         self.metrics: dict[str, float] = {}
+        self.skipped = 0
+        """Updates left out because loss or gradient was not finite."""
 
     def needs(self) -> set[str]:
         """Every quantity that it reads or learns from."""
@@ -96,7 +98,7 @@ class LoopModel:
             return
         if self._pending[0] == iteration:
             self.learned = iteration + 1
-            self.metrics = {"loss": self._pending[1], "gradient_norm": self._step(self._pending[1])}
+            self._step(self._pending[1])
             self._pending = (-1, 0.0)
             return
         batch = _with(batch, (*self.model.reads, *self.model.learns_from), fetch)
@@ -115,20 +117,21 @@ class LoopModel:
         if gradients:
             with torch.enable_grad():
                 self._pass(batch, learning=True, iteration=iteration, gradients=gradients)
-        norm = self._step(float(loss.detach()))
-        self.metrics = {"loss": float(loss.detach()), "gradient_norm": norm}
+        self._step(float(loss.detach()))
 
-    def _step(self, loss: float) -> float:
+    def _step(self, loss: float) -> None:
+        """Clip and step, or leave out and count; ``metrics`` say which."""
         assert self.optimiser is not None
         parameters = [p for p in self.model.module.parameters() if p.grad is not None]
-        if not parameters:
-            return 0.0
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip_gradient, foreach=True))
-        if math.isfinite(loss) and math.isfinite(norm):
-            self.optimiser.step()
-        else:
-            self.optimiser.zero_grad(set_to_none=True)
-        return norm
+        norm = 0.0
+        if parameters:
+            norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip_gradient, foreach=True))
+            if math.isfinite(loss) and math.isfinite(norm):
+                self.optimiser.step()
+            else:
+                self.skipped += 1
+                self.optimiser.zero_grad(set_to_none=True)
+        self.metrics = {"loss": loss, "gradient_norm": norm, "skipped": float(self.skipped)}
 
     def _pass(
         self,
@@ -160,7 +163,7 @@ class LoopModel:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds: weights, the optimiser's moments, and how many iterations it has learned from."""
-        held: dict[str, Any] = {"learned": self.learned}
+        held: dict[str, Any] = {"learned": self.learned, "skipped": self.skipped}
         held |= {f"weight.{name}": value.detach().clone() for name, value in self._changing()}
         if self.optimiser is not None:
             for i, entry in self.optimiser.state_dict()["state"].items():
@@ -178,7 +181,7 @@ class LoopModel:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state`` gave."""
-        self.learned = int(state["learned"])
+        self.learned, self.skipped = int(state["learned"]), int(state["skipped"])
         with torch.no_grad():
             for name, value in self._changing():
                 value.copy_(state[f"weight.{name}"])

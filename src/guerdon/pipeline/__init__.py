@@ -1,6 +1,7 @@
 """A recipe, compiled: which method runs when, on what, and what the policy must provide.
 
 ``compile_recipe`` binds every stage by its signature and refuses what cannot run before anything runs (`compile`).
+Models beside the policy and extra rollouts have files of their own (`models`, `extra`).
 ``Pipeline.run`` is the rollout phase (`run`); ``Objective`` is the update phase (`losses`).
 """
 

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from guerdon.method import Method, Take, find, methods
+from guerdon.pipeline.extra import check_extra
 from guerdon.pipeline.levels import check_made, check_taken
 from guerdon.pipeline.losses import Objective
+from guerdon.pipeline.models import BoundModels
 from guerdon.pipeline.run import Pipeline
 from guerdon.pipeline.stage import Binding, BoundStage, ModelFace
 from guerdon.quantities import QUANTITIES, lookup
@@ -75,9 +77,7 @@ class _Compiler:
         objective: bool,
     ):
         self.recipe = recipe
-        self.faces = models
-        self.models = {name: [f"model_{what}.{name}" for what in face.makes] for name, face in models.items()}
-        self.asked: set[str] = set()
+        self.models = BoundModels(recipe, models, self._known, self._read)
         self.columns = frozenset(columns)
         self.offered = frozenset(offered) | {"rollout", "recipe"}
         self.objective = objective
@@ -105,7 +105,7 @@ class _Compiler:
             self._close_credit()
             for i, spec in enumerate(self.recipe.loss):
                 self._add(spec, "loss", f"loss[{i}] ({spec.label})")
-            self._close_models()
+            self.models.close()
             self._refuse_unread()
         where = self.recipe.rollouts.where
         if where is not None and (where not in self.made or QUANTITIES[where.split(".")[0]].axes != "B"):
@@ -113,8 +113,8 @@ class _Compiler:
                 f"rollouts.where: expected a quantity of rows that a stage makes, got {where!r}; "
                 f"name one of {sorted(m for m in self.made if QUANTITIES[m.split('.')[0]].axes == 'B')}"
             )
-        self._check_extra("greedy_rewards", "a greedy completion")
-        self._check_extra("prefix_values", "a continuation")
+        check_extra(self.stages, "greedy_rewards", "a greedy completion")
+        check_extra(self.stages, "prefix_values", "a continuation")
         rollout = tuple(s for s in self.stages if not s.update_phase)
         update = tuple(s for s in self.stages if s.update_phase)
         return Pipeline(
@@ -122,7 +122,7 @@ class _Compiler:
             stages=rollout,
             objective=Objective(update, tuple(self.losses), self.recipe.sampling.max_tokens),
             columns=self.columns,
-            models={name: face for name, face in self.faces.items() if name in self.asked},
+            models=self.models.asked,
         )
 
     # one stage ------------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class _Compiler:
         for binding in bindings:
             self._read(binding.source)
             if binding.source.startswith("model_"):
-                self._ask_model(binding.source.rpartition(".")[2], f"before {place}")
+                self.models.ask(binding.source.rpartition(".")[2], f"before {place}")
         for made in makes:
             self._make(made, stage)
         (self.losses if kind == "loss" else self.stages).append(stage)
@@ -211,7 +211,7 @@ class _Compiler:
             if take.optional:
                 return None
             source = take.name
-        source = self._of_model(source, take, place)
+        source = self.models.source(source, take, place)
         quantity = lookup(source)
         head = source.split(".", 1)[0]
         if quantity is None:
@@ -248,31 +248,6 @@ class _Compiler:
             )
         check_taken(info, take, source, keyed, place)
         return Binding(take.name, source, keyed)
-
-    def _of_model(self, source: str, take: Take, place: str) -> str:
-        """``prm.logp``, or a bare ``model_logp`` where only one model makes it, as ``model_logp.prm``."""
-        head, dot, what = source.partition(".")
-        if dot and head in self.models:
-            if f"model_{what}.{head}" not in self.models[head]:
-                made = [m.split(".")[0].removeprefix("model_") for m in self.models[head]]
-                raise RecipeError(
-                    f"{place}: expected one of {made}, which the model {head!r} makes, got {source!r}; correct it"
-                )
-            return f"model_{what}.{head}"
-        quantity = lookup(source)
-        if quantity is None or not quantity.single or dot:
-            return source
-        makers = [name for name, made in self.models.items() if f"{source}.{name}" in made]
-        if len(makers) == 1:
-            return f"{source}.{makers[0]}"
-        what = source.removeprefix("model_")
-        if makers:
-            raise RecipeError(
-                f'{place}: expected to know which of the models {makers} gives {source}, got none; take = {{{take.name} = "{makers[0]}.{what}"}}'
-            )
-        raise RecipeError(
-            f"{place}: takes {source}, but no model makes it; add a [[model]] that makes {what}, got {sorted(self.models) or 'none'}"
-        )
 
     def _makes(self, info: Method, spec: Stage, place: str, each: Any) -> tuple[str, ...]:
         makes = info.makes if spec.make is None else (spec.make,) if isinstance(spec.make, str) else tuple(spec.make)
@@ -312,7 +287,7 @@ class _Compiler:
     def _available(self, name: str) -> bool:
         if name in self.made:
             return True
-        if any(name in made for made in self.models.values()):
+        if self.models.make(name):
             return "model" in self.offered
         head, _, key = name.partition(".")
         quantity = QUANTITIES[head]
@@ -361,8 +336,10 @@ class _Compiler:
     def _distance(self, info: Method) -> tuple[int, bool]:
         """How far a method is from running here: what it lacks, and, of equals, plain ones before those of a paper."""
         asked = [t.name for t in info.takes if not t.optional]
-        lacking = sum(name not in self.columns if lookup(name) is None else not self._available(name) for name in asked)
-        return lacking, bool(info.papers)
+        return sum(not self._known(name) for name in asked), bool(info.papers)
+
+    def _known(self, name: str) -> bool:
+        return name in self.columns if lookup(name) is None else self._available(name)
 
     def _read(self, name: str) -> None:
         head, _, key = name.partition(".")
@@ -405,52 +382,6 @@ class _Compiler:
                 reader = f"add {summing}, which reads every part, or weight = 0 to only watch it"
             raise RecipeError(f"{stage.place}: makes {made}, but nothing reads it; {reader}")
 
-    def _ask_model(self, name: str, when: str) -> None:
-        """A stage reads the model: what scoring takes must be there by now, and what learning takes if it comes first."""
-        face = self.faces[name]
-        before = any(m.label == name and m.update == "before" for m in self.recipe.model)
-        for taken in (*face.reads, *(face.learns_from if before else ())):
-            self._model_takes(name, taken, when)
-        self.asked.add(name)
-
-    def _model_takes(self, name: str, taken: str, when: str) -> None:
-        known = taken in self.columns if lookup(taken) is None else self._available(taken)
-        if not known:
-            raise RecipeError(
-                f"model ({name}): takes {taken}, but nothing makes it {when}; add a stage or signal that makes it above, "
-                'or, where it only learns from it, update = "after"'
-            )
-        self._read(taken)
-
-    def _close_models(self) -> None:
-        for name, made in self.models.items():
-            if name not in self.asked:
-                makes = ", ".join(m.split(".")[0] for m in made)
-                raise RecipeError(
-                    f"model ({name}): makes {makes}, but nothing reads it; add a stage that takes it or remove the model"
-                )
-            if any(m.label == name and m.update == "after" for m in self.recipe.model):
-                for taken in self.faces[name].learns_from:
-                    self._model_takes(name, taken, "in the pipeline")
-
-    def _check_extra(self, quantity: str, what: str) -> None:
-        """Above the first stage that takes an extra rollout's reward, every stage must do without a group."""
-        takers = [s for s in self.stages if quantity in s.reads]
-        if not takers:
-            return
-        for stage in ancestors(self.stages[: self.stages.index(takers[0])], {"rewards"}):
-            across = [
-                name
-                for name in stage.reads
-                if name == "group"
-                or ((q := lookup(name)) is not None and q.provider not in (None, "rollout", "derived", "recipe"))
-            ]
-            if across:
-                raise RecipeError(
-                    f"{stage.place}: expected only row-wise stages between the signals and {takers[0].label}, got one that takes "
-                    f"{across[0]}; {what} has no group: stand it below"
-                )
-
     def _update_reads(self, stage: BoundStage) -> str:
         return ", ".join(n for n in stage.reads if (q := lookup(n)) is not None and q.phase == "update")
 
@@ -465,15 +396,4 @@ def _heads(spec: Stage) -> set[str]:
         return set()
 
 
-def ancestors(stages: list[BoundStage], targets: set[str]) -> list[BoundStage]:
-    """The stages that ``targets`` depend on, in order."""
-    wanted, kept = set(targets), []
-    for stage in reversed(stages):
-        heads = {m.split(".", 1)[0] for m in stage.makes} | set(stage.makes)
-        if heads & wanted:
-            kept.append(stage)
-            wanted |= set(stage.reads) | {r.split(".", 1)[0] for r in stage.reads}
-    return kept[::-1]
-
-
-__all__ = ["CARRIED", "OFFERED", "ancestors", "compile_recipe"]
+__all__ = ["CARRIED", "OFFERED", "compile_recipe"]

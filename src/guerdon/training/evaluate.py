@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from guerdon.pipeline.compile import ancestors
+from guerdon.pipeline.extra import ancestors
 from guerdon.policies.protocol import Policy, Sampling
 from guerdon.training.generators import derive
 from guerdon.training.parts import Parts

@@ -14,7 +14,7 @@ from typing import Any
 from guerdon.batch import Rollouts
 from guerdon.credit.steps import split_steps
 from guerdon.pipeline import ModelFace, Pipeline, compile_recipe
-from guerdon.pipeline.compile import ancestors
+from guerdon.pipeline.extra import ancestors
 from guerdon.pipeline.run import Outcome
 from guerdon.quantities import QUANTITIES
 from guerdon.recipe import Recipe, RecipeError, load, shipped

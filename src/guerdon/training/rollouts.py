@@ -8,7 +8,7 @@ from torch import Tensor
 
 from guerdon.batch import Rollouts
 from guerdon.credit.steps import split_steps
-from guerdon.pipeline.compile import ancestors
+from guerdon.pipeline.extra import ancestors
 from guerdon.pipeline.run import Outcome
 from guerdon.policies.prefixes import boundaries, completed, said_after
 from guerdon.policies.protocol import Policy, Sampling

@@ -6,7 +6,6 @@ credit), its losses after the preset's (bonuses after the objective). ``set`` ch
 ``set = {"clipped-surrogate.clip_high" = 0.28}``.
 """
 
-import difflib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from pydantic import (
 
 from guerdon.method import Hyper
 from guerdon.quantities import QUANTITIES
+from guerdon.recipe_words import first_problem, nearest
 from guerdon.schedules import Schedule, is_schedule
 
 
@@ -224,6 +224,7 @@ class Recipe(_Strict):
         return tomli_w.dumps(_plain(self.model_dump(exclude_defaults=True, exclude_none=True)))
 
 
+_SETTINGS = [f for m in (Recipe, Training, SamplingSpec, RolloutSpec, Schedule) for f in m.model_fields]
 _STAGE_SETTINGS = ("name", "take", "make", "each", "weight", "timeout", "aggregate", "constant")
 
 
@@ -263,7 +264,7 @@ def check_options(label: str, hypers: Mapping[str, Hyper], given: Mapping[str, A
     if unknown:
         raise RecipeError(
             f"{label}: expected {f'options among {sorted(hypers)}' if hypers else 'no options'}, got {unknown[0]!r}; "
-            f"{_nearest(unknown[0], [*hypers, *_STAGE_SETTINGS]) or 'remove or correct it'}"
+            f"{nearest(unknown[0], [*hypers, *_STAGE_SETTINGS]) or 'remove or correct it'}"
         )
     missing = [h.name for h in hypers.values() if h.required and h.name not in given]
     if missing:
@@ -280,7 +281,7 @@ def _check_option(label: str, hyper: Hyper, value: Any) -> Any:
         try:
             return value if isinstance(value, Schedule) else Schedule.model_validate(value)
         except ValidationError as error:
-            raise RecipeError(f"{label}: {_first(error, hyper.name)}") from None
+            raise RecipeError(f"{label}: {first_problem(error, hyper.name)}") from None
     try:
         adapter = TypeAdapter(hyper.annotation, config=ConfigDict(arbitrary_types_allowed=True))
     except (PydanticUserError, PydanticUndefinedAnnotation) as error:
@@ -330,7 +331,7 @@ def _expand(data: dict[str, Any], where: str) -> Recipe:
         # JSON mode: strict about strings and numbers, tolerant of lists for tuples
         recipe = Recipe.model_validate_json(json.dumps(data, default=_json))
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_first(error)}") from None
+        raise RecipeError(f"{where}: {first_problem(error, settings=_SETTINGS)}") from None
     return _apply(recipe, where) if recipe.set else recipe
 
 
@@ -371,52 +372,6 @@ def _apply(recipe: Recipe, where: str) -> Recipe:
         for stage in hits:
             stage[option] = value
     return _expand(data, where)
-
-
-def _first(error: ValidationError, prefix: str = "") -> str:
-    items = error.errors()
-    schedules = [e for e in items if "Schedule" in e["loc"] and is_schedule(e["input"])]
-    item = (schedules or [e for e in items if "Schedule" in e["loc"] and e["loc"][-1] != "Schedule"] or items)[0]
-    place = _place(item["loc"], prefix)
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "extra_forbidden":
-        name = str(item["loc"][-1])
-        return f"{place}: expected a known setting, got {name!r}; " + (
-            _nearest(name, [f for m in (Recipe, Training, SamplingSpec, RolloutSpec, Schedule) for f in m.model_fields])
-            or "`guerdon explain --schema` lists them"
-        )
-    if item["type"] == "missing":
-        return f"{place}: expected this setting, got none; add it"
-    if message.startswith("expected"):
-        return f"{place}: {message}".removeprefix(": ")
-    if item["type"] in ("tuple_type", "list_type") and place in ("model", "reward", "pipeline", "loss"):
-        return f"{place}: expected a list of tables, got one; write [[{place}]] with two brackets"
-    wanted = [_wanted(e["msg"]) for e in items if _place(e["loc"], prefix) == place]
-    return f"{place}: expected {' or '.join(dict.fromkeys(wanted))}, got {item['input']!r}; correct it"
-
-
-def _place(loc: tuple[int | str, ...], prefix: str) -> str:
-    """``reward[0].weight``; the names that pydantic gives to the branches of a union are left out."""
-    names = [f"[{piece}]" if isinstance(piece, int) else piece for piece in loc]
-    kept = [n for n in names if n not in ("float", "Schedule", "str") and not n.startswith(("list[", "literal["))]
-    return ".".join(filter(None, (prefix, *kept))).replace(".[", "[")
-
-
-def _wanted(message: str) -> str:
-    for lead in ("Input should be ", "Value should be "):
-        message = message.removeprefix(lead)
-    message = message.replace("a valid array", "a list").replace("a valid dictionary", "a table")
-    message = message.replace("a valid ", "a ").replace("a integer", "an integer")
-    if message.startswith(("greater", "less")):
-        message = f"a number {message}"
-    if message.endswith("instance of Schedule"):
-        message = "a schedule"
-    return message[:1].lower() + message[1:]
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else ""
 
 
 def _plain(value: Any) -> Any:

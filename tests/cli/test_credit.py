@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from guerdon.cli import app
 from guerdon.cli.tokens import Signs, lines, signed, style_of
-from guerdon.report.microscope import Token
+from guerdon.report.views import Token
 from guerdon.training import train
 from tests.cli.test_commands import recipe
 from tests.saved import TOKENS, saved_run

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from guerdon.cli.tokens import Signs
-    from guerdon.report.microscope import Comparison, Made, Microscope, View
+    from guerdon.report.views import Comparison, Made, Microscope, View
 
 _NARROWEST = 38
 """Cells that a column needs where two stand side by side."""

@@ -13,7 +13,7 @@ from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
-from guerdon.report.microscope import Number, Token
+from guerdon.report.views import Number, Token
 
 _POSITIVE = ((216, 240, 214), (14, 110, 60))
 _NEGATIVE = ((214, 226, 250), (30, 70, 190))

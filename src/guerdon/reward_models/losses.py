@@ -25,6 +25,11 @@ def log_ratio_sum(logp: Float[Tensor, "B T"], ref_logp: Float[Tensor, "B T"], ma
     return torch.where(mask, logp - ref_logp, 0.0).sum(-1)
 
 
+def _scores(logp: Tensor, ref_logp: Tensor, mask: Tensor, correct: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """``beta * log_ratio_sum`` of each row, and the rows with an outcome and something said."""
+    return beta * log_ratio_sum(logp, ref_logp, mask), ~correct.isnan() & mask.any(-1)
+
+
 @paper("arXiv:2412.01981", "arXiv:2502.01456")
 def implicit_prm_ce(
     logp: Float[Tensor, "B T"],
@@ -43,8 +48,7 @@ def implicit_prm_ce(
     Reference: Yuan et al., Free Process Rewards without Process Labels, 2024, https://arxiv.org/abs/2412.01981; in the
     loop: Cui et al., PRIME, 2025, https://arxiv.org/abs/2502.01456.
     """
-    keep = ~correct.isnan() & mask.any(-1)
-    score = beta * log_ratio_sum(logp, ref_logp, mask)
+    score, keep = _scores(logp, ref_logp, mask, correct, beta)
     return _mean(F.binary_cross_entropy_with_logits(score, torch.where(keep, correct, 0.0), reduction="none"), keep)
 
 
@@ -67,8 +71,7 @@ def detached_dpo(
 
     Reference: Cui et al., PRIME, 2025, https://arxiv.org/abs/2502.01456 (released recipe).
     """
-    keep = ~correct.isnan() & mask.any(-1)
-    score = beta * log_ratio_sum(logp, ref_logp, mask)
+    score, keep = _scores(logp, ref_logp, mask, correct, beta)
     fixed, right = score.detach(), correct > threshold
     of_right = group_mean(torch.where(keep & right, fixed, torch.nan), group)
     of_wrong = group_mean(torch.where(keep & ~right, fixed, torch.nan), group)
@@ -97,8 +100,7 @@ def trajectory_dpo(
 
     Reference: Liu et al., Agentic RL with Implicit Step Rewards, 2025, https://arxiv.org/abs/2509.19199.
     """
-    keep = ~correct.isnan() & mask.any(-1)
-    score = beta * log_ratio_sum(logp, ref_logp, mask)
+    score, keep = _scores(logp, ref_logp, mask, correct, beta)
     if reduce == "mean":
         if steps is None:
             raise ValueError('expected the number of steps of each row for reduce="mean", got none; pass steps')

@@ -6,8 +6,19 @@ Models beside the policy and extra rollouts have files of their own (`models`, `
 """
 
 from guerdon.pipeline.compile import compile_recipe
+from guerdon.pipeline.host import OWN, Host
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.run import Pipeline, Record, SignalFailure
 from guerdon.pipeline.stage import BoundStage, ModelFace
 
-__all__ = ["BoundStage", "ModelFace", "Objective", "Pipeline", "Record", "SignalFailure", "compile_recipe"]
+__all__ = [
+    "OWN",
+    "BoundStage",
+    "Host",
+    "ModelFace",
+    "Objective",
+    "Pipeline",
+    "Record",
+    "SignalFailure",
+    "compile_recipe",
+]

@@ -10,6 +10,7 @@ from typing import Any
 
 from guerdon.method import Method, Take, find, methods
 from guerdon.pipeline.extra import check_extra
+from guerdon.pipeline.host import OWN, Host
 from guerdon.pipeline.levels import check_made, check_taken
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.models import BoundModels
@@ -18,8 +19,6 @@ from guerdon.pipeline.stage import Binding, BoundStage, ModelFace
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe, RecipeError, Reward, Stage, check_options
 
-OFFERED = frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model", "recipe"})
-"""Providers of our own trainer."""
 _ALWAYS_READ = frozenset(
     {"correct", "token_loss", "loss", "weights", "token_weights", "counts", "step_ids", "turn_ids"}
 )
@@ -43,7 +42,7 @@ def compile_recipe(
     steps: bool = False,
     structure: Iterable[str] = (),
     models: Mapping[str, ModelFace] | None = None,
-    offered: Iterable[str] = OFFERED,
+    host: Host = OWN,
     objective: bool = True,
 ) -> Pipeline:
     """Compile a recipe into a `Pipeline`.
@@ -55,7 +54,7 @@ def compile_recipe(
         structure: what else the rollouts carry: of ``turn_ids``, ``node_ids``, ``turn_scores``, ``turn_accepted``,
             ``potentials``.
         models: the models under [[model]] by name (`guerdon.reward_models`).
-        offered: the providers of the host (our trainer, an adapter, or none for a file).
+        host: the trainer that runs it, by default our own (`guerdon.adapters.hosts` has the others).
         objective: False where only rewards are wanted (``guerdon score``): losses are left out and a result that
             nothing reads is no mistake.
 
@@ -63,7 +62,7 @@ def compile_recipe(
         RecipeError: what cannot run.
     """
     carried = {*structure, *(["step_ids"] if steps else [])}
-    return _Compiler(recipe, columns, carried, models or {}, offered, objective).compile()
+    return _Compiler(recipe, columns, carried, models or {}, host, objective).compile()
 
 
 class _Compiler:
@@ -73,13 +72,13 @@ class _Compiler:
         columns: Iterable[str],
         carried: set[str],
         models: Mapping[str, ModelFace],
-        offered: Iterable[str],
+        host: Host,
         objective: bool,
     ):
         self.recipe = recipe
         self.models = BoundModels(recipe, models, self._known, self._read)
         self.columns = frozenset(columns)
-        self.offered = frozenset(offered) | {"rollout", "recipe"}
+        self.host = host
         self.objective = objective
         self.made: dict[str, BoundStage] = {}
         self.unread: dict[str, BoundStage] = {}
@@ -288,7 +287,7 @@ class _Compiler:
         if name in self.made:
             return True
         if self.models.make(name):
-            return "model" in self.offered
+            return self.host.provides(name)
         head, _, key = name.partition(".")
         quantity = QUANTITIES[head]
         if quantity.keyed and not key:
@@ -303,14 +302,17 @@ class _Compiler:
             return False
         if head in ("origin",) or quantity.provider == "derived":
             return True
-        return quantity.provider in self.offered
+        return self.host.provides(head)
 
     def _missing(self, place: str, take: Take, name: str) -> str:
         head, _, key = name.partition(".")
+        provider = QUANTITIES[head].provider
+        if not self.host.provides(head) and (head in self.host.lacks or provider in (*self.host.lacks, "model")):
+            return self._not_here(place, head)
         if key:
             return f"{place}: expected an entry of {head} among {self._part_names(head)}, got {name!r}; add a [[reward]] of that name or correct it"
         if head in ("step_ids", "step_mask", "step_end") or (
-            head in ("prefix_values", "answer_logp") and "extra" in self.offered
+            head in ("prefix_values", "answer_logp") and self.host.provides(head)
         ):
             return f"{place}: expected steps in the rollouts for {head}, got none; the task names no separator: set task.separator, or add split-steps above"
         if head in ("turn_ids", "turn_mask") or head in CARRIED:
@@ -319,8 +321,8 @@ class _Compiler:
             )
         makers = [m for m in methods().values() if head in m.makes and head not in {t.name for t in m.takes}]
         makers = [m.name for m in sorted(makers, key=self._distance)]
-        if QUANTITIES[head].provider is not None:
-            return f"{place}: takes {head}, which this host does not provide ({QUANTITIES[head].meaning}); use a method that does not need it"
+        if provider is not None:
+            return self._not_here(place, head)
         advice = f"add one such as {' or '.join(makers[:3])}" if makers else "no method makes it yet"
         if head == "token_advantages":
             advice = (
@@ -332,6 +334,10 @@ class _Compiler:
         if late is not None:
             advice = f"{late}, which makes it, stands below: move it above"
         return f'{place}: takes {head}, but nothing above makes it; {advice}, or take = {{{take.name} = "..."}}'
+
+    def _not_here(self, place: str, head: str) -> str:
+        meaning, advice = QUANTITIES[head].meaning, self.host.instead(head)
+        return f"{place}: takes {head} ({meaning}), which {self.host.name} does not provide; {advice}"
 
     def _distance(self, info: Method) -> tuple[int, bool]:
         """How far a method is from running here: what it lacks, and, of equals, plain ones before those of a paper."""
@@ -396,4 +402,4 @@ def _heads(spec: Stage) -> set[str]:
         return set()
 
 
-__all__ = ["CARRIED", "OFFERED", "compile_recipe"]
+__all__ = ["CARRIED", "compile_recipe"]

@@ -1,0 +1,156 @@
+"""Every host, and how much of a recipe runs in it.
+
+A recipe that a host cannot run is refused when it is compiled for it, with the stage, the quantity, the host, and what
+to use instead.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from guerdon.pipeline import OWN, BoundStage, Host, Pipeline, compile_recipe
+from guerdon.pipeline.extra import ancestors
+from guerdon.quantities import lookup
+from guerdon.recipe import Recipe, RecipeError, load
+from guerdon.training.parts import faces
+
+_OURS = "train it with guerdon train"
+_TRL = "train it in TRL with guerdon.adapters.trl.GuerdonGRPOTrainer, or with guerdon train"
+_TREES = {"node_ids": f"its completions do not branch; {_OURS}"}
+_GAMES = {
+    "turn_accepted": f"its environments do not say it; {_OURS}",
+    "potentials": f"its environments do not say it; {_OURS}",
+}
+_TURNS = {
+    "turn_ids": f"its completions have one turn; {_TRL}, or make turns with split-turns",
+    "turn_scores": f"its completions have one turn; {_OURS}",
+}
+_EXTRA = {
+    "greedy": f"it samples no further completions; {_TRL}, or use leave-one-out in place of a greedy baseline",
+    "extra": f"it samples no further completions; {_TRL}",
+    "model": f"it has no room for a second model; {_TRL}",
+}
+_NO_HIDDEN = {
+    "hidden": f"it hands out no hidden states; {_TRL}",
+    "old_hidden": f"it hands out no hidden states; {_TRL}",
+}
+_NO_PASS = {
+    "policy": f"it hands out no forward pass; {_TRL}",
+    "reference": f"it hands out no reference; {_TRL}",
+    "value": f"it hands out no values; use a baseline of the group such as leave-one-out, or {_TRL}",
+}
+_ROWS = _TREES | _GAMES | _TURNS | _EXTRA
+
+HOSTS: dict[str, Host] = {
+    "guerdon": OWN,
+    "trl": Host(
+        "TRL's GRPOTrainer",
+        frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model"}),
+        _TREES | _GAMES | {"turn_scores": f"its tools pay nothing; {_OURS}"},
+    ),
+    "trl-rewards": Host("a reward function of TRL", frozenset({"rollout"}), _ROWS | _NO_PASS, runs="rewards"),
+    "verl": Host(
+        "verl's trainer",
+        frozenset({"rollout", "old_logp", "ref_logp", "old_values", "logp"}),
+        _TREES
+        | _GAMES
+        | _EXTRA
+        | _NO_HIDDEN
+        | {
+            "old_entropy": f"it keeps no entropies; {_TRL}",
+            "entropy": "it adds its own entropy term; set actor.entropy_coeff",
+            "values": "its critic has its own loss; leave value losses to it",
+            "bootstrap_values": f"its critic stops at the last token; {_TRL}",
+        },
+    ),
+    "verl-estimator": Host(
+        "a registered estimator of verl",
+        frozenset({"mask", "group", "attention_mask"}),
+        _ROWS | _NO_PASS,
+        runs="advantages",
+    ),
+    "slime": Host(
+        "an advantage function of slime",
+        frozenset({"rollout", "old_logp", "ref_logp", "old_values"}),
+        _TREES | _GAMES | _EXTRA | _NO_HIDDEN | {"policy": f"it hands out log-probabilities only; {_TRL}"},
+        runs="advantages",
+    ),
+    "prime-rl": Host(
+        "an algorithm of prime-rl",
+        frozenset({"rollout", "old_logp"}),
+        _TREES | _GAMES | _EXTRA | _NO_HIDDEN | _NO_PASS,
+        runs="advantages",
+    ),
+    "openrlhf": Host("a reward function of OpenRLHF", frozenset({"rollout"}), _ROWS | _NO_PASS, runs="rewards"),
+    "ms-swift": Host("a reward plug-in of ms-swift", frozenset({"rollout"}), _ROWS | _NO_PASS, runs="rewards"),
+    "verifiers": Host("a rubric of verifiers", frozenset({"rollout"}), _ROWS | _NO_PASS, runs="rewards"),
+    "stable-baselines3": Host(
+        "the rollout buffer of Stable-Baselines3",
+        frozenset({"mask", "attention_mask", "turn_ids", "turn_scores", "old_values", "bootstrap_values", "old_logp"}),
+        _TREES | _EXTRA | _NO_HIDDEN,
+        runs="advantages",
+    ),
+}
+"""By the name that ``guerdon explain --host`` takes."""
+
+
+def compile_for(
+    host: Host,
+    recipe: Recipe | Mapping[str, Any] | str | None,
+    *,
+    columns: Iterable[str] = (),
+    steps: bool = False,
+    structure: Iterable[str] = (),
+) -> Pipeline:
+    """Compile a recipe for a host; as far as it runs there (``host.runs``).
+
+    Args:
+        host: one of ``HOSTS``.
+        recipe: as for `guerdon.recipe.load`; its [task], [policy] and [training] are the host's business.
+        columns: columns of the host's data set besides ``prompts``.
+        steps: the host's rollouts carry ``step_ids``.
+        structure: what else they carry (`guerdon.pipeline.compile_recipe`).
+
+    Raises:
+        RecipeError: what cannot run there.
+    """
+    loaded = recipe if isinstance(recipe, Recipe) else load(recipe)
+    pipeline = compile_recipe(
+        loaded,
+        columns=columns,
+        steps=steps,
+        structure=structure,
+        models=faces(loaded),
+        host=host,
+        objective=host.runs == "loss",
+    )
+    if host.runs == "loss":
+        return pipeline
+    wanted = {"rewards"} if host.runs == "rewards" else {"advantages", "token_advantages"}
+    kept = ancestors(list(pipeline.stages), wanted)
+    if not kept or not {m for s in kept for m in s.makes} & wanted:
+        raise RecipeError(
+            f"expected a stage that makes {' or '.join(sorted(wanted))} for {host.name}, got none; "
+            f"add {'weighted-sum' if host.runs == 'rewards' else 'a stage of credit such as group-normalise'}"
+        )
+    dropped = [s for s in pipeline.stages if s not in kept and s.kind != "reward"]
+    _refuse(host, [s for s in dropped if host.runs == "rewards"])
+    return replace(pipeline, stages=tuple(s for s in pipeline.stages if s not in dropped))
+
+
+def left_to(host: Host, pipeline: Pipeline) -> tuple[str, ...]:
+    """Stages and losses of the recipe that ``compile_for`` left to the host, by label; an adapter tells the person."""
+    recipe, kept = pipeline.recipe, {s.label for s in (*pipeline.stages, *pipeline.objective.stages)}
+    return tuple(s.label for s in (*recipe.pipeline, *recipe.loss) if s.label not in kept)
+
+
+def _refuse(host: Host, dropped: list[BoundStage]) -> None:
+    """A host that takes one reward per completion may do the row's group statistics itself, and nothing finer."""
+    for stage in dropped:
+        fine = [
+            n for n in (*stage.reads, *stage.makes) if (q := lookup(n)) is not None and q.level in ("step", "token")
+        ]
+        if fine:
+            raise RecipeError(
+                f"{stage.place}: makes credit of {fine[0]}, but {host.name} takes one reward per completion; {_TRL}"
+            )

@@ -1,0 +1,50 @@
+"""Where a recipe runs: what the host provides besides what methods make, and what to use instead of the rest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from guerdon.quantities import QUANTITIES, lookup
+
+
+@dataclass(frozen=True)
+class Host:
+    """A trainer, seen from a recipe.
+
+    Attributes:
+        name: as a person calls it.
+        offers: providers (`guerdon.quantities`) and single quantities that it makes for a recipe.
+        lacks: quantities or providers that it does not make, each with what to use instead. A quantity by name, here or
+            under ``offers``, wins over a provider.
+        runs: how far a recipe runs in it: up to ``rewards``, up to ``advantages``, or with its losses (``loss``).
+    """
+
+    name: str
+    offers: frozenset[str]
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    runs: Literal["rewards", "advantages", "loss"] = "loss"
+
+    def __post_init__(self):
+        known = {q.provider for q in QUANTITIES.values()} | set(QUANTITIES)
+        odd = sorted({*self.offers, *self.lacks} - known)
+        if odd:
+            raise ValueError(f"expected quantities or providers, got {odd[0]!r} for the host {self.name}; correct it")
+
+    def provides(self, name: str) -> bool:
+        """Whether it makes the quantity ``name`` (``old_logp``, ``step_ids`` ...)."""
+        quantity = lookup(name)
+        if quantity is None or quantity.name in self.lacks:
+            return False
+        if quantity.name in self.offers or quantity.provider in ("derived", "recipe"):
+            return True
+        return quantity.provider in self.offers and quantity.provider not in self.lacks
+
+    def instead(self, name: str) -> str:
+        """What to use where it lacks the quantity ``name``."""
+        quantity = lookup(name)
+        provider = None if quantity is None else quantity.provider
+        return self.lacks.get(name) or self.lacks.get(provider or "") or "use a method that does without"
+
+
+OWN = Host("Guerdon's trainer", frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model"}))
+"""Our own trainer."""

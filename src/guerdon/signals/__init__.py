@@ -15,13 +15,15 @@ also makes ``correct``, which no mixture changes.
 - `length`: how long is it?
 - `environment`: what did the environment pay (`environment_score`, `environment_steps`)?
 - `reasoning_gym`: the scorer of a reasoning-gym task.
-- `runner`: calls any signal, also somebody else's, and turns its failures into NaN with a reason.
+- `runner`: calls any signal, also somebody else's, and turns its failures into NaN with a reason (`scores`); in pieces,
+  again, from a `cache`, or in a `process` that can be killed.
 
 Text comes from a policy that is paid for it, so signals take it for hostile: linear time, bounded numbers, exact
 comparison, and no credit for an answer that is left unevaluated.
 """
 
 from guerdon.signals.answers import final_answer
+from guerdon.signals.cache import Cache
 from guerdon.signals.calculation import inverted_reward, random_calculation_reward, random_reward
 from guerdon.signals.environment import environment_score, environment_steps
 from guerdon.signals.format import (
@@ -35,17 +37,22 @@ from guerdon.signals.format import (
 from guerdon.signals.length import length
 from guerdon.signals.overlap import answer_f1
 from guerdon.signals.reasoning_gym import reasoning_gym_score
-from guerdon.signals.runner import Outcome, chat_form, run_signal
+from guerdon.signals.runner import How, ask, chat_form, run_signal
+from guerdon.signals.scores import Outcome, Scores
 from guerdon.signals.spans import critique_spans, parse_critique
 from guerdon.signals.steps import split_pieces, verified_steps
 from guerdon.signals.tulu import gsm8k_answer, tulu_verifier
 
 __all__ = [
     "STYLES",
+    "Cache",
+    "How",
     "Outcome",
     "PromptStyle",
+    "Scores",
     "answer_f1",
     "apply_style",
+    "ask",
     "behaviour_profile",
     "chat_form",
     "critique_spans",

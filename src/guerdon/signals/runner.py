@@ -1,7 +1,9 @@
 """Calling a signal so that nothing it does can end a run: failure is a value.
 
 A signal may be anybody's function: it may raise, hang, return too few scores or NaN. Its rows are then unscored (NaN)
-with a reason each, and the caller counts the failed ones. This is the only place that treats them so.
+with a reason each, and the caller counts the failed ones. This is the only place that treats them so. `run_signal` is
+one call; `ask` is a whole batch of rows as a recipe wants it asked: in pieces, several at once, again after a failure,
+from a cache, in a process that can be killed, or only some rows.
 """
 
 import asyncio
@@ -9,36 +11,102 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from guerdon.method import Method
-from guerdon.quantities import QUANTITIES, shape_of
-
-NAN = float("nan")
-NOT_ASKED = "not asked"
-FAILED = "failed: "
+from guerdon.signals.cache import Cache
+from guerdon.signals.event_loop import run_awaitable
+from guerdon.signals.scores import FAILED, Outcome, Unfit, judge, read, rows_of, scatter, unscored
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a signal said: a float32 tensor for each quantity that it makes, and why a row is unscored.
+class How:
+    """How a signal is asked.
 
-    ``reasons`` holds one entry per row: None (scored), ``"not asked"`` (the signal gave None for the row), or
-    ``"failed: ..."``. ``seconds`` is wall clock.
+    Attributes:
+        timeout: seconds for one call.
+        batch: rows of one call; None: all at once.
+        concurrency: calls at the same time.
+        retries: further tries of a call that raised or timed out; a wait before each doubles from ``back_off`` seconds,
+            or is what the error says in ``retry_after``.
+        cache: answers of rows that were scored before, where the signal looks at rows one by one.
+        name: of the signal and its options, under which the cache keeps them.
     """
 
-    values: dict[str, Tensor]
-    reasons: list[str | None]
-    seconds: float
+    timeout: float | None = None
+    batch: int | None = None
+    concurrency: int = 1
+    retries: int = 0
+    back_off: float = 0.5
+    cache: Cache | None = None
+    name: str = ""
 
-    @property
-    def failed(self) -> int:
-        """Rows that failed: what counts toward the limit past which a run stops."""
-        return sum(reason is not None and reason.startswith(FAILED) for reason in self.reasons)
+
+PLAIN = How()
+
+
+def ask(
+    call: Callable[..., Any] | Method,
+    arguments: Mapping[str, Any],
+    rows: int,
+    *,
+    how: How = PLAIN,
+    makes: Sequence[str] | None = None,
+    shape: Sequence[int] = (),
+    wanted: Tensor | None = None,
+) -> Outcome:
+    """Ask a signal for every row, or for those that are ``wanted`` [B] bool; see `run_signal` for what may come back.
+
+    Rows that are not wanted are NaN, ``not asked``. A failure is never put into the cache.
+    """
+    began = time.perf_counter()
+    names = _names(call, makes)
+    at = torch.arange(rows) if wanted is None else wanted.cpu().nonzero().squeeze(-1)
+    pieces: list[tuple[Tensor, Outcome]] = []
+    keys: list[bytes] = []
+    if how.cache is not None and len(at):
+        keys = how.cache.keys(how.name, rows_of(arguments, at, rows), len(at))
+        known, missing = how.cache.look(keys, names)
+        pieces += [(at[i : i + 1], outcome) for i, outcome in known]
+        at, keys = at[missing], [keys[i] for i in missing.tolist()]
+    if how.batch is None and not pieces and wanted is None and how.retries == 0:
+        whole = run_signal(call, arguments, rows, timeout=how.timeout, makes=names, shape=shape)
+        if how.cache is not None:
+            how.cache.keep(keys, whole)
+        return whole
+    calls = list(at.split(how.batch or max(1, len(at)))) if len(at) else []
+
+    def one(part: Tensor) -> Outcome:
+        given = rows_of(arguments, part, rows)
+        return _tries(lambda: run_signal(call, given, len(part), timeout=how.timeout, makes=names, shape=shape), how)
+
+    if how.concurrency > 1 and len(calls) > 1:
+        with ThreadPoolExecutor(min(how.concurrency, len(calls)), "guerdon-asking") as pool:
+            made = list(pool.map(one, calls))
+    else:
+        made = [one(part) for part in calls]
+    if how.cache is not None:
+        unsaved = iter(keys)
+        for part, outcome in zip(calls, made, strict=True):
+            how.cache.keep(list(islice(unsaved, len(part))), outcome)
+    return scatter([*pieces, *zip(calls, made, strict=True)], names, rows, time.perf_counter() - began)
+
+
+def _tries(call: Callable[[], Outcome], how: How) -> Outcome:
+    """The first outcome that is no failure of the whole call, or the last."""
+    outcome = call()
+    for i in range(how.retries):
+        if not isinstance(outcome, _Failure):
+            break
+        time.sleep(min(60.0, outcome.wait if outcome.wait is not None else how.back_off * 2**i))
+        outcome = call()
+    return outcome
 
 
 def run_signal(
@@ -50,7 +118,7 @@ def run_signal(
     makes: Sequence[str] | None = None,
     shape: Sequence[int] = (),
 ) -> Outcome:
-    """Call a signal with keyword arguments and check what it returns.
+    """Call a signal once with keyword arguments and check what it returns.
 
     A registered method says itself what it makes; anything else makes ``parts`` (TRL's reward signature, a list of
     float or None) unless ``makes`` says otherwise. Where it returns
@@ -59,27 +127,29 @@ def run_signal(
       ``failed: ...``;
     - None for a row: NaN, ``not asked``;
     - NaN in place of a row's score (for steps and positions: nothing but NaN), or an infinite one: NaN, ``failed``.
-      ``correct`` may be NaN of its own: nothing verified the row.
+      ``correct`` may be NaN of its own: nothing verified the row;
+    - `Scores`: the same, with reasons and costs of its own.
 
-    An async function, or whatever returns an awaitable, is run to its end, also under a running event loop (which it
-    blocks). With a timeout, if async, or under a loop, the call runs in a thread of its own without gradient; one that outlives its timeout is abandoned (it is a daemon and ends with the process), so a signal should
-    have its own limits too. Lists are copied before the call; tensors must not be changed by it. KeyboardInterrupt and
-    SystemExit are not failures of the signal and pass.
+    What an async function (or anything else that returns an awaitable) does runs on one event loop for the whole
+    process, so that clients keep their connections; it is cancelled past its timeout. With a timeout, or under a running
+    event loop, the call runs in a thread of its own without gradient; one that outlives its timeout is abandoned (it is a
+    daemon and ends with the process): a signal that may hang for good belongs in a process (``process = true`` in a
+    recipe), which is killed and replaced. Lists are copied before the call; tensors must not be changed by it.
+    KeyboardInterrupt and SystemExit are not failures of the signal and pass.
 
     Args:
         shape: further axes of a quantity that is made per step or position, as far as known; used for failed rows.
     """
-    info = call if isinstance(call, Method) else getattr(call, "__guerdon_method__", None)
-    names = tuple(makes or (info.makes if info is not None else ("parts",)))
+    names = _names(call, makes)
     function = call.call if isinstance(call, Method) else call
     given = {name: list(value) if isinstance(value, list) else value for name, value in arguments.items()}
     start = time.perf_counter()
     box = _Box()
     if timeout is None and not inspect.iscoroutinefunction(function) and not _within_event_loop():
-        _work(function, given, names, rows, box)
+        _work(function, given, names, rows, box, timeout)
     else:
         worker = threading.Thread(
-            target=_work, args=(function, given, names, rows, box), daemon=True, name="guerdon-signal"
+            target=_work, args=(function, given, names, rows, box, timeout), daemon=True, name="guerdon-signal"
         )
         worker.start()
         worker.join(timeout)
@@ -89,10 +159,10 @@ def run_signal(
     if box.stop is not None:
         raise box.stop
     if box.failure is not None:
-        values = {name: torch.full((rows, *_tail(name, shape)), NAN) for name in names}
-        return Outcome(values, [FAILED + box.failure] * rows, seconds)
-    values, reasons = _judge(box.values, box.reasons)
-    return Outcome(values, reasons, seconds)
+        lost = unscored(names, rows, FAILED + box.failure, shape)
+        return _Failure(lost.values, lost.reasons, seconds, wait=box.wait)
+    values, reasons = judge(box.values, box.reasons)
+    return Outcome(values, reasons, seconds, cost=box.cost)
 
 
 def chat_form(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,14 +174,28 @@ def chat_form(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {**arguments, "completions": said}
 
 
+@dataclass(frozen=True)
+class _Failure(Outcome):
+    """The whole call failed, and may be tried again."""
+
+    wait: float | None = None
+
+
 class _Box:
     """What the worker leaves for the caller."""
 
     def __init__(self, failure: str | None = None):
         self.failure = failure
+        self.wait: float | None = None
         self.stop: BaseException | None = None
         self.values: dict[str, Tensor] = {}
         self.reasons: list[str | None] = []
+        self.cost: Tensor | None = None
+
+
+def _names(call: Callable[..., Any] | Method, makes: Sequence[str] | None) -> tuple[str, ...]:
+    info = call if isinstance(call, Method) else getattr(call, "__guerdon_method__", None)
+    return tuple(makes or (info.makes if info is not None else ("parts",)))
 
 
 def _within_event_loop() -> bool:
@@ -122,97 +206,26 @@ def _within_event_loop() -> bool:
     return True
 
 
-def _work(function: Callable[..., Any], arguments: dict[str, Any], names: Sequence[str], rows: int, box: _Box) -> None:
+def _work(
+    function: Callable[..., Any],
+    arguments: dict[str, Any],
+    names: Sequence[str],
+    rows: int,
+    box: _Box,
+    timeout: float | None,
+) -> None:
     try:
         with torch.no_grad():  # the gradient mode belongs to the thread
             result = function(**arguments)
             if inspect.isawaitable(result):
-                result = asyncio.run(_wait(result))
-        box.values, box.reasons = _read(result, names, rows)
+                result = run_awaitable(result, timeout)
+        box.values, box.reasons, box.cost = read(result, names, rows)
     except Exception as error:  # noqa: BLE001  somebody else's code may raise anything, and its rows must tell, not the run
-        box.failure = f"{type(error).__name__}: {_line(error)}" if not isinstance(error, _Unfit) else str(error)
+        box.failure = f"{type(error).__name__}: {_line(error)}" if not isinstance(error, Unfit) else str(error)
+        wait = getattr(error, "retry_after", None)
+        box.wait = float(wait) if isinstance(wait, int | float) else None
     except BaseException as stop:  # noqa: BLE001  Ctrl-C and exit pass, also out of the thread: raised again by the caller
         box.stop = stop
-
-
-async def _wait(awaitable: Any) -> Any:
-    return await awaitable
-
-
-class _Unfit(Exception):
-    """The signal returned something that is not a score per row."""
-
-
-def _read(result: Any, names: Sequence[str], rows: int) -> tuple[dict[str, Tensor], list[str | None]]:
-    several = (result,) if len(names) == 1 else result
-    if not isinstance(several, tuple) or len(several) != len(names):
-        raise _Unfit(f"expected a tuple of {len(names)} results ({', '.join(names)}), got {_kind(result)}")
-    values: dict[str, Tensor] = {}
-    reasons: list[str | None] = [None] * rows
-    for name, value in zip(names, several, strict=True):
-        values[name], unasked = _tensor(name, value, rows)
-        if name != "correct":
-            reasons = [NOT_ASKED if row in unasked else reason for row, reason in enumerate(reasons)]
-    return values, reasons
-
-
-def _tensor(name: str, value: Any, rows: int) -> tuple[Tensor, set[int]]:
-    unasked: set[int] = set()
-    if hasattr(value, "__array__") and not isinstance(value, Tensor):
-        value = value.tolist() if value.ndim else value
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        unasked = {row for row, score in enumerate(value) if score is None}
-        for score in value:
-            if isinstance(score, str) or not (
-                score is None or hasattr(score, "__float__") or isinstance(score, Sequence)
-            ):
-                raise _Unfit(f"expected a number or None for each row, got {_kind(score)} {str(score)[:40]!r}")
-        if any(isinstance(score, Sequence) for score in value):
-            width = max(len(score) for score in value if isinstance(score, Sequence))
-            lists = [list(score) if isinstance(score, Sequence) else [NAN] * width for score in value]
-            value = [[NAN if s is None else float(s) for s in row] + [NAN] * (width - len(row)) for row in lists]
-        else:
-            value = [NAN if score is None else float(score) for score in value]
-        value = torch.tensor(value, dtype=torch.float64)
-    if not isinstance(value, Tensor) or value.is_complex():
-        raise _Unfit(f"expected {rows} scores, got {_kind(value)}")
-    axes = len(shape_of(QUANTITIES[name]))
-    if value.ndim != axes:
-        raise _Unfit(
-            f"expected {rows} scores with {axes} axes ({QUANTITIES[name].axes}), got shape {list(value.shape)}"
-        )
-    if value.shape[0] != rows:
-        raise _Unfit(f"expected {rows} scores, got {value.shape[0]}")
-    return value.detach().to(torch.float32), unasked
-
-
-def _judge(values: dict[str, Tensor], reasons: list[str | None]) -> tuple[dict[str, Tensor], list[str | None]]:
-    rows = len(reasons)
-    silent, infinite = torch.zeros(rows, dtype=torch.bool), torch.zeros(rows, dtype=torch.bool)
-    for name, value in values.items():
-        flat = value.flatten(1) if value.ndim > 1 else value.unsqueeze(1)
-        infinite |= flat.isinf().any(-1).cpu()
-        if name != "correct":
-            silent |= flat.isnan().all(-1).cpu()
-    told = [
-        reason or (FAILED + "the signal returned inf" if inf else FAILED + "the signal returned NaN" if nan else None)
-        for reason, inf, nan in zip(reasons, infinite.tolist(), silent.tolist(), strict=True)
-    ]
-    lost = torch.tensor([reason is not None for reason in told], dtype=torch.bool)
-    if bool(lost.any()):
-        at = {name: lost.to(v.device).reshape(rows, *[1] * (v.ndim - 1)) for name, v in values.items()}
-        values = {name: value.masked_fill(at[name], NAN) for name, value in values.items()}
-    return values, told
-
-
-def _tail(name: str, shape: Sequence[int]) -> tuple[int, ...]:
-    axes = len(shape_of(QUANTITIES[name])) - 1
-    return tuple(shape[:axes]) + (1,) * (axes - len(shape[:axes]))
-
-
-def _kind(value: Any) -> str:
-    size = f" of {len(value)}" if isinstance(value, Sequence) and not isinstance(value, str) else ""
-    return f"{type(value).__name__}{size}"
 
 
 def _line(error: Exception) -> str:

@@ -17,7 +17,7 @@ from guerdon.policies.prefixes import Boundaries, boundaries
 from guerdon.policies.protocol import Policy, Prompt, Sampling
 from guerdon.quantities import lookup
 from guerdon.recipe import RecipeError
-from guerdon.signals.runner import FAILED
+from guerdon.signals.scores import FAILED
 from guerdon.tasks.environment import NAN, EnvironmentTask, TextEnvironment, Turn, finite
 from guerdon.tasks.protocol import Task
 

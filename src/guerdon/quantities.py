@@ -140,6 +140,8 @@ _TABLE = [
         merge="key",
         keyed=True,
     ),
+    _q("latencies", "B", "float", "seconds that a row waited for a signal; NaN: not asked", merge="key", keyed=True),
+    _q("costs", "B", "float", "what a signal's answer for a row cost, in its own unit", merge="key", keyed=True),
     _q("part_weights", "", "float", "the recipe's weight of each part", "recipe", merge="key", keyed=True),
     _q("part_advantages", "B", "float", "one advantage per part, before they are summed", merge="key", keyed=True),
     # rewards after combination, and credit

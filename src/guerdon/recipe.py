@@ -69,12 +69,42 @@ class Stage(Component):
         return self.name or self.use.split(":")[-1].replace("_", "-")
 
 
+class When(_Strict):
+    """Which rows a signal is asked for: those of which all that is given here holds. Each names quantities of rows."""
+
+    true: tuple[str, ...] = ()
+    """All of these are above 0 (``["correct"]``)."""
+    false: tuple[str, ...] = ()
+    """All of these are scored, and not above 0."""
+    unscored: tuple[str, ...] = ()
+    """All of these are NaN."""
+    differ: tuple[str, ...] = ()
+    """These, as far as scored, are not all equal (``["parts.exact", "parts.loose"]``)."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every quantity that it names."""
+        return (*self.true, *self.false, *self.unscored, *self.differ)
+
+
 class Reward(Stage):
     """A signal: makes an entry of ``parts`` (or ``step_parts``, ``token_parts``) named after it."""
 
     weight: float | Schedule = 1.0
     timeout: float | None = Field(default=60.0, gt=0)
-    """Seconds for one batch; past it the rows are unscored."""
+    """Seconds for one call; past it its rows are unscored."""
+    batch: int | None = Field(default=None, ge=1)
+    """Rows of one call; by default all at once."""
+    concurrency: int = Field(default=1, ge=1)
+    """Calls at the same time."""
+    retries: int = Field(default=0, ge=0)
+    """Further tries of a call that raised or timed out; the wait before each doubles."""
+    cache: bool = False
+    """Whether rows that were scored before are read from disk (``$GUERDON_CACHE``, or the user's cache folder)."""
+    process: bool = False
+    """Whether it runs in processes of its own (as many as ``concurrency``), which are killed when they time out."""
+    when: When | None = None
+    """Only these rows are asked; the others are unscored, ``not asked``."""
 
 
 class Loss(Stage):
@@ -118,6 +148,8 @@ class RolloutSpec(_Strict):
     """Continuations from each step boundary whose mean reward is prefix_values."""
     prefix_suffix: str = ""
     """Text put after a prefix before it is continued, such as one that forces an answer."""
+    chunks: int = Field(default=1, ge=1)
+    """Parts in which an iteration's prompts are sampled: signals score one part while the next is sampled."""
     where: str | None = None
     """A quantity of rows, such as ``advantages`` after a filter: rows where it is NaN are left out of all forward passes,
     models and extra rollouts that come after it, and what those would have given is NaN."""
@@ -224,8 +256,8 @@ class Recipe(_Strict):
         return tomli_w.dumps(_plain(self.model_dump(exclude_defaults=True, exclude_none=True)))
 
 
-_SETTINGS = [f for m in (Recipe, Training, SamplingSpec, RolloutSpec, Schedule) for f in m.model_fields]
-_STAGE_SETTINGS = ("name", "take", "make", "each", "weight", "timeout", "aggregate", "constant")
+_SETTINGS = [f for m in (Recipe, Training, SamplingSpec, RolloutSpec, When, Schedule) for f in m.model_fields]
+_STAGE_SETTINGS = tuple(dict.fromkeys(f for m in (Reward, Loss) for f in m.model_fields if f != "use"))
 
 
 def shipped(kind: Literal["recipes", "presets"]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from guerdon.method import Method, Take, find, methods
+from guerdon.pipeline.asking import check_asking
 from guerdon.pipeline.extra import check_extra
 from guerdon.pipeline.host import OWN, Host
 from guerdon.pipeline.levels import check_made, check_taken
@@ -167,6 +168,10 @@ class _Compiler:
                 f"{place}: expected a stage that takes {self._update_reads(stage)} to make only weights, got {makes[0]}; "
                 "stand it under [[loss]], or take the quantity at the start of the iteration (old_logp, old_entropy)"
             )
+        if kind == "reward":
+            check_asking(stage, self._available)
+            for name in stage.needs:
+                self._read(name)
         for binding in bindings:
             self._read(binding.source)
             if binding.source.startswith("model_"):

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from guerdon.batch import Rollouts
+from guerdon.pipeline.asking import asking
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.stage import BoundStage, ModelFace, merge
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe
 from guerdon.schedules import at
-from guerdon.signals.runner import chat_form, run_signal
+from guerdon.signals import scores
+from guerdon.signals.threads import Started
 
 Provide = Callable[[str, Rollouts], Any]
 """Makes a quantity that no method makes (``old_logp``, ``ref_logp``, ``greedy_rewards`` ...) for a batch."""
@@ -38,11 +41,17 @@ class Outcome:
 
     batch: Rollouts
     lineage: tuple[Record, ...]
-    seconds: dict[str, float] = field(default_factory=dict)
-    failed: dict[str, float] = field(default_factory=dict)
-    """Share of rows on which each signal failed."""
-    examples: dict[str, str] = field(default_factory=dict)
-    """One reason per failing signal."""
+    said: Mapping[str, scores.Outcome] = field(default_factory=dict)
+    """What each signal said, by its label."""
+
+    @property
+    def failed(self) -> dict[str, float]:
+        """Share of rows on which each signal failed."""
+        return {label: said.failed / max(1, len(said.reasons)) for label, said in self.said.items()}
+
+    def example(self, label: str) -> str:
+        """Why a signal failed, where it did."""
+        return next((r for r in self.said[label].reasons if r is not None and r.startswith(scores.FAILED)), "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +100,9 @@ class Pipeline:
         progress: float = 0.0,
         generator_for: Callable[[str], torch.Generator] | None = None,
         stages: tuple[BoundStage, ...] | None = None,
+        said: Mapping[str, scores.Outcome] | None = None,
     ) -> Outcome:
-        """Run the rollout phase on a batch.
+        """Run the rollout phase on a batch. Signals are asked at the same time, as far as none reads another's.
 
         Args:
             batch: rollouts with the task's columns.
@@ -100,17 +110,33 @@ class Pipeline:
             progress: of training, in [0, 1], for schedules.
             generator_for: a generator for a stage, by its label; by default seeded with 0.
             stages: only these (`compile.ancestors`); by default all.
+            said: what signals have said of this batch already, by label (`early`); they are not asked again.
 
         Raises:
             RuntimeError: a stage raised; the message names it.
         """
+        said = dict(said or {})
         work = dict(batch.data)
         work["part_weights"] = {s.label: torch.tensor(float(at(s.spec.weight, progress))) for s in self.signals}
         lineage: list[Record] = []
-        seconds, failed, examples = {}, {}, {}
         view = Rollouts(work)
+        asked: list[tuple[BoundStage, Started[scores.Outcome]]] = []
+
+        def listen() -> Rollouts:
+            """Wait for what has been asked, and put it among the quantities in the recipe's order."""
+            for stage, answer in asked:
+                outcome = said[stage.label] = answer.result()
+                _note(work, stage.label, outcome)
+                made = [(n, outcome.values[m], None) for n, m in zip(stage.makes, stage.method.makes, strict=True)]
+                self._keep(stage, made, work, lineage)
+                self._view(stage, work)
+            asked.clear()
+            return Rollouts(work)
+
         with torch.no_grad():
             for stage in self.stages if stages is None else stages:
+                if asked and (stage.kind != "reward" or _reads_one_of(stage, [s for s, _ in asked])):
+                    view = listen()
                 for name in stage.reads:
                     if self._lacks(view, name) and provide is not None:
                         need = {"step_mask": "step_ids", "step_end": "step_ids", "turn_mask": "turn_ids"}.get(
@@ -122,46 +148,39 @@ class Pipeline:
                     generator_for(stage.label) if generator_for is not None else torch.Generator().manual_seed(0)
                 )
                 if stage.kind == "reward":
-                    outcome = self._signal(stage, view, progress, generator)
-                    seconds[stage.label] = outcome.seconds
-                    bad = [r for r in outcome.reasons if r is not None and r.startswith("failed")]
-                    failed[stage.label] = len(bad) / max(1, view.rows)
-                    if bad:
-                        examples[stage.label] = bad[0]
-                    work["reasons"] = {**work.get("reasons", {}), stage.label: outcome.reasons}
-                    made = [(n, outcome.values[m], None) for n, m in zip(stage.makes, stage.method.makes, strict=True)]
-                else:
-                    made = self._call(stage, view, progress, generator)
-                for name, value, key in made:
-                    if name == "correct" and name in work:
-                        continue  # the first signal that verifies decides
-                    merge(work, name, value, key)
-                    quantity = QUANTITIES[name.split(".", 1)[0]]
-                    if isinstance(value, Tensor) and quantity.level in ("row", "step"):
-                        lineage.append(Record(stage.label, f"{name}.{key}" if key else name, value))
+                    known = said.get(stage.label)
+                    call = asking(stage, view, progress, generator) if known is None else partial(_itself, known)
+                    asked.append((stage, Started(call, f"guerdon-{stage.label}")))
+                    continue
+                self._keep(stage, self._call(stage, view, progress, generator), work, lineage)
                 view = self._view(stage, work)
+            view = listen()
             if stages is None and provide is not None:
                 for name in sorted(self.objective.reads & self.needs):
                     quantity = lookup(name)
                     if quantity is not None and quantity.phase == "rollout" and name not in view:
                         work[name] = provide(name, view)
                         view = Rollouts(work)
-        return Outcome(view, tuple(lineage), seconds, failed, examples)
+        return Outcome(view, tuple(lineage), said)
 
-    def _signal(self, stage: BoundStage, view: Rollouts, progress: float, generator: torch.Generator):
-        arguments = stage.arguments(view)
+    def early(self, batch: Rollouts) -> tuple[BoundStage, ...]:
+        """The signals that need nothing but the rollouts: they can score one part of a batch before the next is there."""
+        found: list[BoundStage] = []
+        for stage in self.signals:
+            above = {m for s in found for m in s.makes}
+            if all(name in batch or name in above for name in stage.needs):
+                found.append(stage)
+        return tuple(found)
 
-        def ask(**given: Any) -> Any:
-            result = stage.call(given, progress, generator)
-            return result if len(stage.method.makes) > 1 else result[0]
-
-        return run_signal(
-            ask,
-            chat_form(arguments) if stage.method.columns else arguments,
-            view.rows,
-            makes=stage.method.makes,
-            timeout=stage.spec.timeout,
-        )
+    @staticmethod
+    def _keep(stage: BoundStage, made: list[Any], work: dict[str, Any], lineage: list[Record]) -> None:
+        for name, value, key in made:
+            if stage.kind == "reward" and name == "correct" and name in work:
+                continue  # the first signal that verifies decides
+            merge(work, name, value, key)
+            quantity = QUANTITIES[name.split(".", 1)[0]]
+            if isinstance(value, Tensor) and quantity.level in ("row", "step"):
+                lineage.append(Record(stage.label, f"{name}.{key}" if key else name, value))
 
     def _call(self, stage: BoundStage, view: Rollouts, progress: float, generator: torch.Generator):
         results = []
@@ -195,7 +214,7 @@ class Pipeline:
             if share > limit:
                 raise SignalFailure(
                     f"expected the signal {label!r} to score at least {1 - limit:.0%} of the rows, got failures on {share:.0%} "
-                    f"({outcome.examples[label]}); mend the signal, or raise training.failure_limit"
+                    f"({outcome.example(label)}); mend the signal, or raise training.failure_limit"
                 )
 
     def update(self, batch: Rollouts) -> None:
@@ -220,3 +239,21 @@ class Pipeline:
         for stage in (*self.stages, *self.objective.stages):
             if stage.instance is not None:
                 stage.instance.load_state_dict(state[stage.place])
+
+
+def _note(work: dict[str, Any], label: str, said: scores.Outcome) -> None:
+    """Why rows are unscored, how long each waited, and what it cost."""
+    merge(work, "reasons", said.reasons, label)
+    merge(work, "latencies", said.latencies, label)
+    if said.cost is not None:
+        merge(work, "costs", said.cost, label)
+
+
+def _reads_one_of(stage: BoundStage, others: list[BoundStage]) -> bool:
+    made = {m for other in others for m in other.makes}
+    heads = {m.split(".", 1)[0] for m in made}
+    return any(name in made or name in heads for name in stage.needs)
+
+
+def _itself(known: scores.Outcome) -> scores.Outcome:
+    return known

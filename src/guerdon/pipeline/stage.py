@@ -57,6 +57,12 @@ class BoundStage:
         return tuple(b.source for b in self.bindings)
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """What it reads, and what says which rows it is asked for."""
+        when = getattr(self.spec, "when", None)
+        return self.reads if when is None else (*self.reads, *when.reads)
+
+    @property
     def update_phase(self) -> bool:
         """Whether it reads a quantity of the policy being updated."""
         return any((q := lookup(name)) is not None and q.phase == "update" for name in self.reads)

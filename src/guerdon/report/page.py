@@ -40,6 +40,7 @@ def page(run: Run) -> str:
         else section("Training", tag("p", "No iteration has been logged yet.", cls="empty")),
         section("Samples and their credit", sections.samples(run.samples)),
         section("Where time went", sections.times(run)),
+        section("Signals", sections.signals(run)),
         section("Failures", sections.failures(run)),
         recipe(run),
     )

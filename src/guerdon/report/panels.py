@@ -60,6 +60,15 @@ def charts(run: Run) -> list[Safe]:
     add("Seconds", "per iteration and phase", phases[:COLOURS])
     for some in by_size(signals, ratio=100):
         add("Seconds of signals", "per iteration", some)
+    waits = [n for n in starting("seconds_per_row/") if n.endswith("/p95")]
+    waits = [n for n in waits if any(e.get(n) != e.get(n[:-2] + "50") for e in run.iterations)]
+    for some in by_size([run.series(n, n.removeprefix("seconds_per_row/").removesuffix("/p95")) for n in waits]):
+        add("Latency of signals", "seconds a row waited, 95th percentile", some)
+    for some in by_size([run.series(n, n.removeprefix("cost/"), absent=0.0) for n in starting("cost/")]):
+        add("Cost of signals", "in each signal's unit", some)
+    cached = [run.series(n, n.removeprefix("cached/"), absent=0.0) for n in starting("cached/")]
+    for some in by_size(cached):
+        add("Answered from the cache", "share of rows", some)
     add("Speed", "completion tokens per second", [run.series(n, "tokens/s") for n in take("tokens_per_second")])
     failed = [run.series(n, n.removeprefix("failed/"), absent=0.0) for n in starting("failed/")]
     for some in by_size(failed):

@@ -1,6 +1,7 @@
 """The tables of the page: evaluation, time, failures, samples."""
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from guerdon.report.charts import spans_between
@@ -96,6 +97,37 @@ def times(run: Run) -> Safe:
         for name, seconds in sorted(rows, key=lambda row: -row[1])
     ]
     return table(["phase", "share", "of all", "total", "per iteration"], cells, "times")
+
+
+def signals(run: Run) -> Safe:
+    """How long each signal took of a step, how long a row waited for it, what it cost, and how often it failed."""
+    prefix, whole = "seconds/signal/", run.seconds
+    labels = [n.removeprefix(prefix) for n in run.names() if n.startswith(prefix)]
+    if not labels or not whole:
+        return tag("p", "No signal was timed.", cls="empty")
+    rows = []
+    for label in labels:
+        spent = total(run.iterations, prefix + label) or 0.0
+        rows.append(
+            [
+                label,
+                duration(spent / run.done),
+                percent(spent / whole),
+                duration(_middle(run, f"seconds_per_row/{label}/p50")),
+                duration(_middle(run, f"seconds_per_row/{label}/p95")),
+                number(total(run.iterations, f"cost/{label}")),
+                percent((total(run.iterations, f"cached/{label}") or 0.0) / run.done),
+                percent((total(run.iterations, f"failed/{label}") or 0.0) / run.done),
+            ]
+        )
+    head = ["signal", "per iteration", "of a step", "p50 of a row", "p95 of a row", "cost", "cached", "failed"]
+    note = "Signals run beside each other, so their shares need not add up. Percentiles: the median iteration's."
+    return join(table(head, rows), tag("p", note, cls="note"))
+
+
+def _middle(run: Run, name: str) -> float | None:
+    values = [v for v in (finite(e.get(name)) for e in run.iterations) if v is not None]
+    return median(values) if values else None
 
 
 def warnings(run: Run) -> list[str]:

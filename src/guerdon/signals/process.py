@@ -32,15 +32,12 @@ class ProcessSignal:
 
     Args:
         path: of a function or registered method, as ``package.module:name``.
-        options: keyword arguments that stay the same.
         timeout: seconds for one call; past it the process is killed and the call raises TimeoutError.
         workers: processes at the same time.
     """
 
-    def __init__(
-        self, path: str, options: Mapping[str, Any] | None = None, *, timeout: float | None = None, workers: int = 1
-    ):
-        self.path, self.options, self.timeout = path, dict(options or {}), timeout
+    def __init__(self, path: str, *, timeout: float | None = None, workers: int = 1):
+        self.path, self.timeout = path, timeout
         self._free: queue.Queue[_Worker | None] = queue.Queue()
         for _ in range(workers):
             self._free.put(None)
@@ -60,7 +57,7 @@ class ProcessSignal:
         try:
             if worker is None or not worker.alive:
                 worker = self._start()
-            line = json.dumps({"arguments": {k: _plain(v) for k, v in arguments.items()}, "options": self.options})
+            line = json.dumps({k: _plain(v) for k, v in arguments.items()})
             said = worker.ask(line, self.timeout)
         except BaseException:
             if worker is not None:

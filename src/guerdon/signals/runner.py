@@ -11,8 +11,8 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -23,6 +23,7 @@ from guerdon.method import Method
 from guerdon.signals.cache import Cache
 from guerdon.signals.event_loop import run_awaitable
 from guerdon.signals.scores import FAILED, Outcome, Unfit, judge, read, rows_of, scatter, unscored
+from guerdon.signals.threads import side_by_side
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,7 @@ def ask(
         given = rows_of(arguments, part, rows)
         return _tries(lambda: run_signal(call, given, len(part), timeout=how.timeout, makes=names, shape=shape), how)
 
-    if how.concurrency > 1 and len(calls) > 1:
-        with ThreadPoolExecutor(min(how.concurrency, len(calls)), "guerdon-asking") as pool:
-            made = list(pool.map(one, calls))
-    else:
-        made = [one(part) for part in calls]
+    made = side_by_side([partial(one, part) for part in calls], how.concurrency)
     if how.cache is not None:
         unsaved = iter(keys)
         for part, outcome in zip(calls, made, strict=True):

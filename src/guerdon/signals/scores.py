@@ -45,6 +45,14 @@ class Outcome:
     cached: int = 0
 
     @property
+    def latencies(self) -> Tensor:
+        """Seconds that each row waited [B]; NaN: not asked."""
+        if self.latency is not None:
+            return self.latency
+        waited = [NAN if reason == NOT_ASKED else self.seconds for reason in self.reasons]
+        return torch.tensor(waited, dtype=torch.float32)
+
+    @property
     def failed(self) -> int:
         """Rows that failed: what counts toward the limit past which a run stops."""
         return sum(reason is not None and reason.startswith(FAILED) for reason in self.reasons)

@@ -25,7 +25,7 @@ def main(path: str) -> None:
         asked = json.loads(line)
         try:
             with torch.no_grad():
-                result = function(**asked["arguments"], **asked["options"])
+                result = function(**asked)
                 if inspect.isawaitable(result):
                     result = asyncio.run(_wait(result))
             said = _said(result)

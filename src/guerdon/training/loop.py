@@ -250,8 +250,16 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     for label, share in outcome.failed.items():
         if share:
             numbers[f"failed/{label}"] = share
-    for label, seconds in outcome.seconds.items():
-        numbers[f"seconds/signal/{label}"] = seconds
+    for label, said in outcome.said.items():
+        numbers[f"seconds/signal/{label}"] = said.seconds
+        waited = said.latencies[~said.latencies.isnan()]
+        if len(waited):
+            low, high = torch.quantile(waited, torch.tensor([0.5, 0.95])).tolist()
+            numbers |= {f"seconds_per_row/{label}/p50": low, f"seconds_per_row/{label}/p95": high}
+        if said.cost is not None:
+            numbers[f"cost/{label}"] = float(said.cost.nansum())
+        if said.cached:
+            numbers[f"cached/{label}"] = said.cached / len(said.reasons)
     return numbers
 
 

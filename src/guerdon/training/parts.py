@@ -101,6 +101,11 @@ def build(recipe: Recipe) -> Parts:
             f"rollouts.forks: expected a task whose steps are separated, got {type(task).__name__} without a separator; "
             "set task.separator, or forks = 1"
         )
+    if recipe.rollouts.chunks > 1 and recipe.rollouts.forks > 1:
+        raise RecipeError(
+            f"rollouts.chunks: expected 1 where completions branch, got {recipe.rollouts.chunks} with forks = "
+            f"{recipe.rollouts.forks}; leave one of them out"
+        )
     pipeline = compile_recipe(
         recipe,
         columns=set(columns) - {"prompts"},

@@ -90,7 +90,7 @@ def recredit(run: Path, batch: Rollouts, iteration: int, source: str | Path | Ma
     notes += [f"{s.label} keeps a state between iterations; here it begins anew" for s in pipeline.stages if s.instance]
     for label, share in outcome.failed.items():
         if share:
-            notes.append(f"{label} failed on {share:.0%} of the rows ({outcome.examples[label]})")
+            notes.append(f"{label} failed on {share:.0%} of the rows ({outcome.example(label)})")
     return Recredited(name, outcome, pipeline, tuple(notes))
 
 

@@ -1,6 +1,7 @@
 """Collect: sample the policy on an iteration's prompts and run the rollout phase on what it said."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from guerdon.pipeline.run import Outcome
 from guerdon.policies.prefixes import boundaries, completed, said_after
 from guerdon.policies.protocol import Policy, Sampling
 from guerdon.quantities import QUANTITIES
+from guerdon.signals.scores import Outcome as Said
+from guerdon.signals.scores import scatter
+from guerdon.signals.threads import Started
 from guerdon.tasks.environment import EnvironmentTask
 from guerdon.tasks.protocol import Task
 from guerdon.training.generators import derive
@@ -46,7 +50,59 @@ def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provide
     spec = parts.recipe.training
     start = iteration * spec.prompts
     columns = parts.task.problems("train", start, spec.prompts)
-    generator = derive(spec.seed, iteration, "sample")
+    chunks = min(parts.recipe.rollouts.chunks, spec.prompts)
+    if chunks == 1:
+        batch, said = _draw(parts, cast, columns, start, iteration, derive(spec.seed, iteration, "sample")), {}
+    else:
+        batch, said = _draw_in_chunks(parts, cast, columns, start, iteration, chunks)
+    provider = Provider(parts, cast, columns, start, iteration)
+    outcome = parts.pipeline.run(
+        batch,
+        provide=provider,
+        progress=iteration / spec.iterations,
+        generator_for=lambda label: derive(spec.seed, iteration, label),
+        said=said,
+    )
+    return outcome, provider
+
+
+def _draw_in_chunks(
+    parts: Parts, cast: Cast, columns: dict[str, list[Any]], start: int, iteration: int, chunks: int
+) -> tuple[Rollouts, dict[str, Said]]:
+    """Rollouts drawn a chunk of prompts at a time, and what the signals said of one while the next was drawn."""
+    spec, pipeline = parts.recipe.training, parts.pipeline
+    drawn: list[Rollouts] = []
+    scored: list[Started[Outcome]] = []
+    for i, at in enumerate(torch.arange(spec.prompts).tensor_split(chunks)):
+        some = {name: [values[row] for row in at.tolist()] for name, values in columns.items()}
+        generator = derive(spec.seed, iteration, "sample", i)
+        drawn.append(_draw(parts, cast, some, start + int(at[0]), iteration, generator))
+        score = partial(
+            pipeline.run,
+            drawn[-1],
+            progress=iteration / spec.iterations,
+            generator_for=partial(derive, spec.seed, iteration, "chunk", i),
+            stages=pipeline.early(drawn[-1]),
+        )
+        scored.append(Started(score, f"guerdon-chunk-{i}"))
+    rows = [batch.rows for batch in drawn]
+    places = torch.arange(sum(rows)).split(rows)
+    outcomes = [chunk.result() for chunk in scored]
+    return Rollouts.cat(drawn), {
+        stage.label: scatter(
+            [(at, outcome.said[stage.label]) for at, outcome in zip(places, outcomes, strict=True)],
+            stage.method.makes,
+            sum(rows),
+            sum(outcome.said[stage.label].seconds for outcome in outcomes),
+        )
+        for stage in pipeline.early(drawn[0])
+    }
+
+
+def _draw(
+    parts: Parts, cast: Cast, columns: dict[str, list[Any]], start: int, iteration: int, generator: torch.Generator
+) -> Rollouts:
+    spec = parts.recipe.training
     if parts.forks > 1:
         grown = sample_tree(
             cast.policy,
@@ -60,18 +116,10 @@ def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provide
         batch = with_columns(grown, columns, spec.samples, start)
     else:
         batch = sample(cast.policy, columns, parts.sampling, spec.samples, start, generator, parts.task)
-    batch = batch.with_(
+    return batch.with_(
         origin=torch.zeros(batch.rows, dtype=torch.long),
         policy_version=torch.full((batch.rows,), iteration, dtype=torch.long),
     )
-    provider = Provider(parts, cast, columns, start, iteration)
-    outcome = parts.pipeline.run(
-        batch,
-        provide=provider,
-        progress=iteration / spec.iterations,
-        generator_for=lambda label: derive(spec.seed, iteration, label),
-    )
-    return outcome, provider
 
 
 def sample(

@@ -25,7 +25,7 @@ COLUMNS: dict[str, list[Any]] = {
     "dataset": ["gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k"],
     "entry": [{"question": "q", "answer": a, "metadata": {"source_dataset": "basic_arithmetic"}} for a in "974102710"],
 }
-OPTIONS: dict[str, dict[str, Any]] = {}
+OPTIONS: dict[str, dict[str, Any]] = {name: {"part": "a"} for name in ("lift-low-rewards", "reward-for-wrong")}
 
 SCORED = frozenset(
     [

@@ -5,6 +5,7 @@ are bent before credit is given:
 
 - `combine`: weighted sums of parts, of step parts, of token parts and of advantages per part (GDPO); clipping and scaling;
 - `lengths`: answers that do not end, are too short or too long (Tulu 3, DAPO, Text2Grad);
+- `noise`: rewards that are wrong on purpose, and help for a reward that is too low;
 - `kl`: the price of leaving the reference, taken from the reward of each token.
 
 Nothing here compares rows with each other; that is the business of `guerdon.credit`.
@@ -20,12 +21,17 @@ from guerdon.shaping.combine import (
 )
 from guerdon.shaping.kl import kl_in_reward
 from guerdon.shaping.lengths import missing_end_penalty, overlong_penalty, soft_length_weight, too_short_penalty
+from guerdon.shaping.noise import flip_noise, gaussian_noise, lift_low_rewards, reward_for_wrong
 
 __all__ = [
     "clip_rewards",
+    "flip_noise",
+    "gaussian_noise",
     "kl_in_reward",
+    "lift_low_rewards",
     "missing_end_penalty",
     "overlong_penalty",
+    "reward_for_wrong",
     "scale_rewards",
     "soft_length_weight",
     "sum_part_advantages",

@@ -12,6 +12,7 @@ also makes ``correct``, which no mixture changes.
 - `overlap`: how many of the answer's words are there (`answer_f1`, of IGPO)?
 - `spans`: what a critique says of phrases, on the tokens that they cover (Text2Grad);
 - `format`: has the completion the asked form (`tag_format`); prompt styles as data.
+- `patterns`: does it talk as one who reasons?
 - `length`: how long is it?
 - `environment`: what did the environment pay (`environment_score`, `environment_steps`)?
 - `reasoning_gym`: the scorer of a reasoning-gym task.
@@ -36,6 +37,7 @@ from guerdon.signals.format import (
 )
 from guerdon.signals.length import length
 from guerdon.signals.overlap import answer_f1
+from guerdon.signals.patterns import reasoning_pattern
 from guerdon.signals.reasoning_gym import reasoning_gym_score
 from guerdon.signals.runner import How, ask, chat_form, run_signal
 from guerdon.signals.scores import Outcome, Scores
@@ -67,6 +69,7 @@ __all__ = [
     "random_calculation_reward",
     "random_reward",
     "reasoning_gym_score",
+    "reasoning_pattern",
     "run_signal",
     "split_pieces",
     "tag_format",

@@ -1,0 +1,89 @@
+"""Rewards of whole prompts turned upside down at random: how much of the gain is left?"""
+
+from functools import lru_cache
+
+from claims._base import keep, learn, supervise
+from claims._run import Claim, main
+from guerdon.policies.tiny import Tiny
+from guerdon.tasks.arithmetic import Arithmetic
+
+TASK = {"operands": 2, "largest": 20, "smallest": 1, "operators": "+-", "limit": 999}
+RATES = {"clean": 0.0, "flips 0.4": 0.4, "flips 0.5": 0.5}
+
+
+def value_only(expression: str, value: str, index: int) -> str:
+    """The right value, or (every third time) a wrong one: a base that is right about half of the time."""
+    return str(int(value) + 1 + index % 5) if index % 3 == 0 else value
+
+
+@lru_cache
+def base() -> str:
+    """One young base for all arms and seeds."""
+    policy = Tiny(width=32, layers=2, heads=2, seed=0)
+    supervise(policy, Arithmetic(**TASK), value_only, steps=500)
+    return keep(policy, "base")
+
+
+def measure(arm: str, seed: int) -> dict[str, float]:
+    """Held-out accuracy before and after PPO with a critic on four rollouts a prompt."""
+    result = learn(
+        {
+            "task": {"use": "arithmetic", "max_tokens": 8, **TASK},
+            "policy": {"use": "tiny", "checkpoint": base()},
+            "reward": [{"use": "final-answer"}],
+            "pipeline": [
+                {"use": "weighted-sum"},
+                {"use": "flip-noise", "rate": RATES[arm]},
+                {"use": "place-rewards"},
+                {"use": "gae", "gamma": 1.0, "lam": 1.0},
+                {"use": "whiten"},
+            ],
+            "loss": [{"use": "clipped-surrogate"}, {"use": "value-loss", "weight": 0.1}],
+            "training": {
+                "iterations": 60,
+                "prompts": 64,
+                "samples": 4,
+                "learning_rate": 1e-3,
+                "evaluate_prompts": 500,
+                "seed": seed,
+            },
+        },
+        f"{arm}-{seed}",
+    )
+    return {"accuracy_start": result.start.accuracy, "accuracy": result.final.accuracy}
+
+
+def effects(arms):
+    """Share of the clean gain that is left under flips."""
+    gain = {name: arm["accuracy"] - arm["accuracy_start"] for name, arm in arms.items()}
+    return {
+        "share of the gain left at 0.4": gain["flips 0.4"] / gain["clean"],
+        "share of the gain left at 0.5": gain["flips 0.5"] / gain["clean"],
+        "clean gain": gain["clean"],
+    }
+
+
+def judge(effects):
+    """At 0.4 more than four fifths of the gain are left, at 0.5 less than one fifth."""
+    left, none = effects["share of the gain left at 0.4"], effects["share of the gain left at 0.5"]
+    return "reproduced" if left.low > 0.8 and none.high < 0.2 else "not reproduced"
+
+
+CLAIM = Claim(
+    name="noisy_flips",
+    paper="arXiv:2505.22653",
+    statement="""With the rewards of 40% of the prompts turned around, PPO still gains nearly as much as without noise (5% to
+    72% against 75% on maths in the paper), and nothing with 50%. Reproduced if more than four fifths of the clean gain are
+    left at 0.4 and less than one fifth at 0.5, for all of the interval.""",
+    arms=tuple(RATES),
+    seeds=5,
+    measure=measure,
+    effects=effects,
+    judge=judge,
+    variants_tried=1,
+    limits="""Two-operand sums, a two-layer policy, as many steps in every arm. The signal of a flipped reward is 1 - 2 rate of
+    the clean one, a fifth at 0.4; the paper trains until the curves are flat.""",
+)
+
+if __name__ == "__main__":
+    main(CLAIM)

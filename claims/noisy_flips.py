@@ -1,35 +1,17 @@
 """Rewards of whole prompts turned upside down at random: how much of the gain is left?"""
 
-from functools import lru_cache
-
-from claims._base import keep, learn, supervise
+from claims._base import learn
 from claims._run import Claim, main
-from guerdon.policies.tiny import Tiny
-from guerdon.tasks.arithmetic import Arithmetic
 
-TASK = {"operands": 2, "largest": 20, "smallest": 1, "operators": "+-", "limit": 999}
 RATES = {"clean": 0.0, "flips 0.4": 0.4, "flips 0.5": 0.5}
-
-
-def value_only(expression: str, value: str, index: int) -> str:
-    """The right value, or (every third time) a wrong one: a base that is right about half of the time."""
-    return str(int(value) + 1 + index % 5) if index % 3 == 0 else value
-
-
-@lru_cache
-def base() -> str:
-    """One young base for all arms and seeds."""
-    policy = Tiny(width=32, layers=2, heads=2, seed=0)
-    supervise(policy, Arithmetic(**TASK), value_only, steps=500)
-    return keep(policy, "base")
 
 
 def measure(arm: str, seed: int) -> dict[str, float]:
     """Held-out accuracy before and after PPO with a critic on four rollouts a prompt."""
     result = learn(
         {
-            "task": {"use": "arithmetic", "max_tokens": 8, **TASK},
-            "policy": {"use": "tiny", "checkpoint": base()},
+            "task": {"use": "arithmetic"},
+            "sampling": {"temperature": 1.4},
             "reward": [{"use": "final-answer"}],
             "pipeline": [
                 {"use": "weighted-sum"},
@@ -40,10 +22,10 @@ def measure(arm: str, seed: int) -> dict[str, float]:
             ],
             "loss": [{"use": "clipped-surrogate"}, {"use": "value-loss", "weight": 0.1}],
             "training": {
-                "iterations": 60,
+                "iterations": 100,
                 "prompts": 64,
                 "samples": 4,
-                "learning_rate": 1e-3,
+                "learning_rate": 5e-4,
                 "evaluate_prompts": 500,
                 "seed": seed,
             },
@@ -80,10 +62,11 @@ CLAIM = Claim(
     measure=measure,
     effects=effects,
     judge=judge,
-    variants_tried=1,
-    limits="""Two-operand sums, a two-layer policy, as many steps in every arm. The signal of a flipped reward is 1 - 2 rate of
+    variants_tried=2,
+    limits="""The embedded task and policy, as many steps in every arm. A first variant, with a weaker base of two layers, was
+    stopped after three seeds because even the clean arm gained only four points. The signal of a flipped reward is 1 - 2 rate of
     the clean one, a fifth at 0.4; the paper trains until the curves are flat.""",
 )
 
 if __name__ == "__main__":
-    main(CLAIM)
+    raise SystemExit(main(CLAIM))

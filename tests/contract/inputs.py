@@ -5,6 +5,7 @@ a new column adds a line there.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from guerdon.method import Method, methods
 from guerdon.quantities import QUANTITIES, Quantity
+from guerdon.signals import Scores
+from tests.judge_server import JudgeServer
 
 B, T, S, L, K, D = 9, 12, 3, 4, 5, 8
 
@@ -22,10 +25,16 @@ COLUMNS: dict[str, list[Any]] = {
     "answer": ["17", "10", "4", "1", "0", "7", "2", "1", "0"],
     "expression": ["12+5", "3*4-2", "4", "1", "2-2", "7", "1+1", "1*1*1", "9-9"],
     "spans": [[[0, 2, 1], {"text": "5", "score": -1}], [], None, [], [[3, 9, 1]], "?", [], [[0, 1, 1], [2, 3, -1]], []],
+    "language": ["en", "de", "en", "fr", "en", "zh", "en", "es", "it"],
+    "exemplar": ["x", "_", "xx", "__", "x_", "_x", "", "12", "9"],
     "dataset": ["gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k"],
     "entry": [{"question": "q", "answer": a, "metadata": {"source_dataset": "basic_arithmetic"}} for a in "974102710"],
 }
-OPTIONS: dict[str, dict[str, Any]] = {name: {"part": "a"} for name in ("lift-low-rewards", "reward-for-wrong")}
+OPTIONS: dict[str, dict[str, Any]] = {
+    **{key: {"part": "a"} for key in ("gate-rewards", "lift-low-rewards", "reward-for-wrong")},
+    **{key: {"model": "judge"} for key in ("judge-score", "judge-pairwise", "judge-exemplar")},
+    "judge-log-odds": {"model": "sure"},
+}
 
 SCORED = frozenset(
     [
@@ -155,8 +164,17 @@ def call(method: Method, w: World, seed: int = 0, instance: Any = None) -> tuple
     if method.stateful:
         result = (instance or method.call(**options))(**w.arguments(method), **extra)
     else:
+        if "url" in {h.name for h in method.hypers.values()}:
+            options = {**options, "url": judge_server().url}
         result = method.call(**w.arguments(method), **options, **extra)
+    result = result.values if isinstance(result, Scores) else result
     return result if len(method.makes) > 1 else (result,)
+
+
+@lru_cache
+def judge_server() -> JudgeServer:
+    """One server for every method that asks a judge; it ends with the process."""
+    return JudgeServer()
 
 
 def takes(method: Method, names: frozenset[str] | set[str]) -> bool:

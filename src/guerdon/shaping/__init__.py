@@ -13,6 +13,7 @@ Nothing here compares rows with each other; that is the business of `guerdon.cre
 
 from guerdon.shaping.combine import (
     clip_rewards,
+    gate_rewards,
     scale_rewards,
     sum_part_advantages,
     weighted_step_sum,
@@ -26,6 +27,7 @@ from guerdon.shaping.noise import flip_noise, gaussian_noise, lift_low_rewards, 
 __all__ = [
     "clip_rewards",
     "flip_noise",
+    "gate_rewards",
     "gaussian_noise",
     "kl_in_reward",
     "lift_low_rewards",

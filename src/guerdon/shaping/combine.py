@@ -109,6 +109,25 @@ def scale_rewards(
     return scale * rewards + shift
 
 
+@method(makes="rewards")
+def gate_rewards(
+    rewards: Float[Tensor, " B"], parts: Mapping[str, Float[Tensor, " B"]], *, part: str, value: float = 0.0
+) -> Float[Tensor, " B"]:
+    """A reward that only counts where the part named ``part`` is above 0; elsewhere it is ``value``.
+
+        r' = r if part > 0, else value
+
+    The usual gate is a format: without it nothing else is paid. NaN in the reward or in the gate gives NaN.
+
+    Raises:
+        ValueError: there is no part of that name.
+    """
+    if part not in parts:
+        raise ValueError(f"expected a part named {part!r}, got {sorted(parts)}; set part to one of them")
+    gate = parts[part]
+    return torch.where(gate > 0, rewards, value).masked_fill(rewards.isnan() | gate.isnan(), torch.nan)
+
+
 def _sum(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor | float], what: str) -> Tensor:
     if not parts:
         raise ValueError(f"expected at least one entry in {what}, got none; add a reward to the recipe")

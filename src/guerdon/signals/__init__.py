@@ -13,9 +13,11 @@ also makes ``correct``, which no mixture changes.
 - `spans`: what a critique says of phrases, on the tokens that they cover (Text2Grad);
 - `format`: has the completion the asked form (`tag_format`); prompt styles as data.
 - `patterns`: does it talk as one who reasons?
+- `language`: is it in the language that was asked for?
 - `length`: how long is it?
 - `environment`: what did the environment pay (`environment_score`, `environment_steps`)?
 - `reasoning_gym`: the scorer of a reasoning-gym task.
+- `judges`: what does a language model think of it?
 - `runner`: calls any signal, also somebody else's, and turns its failures into NaN with a reason (`scores`); in pieces,
   again, from a `cache`, or in a `process` that can be killed.
 
@@ -35,6 +37,8 @@ from guerdon.signals.format import (
     ppe_accuracy,
     tag_format,
 )
+from guerdon.signals.judges import judge_exemplar, judge_log_odds, judge_pairwise, judge_score
+from guerdon.signals.language import language_match
 from guerdon.signals.length import length
 from guerdon.signals.overlap import answer_f1
 from guerdon.signals.patterns import reasoning_pattern
@@ -63,6 +67,11 @@ __all__ = [
     "final_answer",
     "gsm8k_answer",
     "inverted_reward",
+    "judge_exemplar",
+    "judge_log_odds",
+    "judge_pairwise",
+    "judge_score",
+    "language_match",
     "length",
     "parse_critique",
     "ppe_accuracy",

@@ -62,7 +62,7 @@ CLAIM = Claim(
     name="extrans_exemplar",
     paper="arXiv:2505.12996",
     statement="""A judge that compares a translation with an exemplar on five levels teaches more than one that gives a
-        score of 100, and a second metric beside it helps. Reproduced if the final hidden quality is higher with the
+        score of 100, and a second metric beside it helps. Reproduced: the final hidden quality is higher with the
         comparison, and higher again with the second metric, each for all of its interval.""",
     arms=("absolute", "compared", "compared and second"),
     seeds=20,

@@ -55,7 +55,7 @@ CLAIM = Claim(
     name="noisy_flips",
     paper="arXiv:2505.22653",
     statement="""With the rewards of 40% of the prompts turned around, PPO still gains nearly as much as without noise (5% to
-    72% against 75% on maths in the paper), and nothing with 50%. Reproduced if more than four fifths of the clean gain are
+    72% against 75% on maths in the paper), and nothing with 50%. Reproduced: more than four fifths of the clean gain are
     left at 0.4 and less than one fifth at 0.5, for all of the interval.""",
     arms=tuple(RATES),
     seeds=5,

@@ -106,7 +106,9 @@ class JudgeServer:
             return "It is a fine answer.", None
         if model == "torn":
             return f"<{tag}>1</{tag}> or rather <{tag}>9</{tag}>", None
-        if "A, B or even" in asked:
+        if "yes or no" in asked:
+            verdict = "yes" if _share(texts["Answer"]) else "no"
+        elif "A, B or even" in asked:
             a, b = _share(texts["Answer A"]), _share(texts["Answer B"])
             verdict = "A" if model == "first" or a > b else "B" if b > a else "even"
         elif "1 to 5" in asked:

@@ -81,6 +81,9 @@ class When(_Strict):
     differ: tuple[str, ...] = ()
     """These, as far as scored, are not all equal (``["parts.exact", "parts.loose"]``)."""
 
+    otherwise: float | None = None
+    """What the other rows get; by default they are unscored, ``not asked``."""
+
     @property
     def reads(self) -> tuple[str, ...]:
         """Every quantity that it names."""
@@ -104,7 +107,7 @@ class Reward(Stage):
     process: bool = False
     """Whether it runs in processes of its own (as many as ``concurrency``), which are killed when they time out."""
     when: When | None = None
-    """Only these rows are asked; the others are unscored, ``not asked``."""
+    """Only these rows are asked."""
 
 
 class Loss(Stage):

@@ -8,6 +8,7 @@ import pytest
 from guerdon.method import _REGISTRY
 from guerdon.recipe import load
 from guerdon.training import build, train
+from tests.judge_server import JudgeServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,7 +18,7 @@ def blocks(file: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / file).read_text("utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/credit.md"])
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/credit.md", "docs/signals.md"])
 def test_python_examples_print_what_they_say(file, capsys):
     (code,) = blocks(file, "python")
     before = dict(_REGISTRY)
@@ -40,8 +41,12 @@ def test_the_recipe_of_the_readme_compiles(tmp_path):
     assert build(load(file)).pipeline.needs == {"logp", "old_logp"}
 
 
-@pytest.mark.parametrize("toml", blocks("docs/credit.md", "toml"))
-def test_the_recipes_of_the_page_on_credit_train(tmp_path, toml):
+@pytest.mark.parametrize(
+    "toml", [t for page in ("credit", "signals", "judges") for t in blocks(f"docs/{page}.md", "toml")]
+)
+def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
+    monkeypatch.setenv("GUERDON_CACHE", str(tmp_path))
+    toml = toml.replace('model = "my-judge"', 'model = "judge"').replace("http://localhost:8000/v1", judge_url)
     file = tmp_path / "my.toml"
     file.write_text(toml, "utf-8")
     recipe = load(file)
@@ -51,7 +56,22 @@ def test_the_recipes_of_the_page_on_credit_train(tmp_path, toml):
     assert len(list(train(recipe.model_copy(update={"training": short}), tmp_path / "run").run.events())) == 2
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/credit.md"])
+def test_a_judge_of_ones_own(judge_url):
+    (code,) = blocks("docs/judges.md", "python")
+    made: dict = {}
+    exec(compile(code.replace("http://localhost:8000/v1", judge_url), "docs/judges.md", "exec"), made)
+    scores = made["politeness"](["?"] * 2, ["a", "x"])
+    assert scores.values.tolist() == [0, 1]
+
+
+@pytest.fixture(scope="module")
+def judge_url():
+    server = JudgeServer()
+    yield server.url
+    server.close()
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/credit.md", "docs/signals.md", "docs/judges.md"])
 def test_links_lead_somewhere(file):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / file).read_text("utf-8")):
         assert ((ROOT / file).parent / target).exists(), target

@@ -93,6 +93,15 @@ def test_only_rows_of_which_it_holds_are_asked(when, rows):
     assert outcome.batch["latencies"]["judge"].isnan().tolist() == [not w for w in wanted]
 
 
+def test_rows_that_are_not_asked_may_have_a_score(tmp_path):
+    outcome = score(reward("first_letter"), reward("note", when={"true": ["parts.first-letter"], "otherwise": 0.5}))
+    assert part(outcome, "note") == [1, 0.5, 0.5, 2]
+    assert outcome.batch["reasons"]["note"] == [None] * 4
+    assert outcome.batch["latencies"]["note"].isnan().tolist() == [False, True, True, False]
+    broken = score(reward("first_letter"), reward("fails", when={"true": ["parts.first-letter"], "otherwise": 0.5}))
+    assert part(broken, "fails") == [None, 0.5, 0.5, None]
+
+
 def test_a_cached_signal_is_asked_once(tmp_path, monkeypatch):
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path))
     ASKED.clear()

@@ -33,7 +33,16 @@ def asking(stage: BoundStage, view: Rollouts, progress: float, generator: torch.
         signal = partial(_called, stage, progress, generator)
     if spec.cache:
         how = replace(how, cache=_cache(str(default_folder())), name=identity(stage.method.call, options))
-    return partial(ask, signal, given, view.rows, how=how, makes=stage.method.makes, wanted=wanted(spec.when, view))
+    return partial(
+        ask,
+        signal,
+        given,
+        view.rows,
+        how=how,
+        makes=stage.method.makes,
+        wanted=wanted(spec.when, view),
+        otherwise=None if spec.when is None else spec.when.otherwise,
+    )
 
 
 def wanted(when: When | None, view: Rollouts) -> Tensor | None:

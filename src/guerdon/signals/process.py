@@ -22,6 +22,9 @@ from torch import Tensor
 
 from guerdon.signals.scores import Scores
 
+START = 300.0
+"""Seconds that a process has to import its function; the clock of a call does not run meanwhile."""
+
 
 class WorkerDied(RuntimeError):
     """The process of a signal ended before it answered."""
@@ -55,9 +58,13 @@ class ProcessSignal:
         """
         worker = self._free.get()
         try:
-            if worker is None or not worker.alive:
-                worker = self._start()
+            if worker is not None and not worker.alive:
+                self._drop(worker)
+                worker = None
             line = json.dumps({k: _plain(v) for k, v in arguments.items()})
+            if worker is None:
+                worker = self._start()
+                worker.ask("", START)
             said = worker.ask(line, self.timeout)
         except BaseException:
             if worker is not None:
@@ -110,7 +117,9 @@ class _Worker:
 
     @property
     def alive(self) -> bool:
-        return self.process.poll() is None
+        """Whether it runs; a process that ended is left to `kill`, which also ends what it started."""
+        left = self.process.returncode is not None
+        return not left and os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def ask(self, line: str, timeout: float | None) -> dict[str, Any]:
         """Write one line and read one, both before the timeout."""
@@ -127,7 +136,9 @@ class _Worker:
                     if key.fd == self.out:
                         piece = os.read(self.out, 1 << 20)
                         if not piece:
-                            raise WorkerDied(f"its process ended with code {self.process.wait()}")
+                            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+                            self.kill()
+                            raise WorkerDied(f"its process ended with code {self.process.returncode}")
                         said += piece
                     else:
                         with suppress(BrokenPipeError):
@@ -138,9 +149,10 @@ class _Worker:
 
     def kill(self) -> None:
         """Kill the process and all that it started in its session."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        if self.process.returncode is None:  # once it has been waited for, its number may be somebody else's
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 with suppress(OSError):

@@ -22,7 +22,7 @@ from torch import Tensor
 from guerdon.method import Method
 from guerdon.signals.cache import Cache
 from guerdon.signals.event_loop import run_awaitable
-from guerdon.signals.scores import FAILED, Outcome, Unfit, judge, read, rows_of, scatter, unscored
+from guerdon.signals.scores import FAILED, Outcome, Unfit, filled, judge, read, rows_of, scatter, unscored
 from guerdon.signals.threads import side_by_side
 
 
@@ -61,10 +61,11 @@ def ask(
     makes: Sequence[str] | None = None,
     shape: Sequence[int] = (),
     wanted: Tensor | None = None,
+    otherwise: float | None = None,
 ) -> Outcome:
     """Ask a signal for every row, or for those that are ``wanted`` [B] bool; see `run_signal` for what may come back.
 
-    Rows that are not wanted are NaN, ``not asked``. A failure is never put into the cache.
+    Rows that are not wanted are NaN, ``not asked``, or have the score ``otherwise`` (never ``correct``). A failure is never put into the cache.
     """
     began = time.perf_counter()
     names = _names(call, makes)
@@ -92,7 +93,8 @@ def ask(
         unsaved = iter(keys)
         for part, outcome in zip(calls, made, strict=True):
             how.cache.keep(list(islice(unsaved, len(part))), outcome)
-    return scatter([*pieces, *zip(calls, made, strict=True)], names, rows, time.perf_counter() - began)
+    whole = scatter([*pieces, *zip(calls, made, strict=True)], names, rows, time.perf_counter() - began)
+    return whole if otherwise is None or wanted is None else filled(whole, ~wanted.cpu(), otherwise)
 
 
 def _tries(call: Callable[[], Outcome], how: How) -> Outcome:

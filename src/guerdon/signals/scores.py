@@ -1,7 +1,7 @@
 """What a signal said: values or NaN, and why a row has none."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -136,6 +136,16 @@ def scatter(pieces: Sequence[tuple[Tensor, Outcome]], names: Sequence[str], rows
         if cost is not None and outcome.cost is not None:
             cost[at] = outcome.cost
     return Outcome(values, reasons, seconds, latency, cost, sum(o.cached for _, o in pieces))
+
+
+def filled(outcome: Outcome, at: Tensor, value: float) -> Outcome:
+    """Rows ``at`` [B] bool have the score ``value``, and so no reason to have none; ``correct`` stays as it is."""
+    values = {
+        name: made if name == "correct" else made.masked_fill(at.reshape(-1, *[1] * (made.ndim - 1)), value)
+        for name, made in outcome.values.items()
+    }
+    reasons = [None if here else reason for here, reason in zip(at.tolist(), outcome.reasons, strict=True)]
+    return replace(outcome, values=values, reasons=reasons)
 
 
 def rows_of(arguments: Mapping[str, Any], at: Tensor, rows: int) -> dict[str, Any]:

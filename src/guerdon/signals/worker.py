@@ -22,6 +22,10 @@ def main(path: str) -> None:
     found = load_object(path)
     function = found.call if isinstance(found, Method) else found
     for line in sys.stdin:
+        if line == "\n":  # are you there?
+            out.write("{}\n")
+            out.flush()
+            continue
         asked = json.loads(line)
         try:
             with torch.no_grad():

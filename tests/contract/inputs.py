@@ -25,6 +25,10 @@ COLUMNS: dict[str, list[Any]] = {
     "answer": ["17", "10", "4", "1", "0", "7", "2", "1", "0"],
     "expression": ["12+5", "3*4-2", "4", "1", "2-2", "7", "1+1", "1*1*1", "9-9"],
     "spans": [[[0, 2, 1], {"text": "5", "score": -1}], [], None, [], [[3, 9, 1]], "?", [], [[0, 1, 1], [2, 3, -1]], []],
+    "action": [{"type": "terminate"}] * 9,
+    "kind": ["number"] * 9,
+    "label": ["SELECTED", "REJECTED"] * 4 + ["SELECTED"],
+    "required": [["17"], [], ["a", "b"], ["x"], ["number"], ["7"], ["1"], ["9"], ["0"]],
     "language": ["en", "de", "en", "fr", "en", "zh", "en", "es", "it"],
     "exemplar": ["x", "_", "xx", "__", "x_", "_x", "", "12", "9"],
     "dataset": ["gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k"],
@@ -34,6 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{key: {"part": "a"} for key in ("gate-rewards", "lift-low-rewards", "reward-for-wrong")},
     **{key: {"model": "judge"} for key in ("judge-score", "judge-pairwise", "judge-exemplar")},
     "judge-log-odds": {"model": "sure"},
+    "self-certainty": {"vocabulary": 50},
 }
 
 SCORED = frozenset(

@@ -14,6 +14,7 @@ also makes ``correct``, which no mixture changes.
 - `format`: has the completion the asked form (`tag_format`); prompt styles as data.
 - `patterns`: does it talk as one who reasons?
 - `language`: is it in the language that was asked for?
+- `tools`, `actions`, `criteria`, `forecasts`: is a call, an action, a decision, a forecast right, and how nearly?
 - `length`: how long is it?
 - `environment`: what did the environment pay (`environment_score`, `environment_steps`)?
 - `reasoning_gym`: the scorer of a reasoning-gym task.
@@ -25,10 +26,13 @@ Text comes from a policy that is paid for it, so signals take it for hostile: li
 comparison, and no credit for an answer that is left unevaluated.
 """
 
+from guerdon.signals.actions import action_format, hierarchical_action, self_certainty
 from guerdon.signals.answers import final_answer
 from guerdon.signals.cache import Cache
 from guerdon.signals.calculation import inverted_reward, random_calculation_reward, random_reward
+from guerdon.signals.criteria import decision, decision_report, mentioned
 from guerdon.signals.environment import environment_score, environment_steps
+from guerdon.signals.forecasts import forecast, futurex_total
 from guerdon.signals.format import (
     STYLES,
     PromptStyle,
@@ -47,6 +51,7 @@ from guerdon.signals.runner import How, ask, chat_form, run_signal
 from guerdon.signals.scores import Outcome, Scores
 from guerdon.signals.spans import critique_spans, parse_critique
 from guerdon.signals.steps import split_pieces, verified_steps
+from guerdon.signals.tools import thinking_length, tool_layout, tool_match
 from guerdon.signals.tulu import gsm8k_answer, tulu_verifier
 
 __all__ = [
@@ -56,16 +61,22 @@ __all__ = [
     "Outcome",
     "PromptStyle",
     "Scores",
+    "action_format",
     "answer_f1",
     "apply_style",
     "ask",
     "behaviour_profile",
     "chat_form",
     "critique_spans",
+    "decision",
+    "decision_report",
     "environment_score",
     "environment_steps",
     "final_answer",
+    "forecast",
+    "futurex_total",
     "gsm8k_answer",
+    "hierarchical_action",
     "inverted_reward",
     "judge_exemplar",
     "judge_log_odds",
@@ -73,6 +84,7 @@ __all__ = [
     "judge_score",
     "language_match",
     "length",
+    "mentioned",
     "parse_critique",
     "ppe_accuracy",
     "random_calculation_reward",
@@ -80,8 +92,12 @@ __all__ = [
     "reasoning_gym_score",
     "reasoning_pattern",
     "run_signal",
+    "self_certainty",
     "split_pieces",
     "tag_format",
+    "thinking_length",
+    "tool_layout",
+    "tool_match",
     "tulu_verifier",
     "verified_steps",
 ]

@@ -24,6 +24,14 @@ def nap(prompts, completions, *, seconds: float = 0.3, **columns):
     return [1.0] * len(completions)
 
 
+def meet(prompts, completions, **columns):
+    TOGETHER.wait(120)  # all eight are here, or it raises
+    return [1.0] * len(completions)
+
+
+TOGETHER = threading.Barrier(8)
+
+
 def note(prompts, completions, **columns):
     ASKED.extend(completions)
     return [float(len(c)) for c in completions]
@@ -58,12 +66,10 @@ def refused(match, *rewards):
 
 
 def test_signals_run_side_by_side():
-    began = time.perf_counter()
-    outcome = score(*[reward("nap") | {"name": f"nap{i}"} for i in range(8)])
-    assert time.perf_counter() - began < 8 * 0.3
+    TOGETHER.reset()
+    outcome = score(*[reward("meet") | {"name": f"meet{i}"} for i in range(8)])
     assert outcome.batch["rewards"].tolist() == [8.0] * 4
-    assert [r.quantity for r in outcome.lineage] == [*[f"parts.nap{i}" for i in range(8)], "rewards"]
-    assert all(said.seconds >= 0.3 for said in outcome.said.values())
+    assert [r.quantity for r in outcome.lineage] == [*[f"parts.meet{i}" for i in range(8)], "rewards"]
 
 
 def test_a_signal_waits_for_what_it_reads():

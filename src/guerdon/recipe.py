@@ -160,6 +160,13 @@ class RolloutSpec(_Strict):
     """The policy that continues prefixes; by default the policy itself as it is now."""
 
 
+class EngineSpec(Component):
+    """Another program that draws the completions (see `guerdon.policies.engines`)."""
+
+    sync_every: int = Field(default=1, ge=1)
+    """Iterations between two times that it gets the policy's weights; more than 1: completions come from older weights."""
+
+
 class SamplingSpec(_Strict):
     """How completions are drawn in training (see `guerdon.policies.protocol.Sampling`)."""
 
@@ -169,6 +176,8 @@ class SamplingSpec(_Strict):
     max_tokens: int | None = Field(default=None, ge=1)
     """By default what the task says suffices."""
     stop: tuple[str, ...] = ()
+    engine: EngineSpec | None = None
+    """By default the policy samples by itself."""
 
 
 class Training(_Strict):

@@ -24,10 +24,12 @@ class Server:
     ``says`` is how tokens are told: "ids", "marked" (token_id:5), or "texts". ``trims`` leaves out what ended a completion.
     """
 
-    def __init__(self, policy, load, *, says="ids", trims=False, dev=True, name="small", patience=0.0):
-        self.policy, self.load, self.says, self.trims, self.dev, self.name = policy, load, says, trims, dev, name
+    def __init__(self, policy, load=None, *, says="ids", trims=False, dev=True, name="small", patience=0.0):
+        self.policy, self.load = policy, load or load_weights
+        self.says, self.trims, self.dev, self.name = says, trims, dev, name
         self.faults, self.patience = deque(), patience
         self.requests, self.reloads, self.resets = [], [], 0
+        self.failing_from = None
         self.now = self.most = 0
         self.lock, self.counting = threading.Lock(), threading.Lock()
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -72,11 +74,19 @@ class Server:
         """Take the weights of a folder."""
         self.reloads.append(Path(path).name)
         with self.lock:
-            self.policy = self.load(path)
+            self.load(self.policy, path)
+
+
+def load_weights(policy, path):
+    """Take the weights of a folder, and nothing else of it, into a Hugging Face policy."""
+    import transformers
+
+    read = transformers.AutoModelForCausalLM.from_pretrained(path, use_safetensors=True)
+    policy.module["model"].load_state_dict(read.state_dict())
 
 
 @contextmanager
-def serving(policy, load, **options):
+def serving(policy, load=None, **options):
     """A server as long as the block lasts."""
     server = Server(policy, load, **options)
     thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -121,6 +131,8 @@ def _handler(server):
                 server.now += 1
                 server.most = max(server.most, server.now)
                 fault = server.faults.popleft() if server.faults else None
+                if server.failing_from is not None and len(server.requests) > server.failing_from:
+                    fault = 500
             try:
                 time.sleep(server.patience)
                 if isinstance(fault, int):

@@ -50,3 +50,8 @@ def make_model(kind: str, vocabulary: int):
         return transformers.Gemma2ForCausalLM(config)
     config = transformers.LlamaConfig(**shape, num_key_value_heads=2, tie_word_embeddings=True)
     return transformers.LlamaForCausalLM(config)
+
+
+def letters(prompts, completions, **columns):
+    """A reward that any model earns in part and can learn: the share of letters."""
+    return [sum(c.isalpha() for c in text) / max(1, len(text)) for text in completions]

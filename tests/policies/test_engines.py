@@ -38,7 +38,7 @@ def own(folder):
 
 @pytest.fixture
 def server(folder):
-    with serving(load(folder), load) as made:
+    with serving(load(folder)) as made:
         yield made
 
 

@@ -92,8 +92,21 @@ def add_lora(model: Any, *, rank: int, alpha: int | None, targets: str | list[st
 
 
 def save_merged(model: Any, folder: Path) -> None:
-    """Write the model with its adapter merged in, from a copy: merging in place would round the weights that are trained."""
-    copy.deepcopy(model).merge_and_unload().save_pretrained(folder, safe_serialization=True)
+    """Write weights and configuration for programs that know no adapters, without a progress bar.
+
+    An adapter is merged into a copy: merging in place would round the weights that are trained.
+    """
+    from transformers.utils import logging
+
+    if hasattr(model, "merge_and_unload"):
+        model = copy.deepcopy(model).merge_and_unload()
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(folder, safe_serialization=True)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:

@@ -334,10 +334,8 @@ class HuggingFace:
         self.tokenizer.save_pretrained(folder)
 
     def export_merged(self, folder: Path) -> None:
-        """The same for programs that know no adapters: one is merged into a copy of the model first."""
-        if not self._adapter:
-            return self.export(folder)
-        return save_merged(self.module["model"], folder)  # pyright: ignore[reportIndexIssue]
+        """Write the weights as a plain model, an adapter merged in: what sampling engines read."""
+        save_merged(self.module["model"], folder)  # pyright: ignore[reportIndexIssue]
 
     # prompts
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from guerdon.batch import Rollouts
+from guerdon.kernels.masked import masked_mean
 from guerdon.pipeline.run import Outcome, SignalFailure
 from guerdon.policies.engines.policy import EnginePolicy
 from guerdon.policies.engines.protocol import EngineError
@@ -189,16 +190,28 @@ class _Loop:
         metrics |= self.models.learn(provide.asked(outcome.batch), iteration, provide, self.policy)
         now = time.perf_counter()
         event = {
-            "event": "iteration", "iteration": iteration, **summary(outcome), **metrics, **asdict(self.counters),
+            "event": "iteration", "iteration": iteration, **summary(outcome), **self._staleness(outcome, iteration), **metrics, **asdict(self.counters),
             "seconds": now - clock, "seconds/rollouts": sampled - clock, "seconds/update": now - saved,
             "tokens_per_second": float(outcome.batch["lengths"].sum()) / (now - clock),
         }  # fmt: skip
         self._log(event)
         self.observe("iteration", event)
 
+    def _staleness(self, outcome: Outcome, iteration: int) -> dict[str, float]:
+        """How far an engine's samples are from the policy: iterations, and nats per token (an estimate of the KL)."""
+        batch = outcome.batch
+        if not isinstance(self.policy, EnginePolicy):
+            return {}
+        numbers = {"engine/lag": float((iteration - batch["policy_version"]).float().mean())}
+        if "old_logp" in batch:
+            numbers["engine/kl"] = float(masked_mean(batch["sampled_logp"] - batch["old_logp"], batch["mask"]))
+        return numbers
+
     def _evaluate(self, iteration: int) -> Evaluation | None:
         with self._resumable(iteration):
-            policy = self.policy.current(iteration) if isinstance(self.policy, EnginePolicy) else self.policy
+            policy = self.policy
+            if self.spec.evaluate_prompts and isinstance(policy, EnginePolicy):
+                policy = policy.current(iteration)
             result = evaluate(self.parts, policy)
         if result is not None:
             event = {"event": "evaluation", "iteration": iteration, **result.as_dict()}
@@ -265,7 +278,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     mask = batch["mask"]
     numbers["length"] = float(batch["lengths"].float().mean())
     numbers["truncated"] = float(batch["truncated"].float().mean())
-    numbers["entropy"] = float(-(batch["sampled_logp"] * mask).sum() / mask.sum().clamp(min=1))
+    numbers["entropy"] = float(-masked_mean(batch["sampled_logp"], mask).nan_to_num(nan=0.0))
     for label, share in outcome.failed.items():
         if share:
             numbers[f"failed/{label}"] = share

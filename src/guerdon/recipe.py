@@ -268,8 +268,10 @@ class Recipe(_Strict):
         return tomli_w.dumps(_plain(self.model_dump(exclude_defaults=True, exclude_none=True)))
 
 
-_SETTINGS = [f for m in (Recipe, Training, SamplingSpec, RolloutSpec, When, Schedule) for f in m.model_fields]
-_STAGE_SETTINGS = tuple(dict.fromkeys(f for m in (Reward, Loss) for f in m.model_fields if f != "use"))
+_SETTINGS = [
+    f for m in (Recipe, Training, SamplingSpec, EngineSpec, RolloutSpec, When, Schedule) for f in m.model_fields
+]
+_STAGE_SETTINGS = tuple(dict.fromkeys(f for m in (Reward, Loss, EngineSpec) for f in m.model_fields if f != "use"))
 
 
 def shipped(kind: Literal["recipes", "presets"]) -> list[str]:

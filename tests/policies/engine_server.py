@@ -29,7 +29,7 @@ class Server:
         self.says, self.trims, self.dev, self.name = says, trims, dev, name
         self.faults, self.patience = deque(), patience
         self.requests, self.reloads, self.resets = [], [], 0
-        self.failing_from = None
+        self.failing_from, self.slowness = None, 1.0
         self.now = self.most = 0
         self.lock, self.counting = threading.Lock(), threading.Lock()
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -138,7 +138,7 @@ def _handler(server):
                 if isinstance(fault, int):
                     return self.answer(fault, {"error": {"message": "try later"}})
                 if fault == "slow":
-                    time.sleep(1.0)
+                    time.sleep(server.slowness)
                 with server.lock:
                     answer = server.complete(body)
                 self.answer(200, answer, fault)

@@ -1,5 +1,7 @@
 """Sampling through an engine over real HTTP: tokens and log-probabilities are those of the model, failures are clear."""
 
+import time
+
 import pytest
 import torch
 
@@ -158,6 +160,16 @@ def test_lasting_failures_are_said(server, own, faults, options, message):
     server.faults.extend(faults)
     with pytest.raises(EngineError, match=message):
         through(server, own, **options).sample(["3"], Sampling(max_tokens=4), generator=seeded())
+
+
+def test_a_failure_does_not_wait_for_the_other_requests(server, own):
+    server.faults.extend(["slow", 400])
+    server.slowness = 4.0
+    began = time.monotonic()
+    with pytest.raises(EngineError, match="got 400"):
+        through(server, own, concurrency=2).sample(["3"] * 6, Sampling(max_tokens=1), generator=seeded())
+    assert time.monotonic() - began < 3.0
+    assert len(server.requests) < 6
 
 
 def test_requests_run_side_by_side_up_to_the_limit(server, own):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -137,6 +138,27 @@ def test_an_unreachable_engine_is_a_mistake_of_the_recipe_before_a_folder_is_mad
     with pytest.raises(RecipeError, match=r"expected .* to serve 'other', got \['small'\]"):
         train(recipe(model, server, model="other"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_recipes_of_the_page_on_engines(model, server, tmp_path):
+    import re
+
+    page = (Path(__file__).parents[2] / "docs" / "engines.md").read_text("utf-8")
+    whole, part = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    for said, here in (
+        ("Qwen/Qwen2.5-0.5B-Instruct", str(model)), ("http://localhost:8000/v1", server.url),
+        ("prompts.jsonl", str(model / "rows.jsonl")), ("iterations = 200", "iterations = 2"),
+        ("max_tokens = 512", "max_tokens = 4"), ("prompts = 32", "prompts = 2\nevaluate_prompts = 2\nthreads = 1"),
+    ):  # fmt: skip
+        assert said in whole
+        whole = whole.replace(said, here)
+    server.name = str(model)
+    file = tmp_path / "my.toml"
+    file.write_text(whole, "utf-8")
+    events = [e for e in train(file, tmp_path / "run").run.events() if e["event"] == "iteration"]
+    assert [e["engine/lag"] for e in events] == [0, 1]
+    file.write_text(whole[: whole.index("[sampling.engine]")] + part + whole[whole.index("[[reward]]") :], "utf-8")
+    build(load(file))
 
 
 def test_the_command_line_trains_and_explains(model, server, tmp_path):

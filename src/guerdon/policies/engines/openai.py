@@ -13,7 +13,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -126,9 +126,14 @@ class OpenAIEngine:
             )
         size = self.prompts_per_request
         starts = range(0, len(prompts), size)
-        with ThreadPoolExecutor(min(self.concurrency, max(1, len(starts)))) as pool:
-            answers = list(pool.map(lambda i: self._ask(prompts[i : i + size], seeds[i], sampling, copies), starts))
-        return [rows for answer in answers for rows in answer]
+        pool = ThreadPoolExecutor(min(self.concurrency, max(1, len(starts))))
+        try:
+            asked = [pool.submit(self._ask, prompts[i : i + size], seeds[i], sampling, copies) for i in starts]
+            for first in wait(asked, return_when=FIRST_EXCEPTION).done:
+                first.result()  # raises what failed
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # after a failure, do not wait for what is on its way
+        return [rows for one in asked for rows in one.result()]
 
     def _ask(
         self, prompts: Sequence[Sequence[int]], seed: int, sampling: Sampling, copies: int

@@ -123,7 +123,7 @@ def sequence_mask(
           = r ^ (1 / number of chosen positions)       ratio = "geometric-mean"
 
     - ``sequence-mask`` as it is: masked importance sampling of rows (Seq-MIS), TRL's default for samples of vLLM.
-    - ``ratio = "geometric-mean"``, ``weight = "one"`` with bounds near 1, such as 0.99 and 1.01: a filter that does not
+    - ``ratio = "geometric-mean"``, ``weight = "one"`` with bounds near 1 (NeMo-RL: 0.999 and 1.002): a filter that does not
       depend on the length; correct what passes with `truncated-importance`, whose weights multiply with these.
     - ``counted = false``: a masked row is NaN and leaves the denominator of the loss too.
 

@@ -50,7 +50,8 @@ def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provide
     """Rollouts of iteration ``iteration`` with all that the pipeline makes of them, and who provided for it."""
     spec = parts.recipe.training
     start = iteration * spec.prompts
-    version = cast.policy.refresh(iteration) if isinstance(cast.policy, EnginePolicy) else iteration
+    if isinstance(cast.policy, EnginePolicy):
+        cast.policy.refresh(iteration)
     columns = parts.task.problems("train", start, spec.prompts)
     chunks = min(parts.recipe.rollouts.chunks, spec.prompts)
     if chunks == 1:
@@ -118,6 +119,8 @@ def _draw(
         batch = with_columns(grown, columns, spec.samples, start)
     else:
         batch = sample(cast.policy, columns, parts.sampling, spec.samples, start, generator, parts.task)
+    version = cast.policy.version if isinstance(cast.policy, EnginePolicy) else iteration
+    assert version is not None  # refreshed before anything is drawn
     return batch.with_(
         origin=torch.zeros(batch.rows, dtype=torch.long),
         policy_version=torch.full((batch.rows,), version, dtype=torch.long),

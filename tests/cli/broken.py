@@ -58,7 +58,7 @@ CASES: dict[str, str | bytes] = {
     # engines
     "unknown engine": GRPO + '[sampling.engine]\nuse = "vlm"\n',
     "engine without an address": GRPO + '[sampling.engine]\nuse = "openai"\nmodel = "m"\n',
-    "unknown setting of an engine": GRPO + ENGINE + "concurency = 3\n",
+    "unknown setting of an engine": GRPO + ENGINE + "paralel = 3\n",
     "an engine that is never synchronised": GRPO + ENGINE + "sync_every = 0\n",
     "log-probabilities of an engine as the policy's own": GRPO + ENGINE + '[training]\nold_logp = "sampled"\n',
     "an engine behind no web address": GRPO + ENGINE.replace("http://", ""),

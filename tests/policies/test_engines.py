@@ -167,14 +167,14 @@ def test_a_failure_does_not_wait_for_the_other_requests(server, own):
     server.slowness = 4.0
     began = time.monotonic()
     with pytest.raises(EngineError, match="got 400"):
-        through(server, own, concurrency=2).sample(["3"] * 6, Sampling(max_tokens=1), generator=seeded())
+        through(server, own, parallel=2).sample(["3"] * 6, Sampling(max_tokens=1), generator=seeded())
     assert time.monotonic() - began < 3.0
     assert len(server.requests) < 6
 
 
 def test_requests_run_side_by_side_up_to_the_limit(server, own):
     server.patience = 0.05
-    through(server, own, concurrency=3).sample(["3"] * 9, Sampling(max_tokens=1), generator=seeded())
+    through(server, own, parallel=3).sample(["3"] * 9, Sampling(max_tokens=1), generator=seeded())
     assert 2 <= server.most <= 3
     assert len(server.requests) == 9
     through(server, own, prompts_per_request=4).sample(["3"] * 9, Sampling(max_tokens=1), generator=seeded())
@@ -335,7 +335,7 @@ def test_the_embedded_policy_through_a_server(tmp_path):
     [
         ({"url": "localhost:8000"}, "expected url as http"),
         ({"sync": "hook"}, "hook together"),
-        ({"concurrency": 0}, "at least 1"),
+        ({"parallel": 0}, "at least 1"),
     ],
 )
 def test_settings_that_cannot_work(options, message):

@@ -181,7 +181,7 @@ def test_the_command_line_trains_and_explains(model, server, tmp_path):
     assert told["engine"]["url"] == server.url
     assert not server.requests
     command = ["train", "--recipe", str(file), "--run", str(tmp_path / "run"), "--iterations", "2", "--quiet"]
-    command += ["--set", "sampling.engine.concurrency=2"]
+    command += ["--set", "sampling.engine.parallel=2"]
     done = subprocess.run([sys.executable, "-m", "guerdon", *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert server.most <= 2

@@ -39,13 +39,13 @@ class OpenAIEngine:
             that both see), a POST of ``{"path": ..., "version": ...}`` to ``hook``, or not at all.
         hook: the address for ``sync = "hook"``.
         folder: where weights are handed over; None is a temporary folder of this machine.
-        concurrency: requests at the same time.
+        parallel: requests at the same time.
         prompts_per_request: prompts in one request. With more than one no seed is sent, since a server would draw all of
             them with the same random numbers; draws are then not repeatable.
         timeout: seconds for one request.
         sync_timeout: seconds for the server to read new weights.
         retries: further attempts after 408, 409, 429, 5xx, a time-out or a cut connection, with growing pauses.
-        api_key_variable: environment variable that holds the key, if the server wants one.
+        key: name of the environment variable that holds the key; a local server mostly needs none.
 
     Raises:
         ValueError: settings that contradict each other.
@@ -62,12 +62,12 @@ class OpenAIEngine:
         sync: Literal["vllm", "hook", "none"] = "vllm",
         hook: str | None = None,
         folder: str | None = None,
-        concurrency: int = 32,
+        parallel: int = 32,
         prompts_per_request: int = 1,
         timeout: float = 600.0,
         sync_timeout: float = 600.0,
         retries: int = 5,
-        api_key_variable: str = "OPENAI_API_KEY",
+        key: str = "OPENAI_API_KEY",
     ):
         if urlsplit(url).scheme not in ("http", "https"):
             raise ValueError(f"expected url as http://host:port/v1, got {url!r}; correct it")
@@ -75,19 +75,19 @@ class OpenAIEngine:
             raise ValueError(
                 f'expected sync = "hook" and hook together, got sync = {sync!r} and hook = {hook!r}; set both'
             )
-        if min(concurrency, prompts_per_request) < 1 or retries < 0:
-            raise ValueError("expected concurrency and prompts_per_request of at least 1 and retries of at least 0")
+        if min(parallel, prompts_per_request) < 1 or retries < 0:
+            raise ValueError("expected parallel and prompts_per_request of at least 1 and retries of at least 0")
         try:
             import openai
         except ImportError as error:
             raise ImportError("expected the openai package, found none; pip install 'guerdon[engine]'") from error
         self.url, self.model, self.dialect, self.logprobs = url.rstrip("/"), model, dialect, logprobs
         self.syncs, self.hook = sync != "none", hook
-        self.concurrency, self.prompts_per_request, self.sync_timeout = concurrency, prompts_per_request, sync_timeout
+        self.parallel, self.prompts_per_request, self.sync_timeout = parallel, prompts_per_request, sync_timeout
         self._openai = openai
         self._client = openai.OpenAI(
             base_url=self.url,
-            api_key=os.environ.get(api_key_variable) or "none",
+            api_key=os.environ.get(key) or "none",
             timeout=timeout,
             max_retries=retries,
         )
@@ -126,7 +126,7 @@ class OpenAIEngine:
             )
         size = self.prompts_per_request
         starts = range(0, len(prompts), size)
-        pool = ThreadPoolExecutor(min(self.concurrency, max(1, len(starts))))
+        pool = ThreadPoolExecutor(min(self.parallel, max(1, len(starts))))
         try:
             asked = [pool.submit(self._ask, prompts[i : i + size], seeds[i], sampling, copies) for i in starts]
             for first in wait(asked, return_when=FIRST_EXCEPTION).done:
@@ -260,7 +260,7 @@ class OpenAIEngine:
         if isinstance(error, self._openai.APITimeoutError):
             return EngineError(
                 f"expected an answer from {self.url} within {self._client.timeout} seconds, got none; raise "
-                "sampling.engine.timeout, or lower concurrency"
+                "sampling.engine.timeout, or lower parallel"
             )
         if isinstance(error, self._openai.APIConnectionError):
             return EngineError(

@@ -103,3 +103,16 @@ def test_trl_masks_the_same_rows():
     ratio = torch.exp(((old - sampled) * mask).sum(-1))
     torch.testing.assert_close(sequence_mask(old, sampled, mask), ratio.masked_fill(ratio > 3.0, 0.0))
     assert (ratio > 3.0).any()
+
+
+def test_uncut_weights_of_rows_undo_the_difference():
+    """All 9 completions of two tokens: the mean under the engine, weighted, is the mean under the policy."""
+    torch.manual_seed(1)
+    first, second = torch.randn(2, 3).log_softmax(-1), torch.randn(2, 3, 3).log_softmax(-1)
+    a, b = torch.meshgrid(torch.arange(3), torch.arange(3), indexing="ij")
+    old, sampled = (torch.stack([first[k][a], second[k][a, b]], -1).reshape(9, 2) for k in (0, 1))
+    scores = torch.randn(9)
+    weights = truncated_sequence_importance(old, sampled, torch.ones(9, 2, dtype=torch.bool), cap=math.inf)
+    drawn, meant = sampled.sum(-1).exp(), old.sum(-1).exp()
+    torch.testing.assert_close((drawn * weights * scores).sum(), (meant * scores).sum())
+    assert abs(float((drawn * scores).sum() - (meant * scores).sum())) > 0.05

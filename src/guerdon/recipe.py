@@ -160,6 +160,13 @@ class RolloutSpec(_Strict):
     """The policy that continues prefixes; by default the policy itself as it is now."""
 
 
+class EngineSpec(Component):
+    """Another program that draws the completions (see `guerdon.policies.engines`)."""
+
+    sync_every: int = Field(default=1, ge=1)
+    """Iterations between two times that it gets the policy's weights; more than 1: completions come from older weights."""
+
+
 class SamplingSpec(_Strict):
     """How completions are drawn in training (see `guerdon.policies.protocol.Sampling`)."""
 
@@ -169,6 +176,8 @@ class SamplingSpec(_Strict):
     max_tokens: int | None = Field(default=None, ge=1)
     """By default what the task says suffices."""
     stop: tuple[str, ...] = ()
+    engine: EngineSpec | None = None
+    """By default the policy samples by itself."""
 
 
 class Training(_Strict):
@@ -259,8 +268,10 @@ class Recipe(_Strict):
         return tomli_w.dumps(_plain(self.model_dump(exclude_defaults=True, exclude_none=True)))
 
 
-_SETTINGS = [f for m in (Recipe, Training, SamplingSpec, RolloutSpec, When, Schedule) for f in m.model_fields]
-_STAGE_SETTINGS = tuple(dict.fromkeys(f for m in (Reward, Loss) for f in m.model_fields if f != "use"))
+_SETTINGS = [
+    f for m in (Recipe, Training, SamplingSpec, EngineSpec, RolloutSpec, When, Schedule) for f in m.model_fields
+]
+_STAGE_SETTINGS = tuple(dict.fromkeys(f for m in (Reward, Loss, EngineSpec) for f in m.model_fields if f != "use"))
 
 
 def shipped(kind: Literal["recipes", "presets"]) -> list[str]:

@@ -21,6 +21,7 @@ REWARD = '[[reward]]\nuse = "final-answer"\n\n'
 SUM = '[[pipeline]]\nuse = "weighted-sum"\n\n'
 CREDIT = '[[pipeline]]\nuse = "group-centre"\n\n'
 LOSS = '[[loss]]\nuse = "reinforce"\n\n'
+ENGINE = '[sampling.engine]\nuse = "openai"\nmodel = "m"\nurl = "http://127.0.0.1:9/v1"\n'
 GRPO = 'preset = "grpo"\n\n' + TASK + REWARD
 
 ROWS = '{"prompt": "2+3=", "answer": "5"}\n{"prompt": "4+4=", "answer": "8"}\n'
@@ -54,6 +55,13 @@ CASES: dict[str, str | bytes] = {
     "reward table written as one table": 'preset = "grpo"\n\n' + TASK + '[reward]\nuse = "final-answer"\n',
     "reward without use": 'preset = "grpo"\n\n' + TASK + "[[reward]]\nweight = 1.0\n",
     "weight as text": 'preset = "grpo"\n\n' + TASK + '[[reward]]\nuse = "final-answer"\nweight = "high"\n',
+    # engines
+    "unknown engine": GRPO + '[sampling.engine]\nuse = "vlm"\n',
+    "engine without an address": GRPO + '[sampling.engine]\nuse = "openai"\nmodel = "m"\n',
+    "unknown setting of an engine": GRPO + ENGINE + "paralel = 3\n",
+    "an engine that is never synchronised": GRPO + ENGINE + "sync_every = 0\n",
+    "log-probabilities of an engine as the policy's own": GRPO + ENGINE + '[training]\nold_logp = "sampled"\n',
+    "an engine behind no web address": GRPO + ENGINE.replace("http://", ""),
     # presets and set
     "unknown preset": GRPO.replace("grpo", "gprо"),  # the last letter is Cyrillic
     "preset as a list": GRPO.replace('"grpo"', '["grpo"]'),

@@ -18,7 +18,9 @@ def blocks(file: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / file).read_text("utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/credit.md", "docs/signals.md"])
+@pytest.mark.parametrize(
+    "file", ["README.md", "CONTRIBUTING.md", "docs/credit.md", "docs/signals.md", "docs/engines.md"]
+)
 def test_python_examples_print_what_they_say(file, capsys):
     (code,) = blocks(file, "python")
     before = dict(_REGISTRY)
@@ -71,7 +73,9 @@ def judge_url():
     server.close()
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/credit.md", "docs/signals.md", "docs/judges.md"])
+@pytest.mark.parametrize(
+    "file", ["README.md", "docs/credit.md", "docs/signals.md", "docs/judges.md", "docs/engines.md"]
+)
 def test_links_lead_somewhere(file):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / file).read_text("utf-8")):
         assert ((ROOT / file).parent / target).exists(), target

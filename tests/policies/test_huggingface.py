@@ -19,55 +19,10 @@ from guerdon.policies import POLICIES  # noqa: E402
 from guerdon.policies.huggingface import HuggingFace  # noqa: E402
 from guerdon.policies.protocol import Sampling  # noqa: E402
 from guerdon.policies.token_text import TokenText  # noqa: E402
+from tests.policies.small_models import TEMPLATE, make_model, make_tokenizer  # noqa: E402
 
-TEXT = [
-    "what is 12+7? it is 19.",
-    "the cat sat on the mat; 3*4=12",
-    "naïve café, 10€ → 汉字 🙂",
-    "so <answer>5</answer> it is",
-]
-TEMPLATE = (
-    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
 PROMPTS = ["12+7=", "what is the cat?", "3"]
 ALL = frozenset({"logp", "entropy", "values", "hidden", "bootstrap_values"})
-
-
-def make_tokenizer(template: str | None = None):
-    core = tokenizers.Tokenizer(tokenizers.models.BPE())
-    core.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=["<pad>", "<eos>"],
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    core.train_from_iterator(TEXT, trainer)
-    made = transformers.PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
-    made.chat_template = template
-    return made
-
-
-def make_model(kind: str, vocabulary: int):
-    torch.manual_seed(0)
-    ends = {"eos_token_id": 1, "pad_token_id": 0, "bos_token_id": None}
-    if kind == "gpt2":
-        config = transformers.GPT2Config(vocab_size=vocabulary, n_positions=128, n_embd=32, n_layer=2, n_head=2, **ends)
-        return transformers.GPT2LMHeadModel(config)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, **ends}
-    shape |= {"vocab_size": vocabulary, "max_position_embeddings": 128, "initializer_range": 0.15}
-    if kind == "sliding":
-        config = transformers.MistralConfig(**shape, num_key_value_heads=2, sliding_window=6)
-        return transformers.MistralForCausalLM(config)
-    if kind == "capped":
-        config = transformers.Gemma2Config(
-            **shape, num_key_value_heads=2, head_dim=8, final_logit_softcapping=2.0, sliding_window=6
-        )
-        return transformers.Gemma2ForCausalLM(config)
-    config = transformers.LlamaConfig(**shape, num_key_value_heads=2, tie_word_embeddings=True)
-    return transformers.LlamaForCausalLM(config)
 
 
 @pytest.fixture(scope="module")
@@ -160,15 +115,15 @@ def test_greedy_equals_generate_whatever_the_company(folder, kind):
 
 def test_rows_that_finish_leave_the_batch_and_change_nothing_else(folder):
     policy = HuggingFace(model=folder())
-    policy._ends = list(range(1, 40))
+    policy.ends = tuple(range(1, 40))
     batch = policy.sample(PROMPTS, Sampling(max_tokens=60), copies=16, generator=seeded())
     assert len(set(batch["lengths"].tolist())) > 5
     assert batch["terminated"].sum() > 20
     assert (batch["terminated"] ^ batch["truncated"]).all()
     for row, length in enumerate(batch["lengths"].tolist()):
         tokens = batch["tokens"][row, :length]
-        assert not torch.isin(tokens[:-1], torch.tensor(policy._ends)).any()
-        assert bool(batch["terminated"][row]) == (int(tokens[-1]) in policy._ends)
+        assert not torch.isin(tokens[:-1], torch.tensor(policy.ends)).any()
+        assert bool(batch["terminated"][row]) == (int(tokens[-1]) in policy.ends)
     assert not batch["tokens"][~batch["attention_mask"]].any()
     made = policy.evaluate(batch, frozenset({"logp"}))
     torch.testing.assert_close(made["logp"], batch["sampled_logp"], atol=1e-4, rtol=1e-4)

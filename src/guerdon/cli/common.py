@@ -53,7 +53,13 @@ def overridden(source: str | None, changes: dict[str, Any], settings: list[str])
             raise RecipeError(f"--set: expected stage.option=value, got {setting!r}; write it with an equals sign")
         head, _, option = key.strip().partition(".")
         if head in ("training", "sampling", "task", "policy") and option:
-            tables.setdefault(head, {})[option] = _value(value.strip())
+            *path, last = option.split(".")
+            table = tables.setdefault(head, {})
+            for name in path:
+                table = table.setdefault(name, {})
+                if not isinstance(table, dict):
+                    raise RecipeError(f"--set: expected the settings of a table, got {key.strip()!r}; {name} has none")
+            table[last] = _value(value.strip())
         else:
             stages[key.strip()] = _value(value.strip())
     return load({**data, **tables, "set": stages})

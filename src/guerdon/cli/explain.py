@@ -55,7 +55,8 @@ def _dataflow(recipe: Any, as_json: bool) -> None:
             for name, face in pipeline.models.items()
         }
         told = {"stages": rows, "needs": needs, "implicit_lift": lift, "columns": sorted(pipeline.columns)}
-        print_json({**told, "models": models})
+        engine = pipeline.recipe.sampling.engine
+        print_json({**told, "models": models, "engine": None if engine is None else engine.model_dump()})
         return
     from rich.console import Console
     from rich.table import Table
@@ -92,6 +93,21 @@ def _dataflow(recipe: Any, as_json: bool) -> None:
     extra = pipeline.recipe.rollouts.model_dump(exclude_defaults=True)
     if extra:
         console.print("rollouts: " + ", ".join(f"{k} = {v}" for k, v in extra.items()))
+    _engine(console, pipeline)
+
+
+def _engine(console: Any, pipeline: Any) -> None:
+    from rich.text import Text
+
+    engine = pipeline.recipe.sampling.engine
+    if engine is None:
+        return
+    options = ", ".join(f"{k} = {v}" for k, v in engine.model_dump(exclude={"use"}).items())
+    console.print(Text(f"completions are drawn by: {engine.use} ({options})"))
+    if not any("sampled_logp" in stage.reads for stage in pipeline.stages):
+        console.print(
+            "no stage corrects for what it draws differently: add truncated-importance, icepop or sequence-mask"
+        )
 
 
 def _models(console: Any, pipeline: Any) -> None:

@@ -35,7 +35,7 @@ def train(
       guerdon train --resume runs/20260101-120000-arithmetic
 
     Exit codes: 0 done, 2 the recipe cannot run, 3 a signal failed past the limit,
-    4 three non-finite steps in a row, 130 interrupted (resumable).
+    4 three non-finite steps in a row, 5 the sampling engine does not answer, 130 interrupted (3 to 5 and 130: resumable).
     """
     from guerdon.cli.progress import Progress, before_and_after
     from guerdon.report import write_report
@@ -66,7 +66,7 @@ def train(
             except Stopped as stopped:
                 progress.stop()
                 _report_quietly(stopped.run.path)
-                code = {"interrupt": 130, "signal": 3, "non-finite": 4}[stopped.reason]
+                code = {"interrupt": 130, "signal": 3, "non-finite": 4, "engine": 5}[stopped.reason]
                 fail(f"{stopped}\nresume with: guerdon train --resume {stopped.run.path}", code)
                 return
         report = write_report(result.run.path)

@@ -13,6 +13,7 @@ to become more likely, and by how much. The files of this room ask that question
 - `contributions`: learned shares of the final reward (SPA);
 - `thoughts`: what thinking adds to the likelihood of the text that follows (RLP);
 - `importance`: which tokens of a right or wrong answer the loss should weigh (OREAL);
+- `mismatch`: what a sample of another program, or of older weights, counts (truncated importance sampling, IcePop);
 - `steps`: which step of the answer, or which turn, a token belongs to;
 - `trees`: compared with what else was tried at the same fork (PORTool);
 - `modulation`: bent by how sure the policy was (EMPG) and how strange its states are (RLFR);
@@ -47,6 +48,7 @@ from guerdon.credit.implicit import (
 from guerdon.credit.importance import balance_outcomes, running_mean_importance
 from guerdon.credit.levels import add_levels, add_outcome, place_rewards, place_step_rewards, step_credit
 from guerdon.credit.minform import min_form, min_return, step_token_baseline
+from guerdon.credit.mismatch import icepop, sequence_mask, truncated_importance, truncated_sequence_importance
 from guerdon.credit.modulation import confidence_gain, entropy_modulated, flow_token_reward, scale_entropy
 from guerdon.credit.pooled import pooled_normalise
 from guerdon.credit.potentials import (
@@ -118,6 +120,7 @@ __all__ = [
     "group_centre",
     "group_normalise",
     "hop",
+    "icepop",
     "implicit_step_reward",
     "implicit_token_reward",
     "information_gain",
@@ -145,6 +148,7 @@ __all__ = [
     "scale_entropy",
     "select_consistent",
     "selective_advantage",
+    "sequence_mask",
     "split_lines",
     "split_sentences",
     "split_steps",
@@ -158,6 +162,8 @@ __all__ = [
     "termination_baseline",
     "thought_information_gain",
     "tree_step_reward",
+    "truncated_importance",
+    "truncated_sequence_importance",
     "turn_rewards",
     "turns_as_steps",
     "value_order_correlation",

@@ -1,5 +1,6 @@
 """Loading a transformers model and its tokenizer: from safetensors only, dropout off, LoRA added or resumed."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,33 @@ def add_lora(model: Any, *, rank: int, alpha: int | None, targets: str | list[st
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return peft.get_peft_model(model, config)
+
+
+def save_merged(model: Any, folder: Path) -> None:
+    """Write weights and configuration for programs that know no adapters, without a progress bar.
+
+    An adapter is merged into a copy: merging in place would round the weights that are trained.
+    """
+    from transformers.utils import logging
+
+    if hasattr(model, "merge_and_unload"):
+        model = copy.deepcopy(model).merge_and_unload()
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(folder, safe_serialization=True)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Every token that ends a completion, by the generation settings and by the tokenizer."""
+    ends: set[int] = set()
+    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
+        found = getattr(source, "eos_token_id", None)
+        ends |= set(found) if isinstance(found, (list, tuple)) else ({found} if found is not None else set())
+    return tuple(sorted(ends))
 
 
 @torch.no_grad()

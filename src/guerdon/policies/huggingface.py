@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from guerdon.batch import Rollouts
 from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
 from guerdon.policies.hf_decoding import decode
-from guerdon.policies.hf_loading import add_lora, load, standard_head
+from guerdon.policies.hf_loading import add_lora, end_tokens, load, save_merged, standard_head
 from guerdon.policies.protocol import Policy, Prompt, Sampling
 from guerdon.policies.token_text import StopStrings, TokenText
 
@@ -84,7 +84,7 @@ class HuggingFace:
         self._parameters = set(inspect.signature(self._causal.forward).parameters)
         self._cache_name = "cache" if "cache" in self._parameters else "past_key_values"
         self._split = standard_head(self._causal)
-        self._ends = _end_tokens(self._causal, self.tokenizer)
+        self.ends = end_tokens(self._causal, self.tokenizer)
 
     @property
     def _causal(self) -> Any:
@@ -127,7 +127,7 @@ class HuggingFace:
                 prompt_mask,
                 sampling,
                 copies=copies,
-                ends=torch.tensor(self._ends, device=self.device),
+                ends=torch.tensor(self.ends, device=self.device),
                 stop=StopStrings(self._text, sampling.stop) if sampling.stop else None,
                 generator=generator,
                 new_cache=partial(new_cache, text_config),
@@ -333,6 +333,10 @@ class HuggingFace:
         model.save_pretrained(folder, safe_serialization=True, **options)
         self.tokenizer.save_pretrained(folder)
 
+    def export_merged(self, folder: Path) -> None:
+        """Write the weights as a plain model, an adapter merged in: what sampling engines read."""
+        save_merged(self.module["model"], folder)  # pyright: ignore[reportIndexIssue]
+
     # prompts
 
     def encode_prompts(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
@@ -393,12 +397,3 @@ def _left_aligned(batch: Rollouts, device: torch.device) -> tuple[Tensor, Tensor
 def _placed(x: Tensor, row: Tensor, at: Tensor, mask: Tensor) -> Tensor:
     """Values of chosen positions put back to [B, T, ...], 0 elsewhere."""
     return x.new_zeros(*mask.shape, *x.shape[1:]).index_put((row, at), x)
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """Every token that ends a completion, by the generation settings and by the tokenizer."""
-    ends: set[int] = set()
-    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
-        found = getattr(source, "eos_token_id", None)
-        ends |= set(found) if isinstance(found, (list, tuple)) else ({found} if found is not None else set())
-    return sorted(ends)

@@ -40,6 +40,8 @@ class Tiny:
         ValueError: an unreadable checkpoint or an impossible shape.
     """
 
+    ends = (END,)
+
     def __init__(
         self,
         *,

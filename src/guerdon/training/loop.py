@@ -17,7 +17,10 @@ from typing import Any
 import torch
 
 from guerdon.batch import Rollouts
+from guerdon.kernels.masked import masked_mean
 from guerdon.pipeline.run import Outcome, SignalFailure
+from guerdon.policies.engines.policy import EnginePolicy
+from guerdon.policies.engines.protocol import EngineError
 from guerdon.policies.protocol import Policy
 from guerdon.recipe import Recipe, RecipeError, load
 from guerdon.training import checkpoint
@@ -32,7 +35,7 @@ Observe = Callable[[str, dict[str, Any]], None]
 
 
 class Stopped(RuntimeError):
-    """The run stopped before its end and can be resumed; ``reason`` is interrupt, signal or non-finite."""
+    """The run stopped before its end and can be resumed; ``reason`` is interrupt, signal, non-finite or engine."""
 
     def __init__(self, reason: str, message: str, run: RunFolder):
         super().__init__(message)
@@ -68,8 +71,8 @@ def train(
 
     Raises:
         RecipeError: the recipe cannot run.
-        Stopped: interrupted (Ctrl-C), a signal failed past the limit, or three non-finite steps in a row; the run
-            folder holds a checkpoint.
+        Stopped: interrupted (Ctrl-C), a signal failed past the limit, three non-finite steps in a row, or a sampling
+            engine that does not answer; the run folder holds a checkpoint.
         FileExistsError: ``run`` holds a run and ``resume`` is False.
     """
     began = time.perf_counter()
@@ -90,8 +93,12 @@ def train(
             None if run is None else Path(run), parts.recipe.task.use if parts.recipe.task else "run"
         )
         write_text(folder.recipe, parts.recipe.toml())
-    with _threads(parts.recipe.training.threads):
-        return _Loop(parts, cast, folder, observe or (lambda event, data: None)).run(resume, began)
+    try:
+        with _threads(parts.recipe.training.threads):
+            return _Loop(parts, cast, folder, observe or (lambda event, data: None)).run(resume, began)
+    finally:
+        if isinstance(cast.policy, EnginePolicy):
+            cast.policy.engine.close()
 
 
 class _Loop:
@@ -144,7 +151,8 @@ class _Loop:
                 if done % self.spec.checkpoint_every == 0 or done == self.spec.iterations:
                     self._checkpoint(done)
             final = self._evaluate(self.spec.iterations)
-        result = Result(self.folder, start, final, time.perf_counter() - began, self.policy)
+        policy = self.policy.own if isinstance(self.policy, EnginePolicy) else self.policy
+        result = Result(self.folder, start, final, time.perf_counter() - began, policy)
         if self.board is not None:
             self.board.close()
         self.observe("end", {"result": result})
@@ -152,7 +160,8 @@ class _Loop:
 
     def _iterate(self, iteration: int) -> None:
         clock = time.perf_counter()
-        outcome, provide = collect(self.parts, self.cast, iteration)
+        with self._resumable(iteration):
+            outcome, provide = collect(self.parts, self.cast, iteration)
         sampled = time.perf_counter()
         if self.spec.save_rollouts_every and iteration % self.spec.save_rollouts_every == 0:
             self._tolerate(lambda: self.folder.save_rollouts(iteration, outcome), "rollouts")
@@ -181,21 +190,44 @@ class _Loop:
         metrics |= self.models.learn(provide.asked(outcome.batch), iteration, provide, self.policy)
         now = time.perf_counter()
         event = {
-            "event": "iteration", "iteration": iteration, **summary(outcome), **metrics, **asdict(self.counters),
+            "event": "iteration", "iteration": iteration, **summary(outcome), **self._staleness(outcome, iteration), **metrics, **asdict(self.counters),
             "seconds": now - clock, "seconds/rollouts": sampled - clock, "seconds/update": now - saved,
             "tokens_per_second": float(outcome.batch["lengths"].sum()) / (now - clock),
         }  # fmt: skip
         self._log(event)
         self.observe("iteration", event)
 
+    def _staleness(self, outcome: Outcome, iteration: int) -> dict[str, float]:
+        """How far an engine's samples are from the policy: iterations, and nats per token (an estimate of the KL)."""
+        batch = outcome.batch
+        if not isinstance(self.policy, EnginePolicy):
+            return {}
+        numbers = {"engine/lag": float((iteration - batch["policy_version"]).float().mean())}
+        if "old_logp" in batch:
+            numbers["engine/kl"] = float(masked_mean(batch["sampled_logp"] - batch["old_logp"], batch["mask"]))
+        return numbers
+
     def _evaluate(self, iteration: int) -> Evaluation | None:
-        result = evaluate(self.parts, self.policy)
+        with self._resumable(iteration):
+            policy = self.policy
+            if self.spec.evaluate_prompts and isinstance(policy, EnginePolicy):
+                policy = policy.current(iteration)
+            result = evaluate(self.parts, policy)
         if result is not None:
             event = {"event": "evaluation", "iteration": iteration, **result.as_dict()}
             if not any(e["event"] == "evaluation" and e["iteration"] == iteration for e in self.folder.events()):
                 self._log(event)
             self.observe("evaluation", event)
         return result
+
+    @contextmanager
+    def _resumable(self, iteration: int):
+        """An engine that fails ends the run with a checkpoint of what there is."""
+        try:
+            yield
+        except EngineError as error:
+            self._checkpoint(iteration)
+            raise Stopped("engine", f"the sampling engine failed: {error}", self.folder) from error
 
     def _checkpoint(self, iteration: int) -> None:
         self._tolerate(
@@ -246,7 +278,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     mask = batch["mask"]
     numbers["length"] = float(batch["lengths"].float().mean())
     numbers["truncated"] = float(batch["truncated"].float().mean())
-    numbers["entropy"] = float(-(batch["sampled_logp"] * mask).sum() / mask.sum().clamp(min=1))
+    numbers["entropy"] = float(-masked_mean(batch["sampled_logp"], mask).nan_to_num(nan=0.0))
     for label, share in outcome.failed.items():
         if share:
             numbers[f"failed/{label}"] = share

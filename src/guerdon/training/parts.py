@@ -8,6 +8,9 @@ import torch
 from guerdon.method import hypers_of, load_object
 from guerdon.pipeline import ModelFace, Pipeline, compile_recipe
 from guerdon.policies import POLICIES
+from guerdon.policies.engines import ENGINES
+from guerdon.policies.engines.policy import EnginePolicy
+from guerdon.policies.engines.protocol import EngineError, Served
 from guerdon.policies.protocol import Policy, Sampling
 from guerdon.recipe import Component, Recipe, RecipeError, check_options
 from guerdon.reward_models import MODELS
@@ -36,7 +39,21 @@ class Parts:
 
     def policy(self) -> Policy:
         """A new policy with its initial weights, with a value head where the pipeline reads values."""
-        return self._initial(heads=bool(self.pipeline.needs & {"values", "old_values", "bootstrap_values"}))
+        own = self._initial(heads=bool(self.pipeline.needs & {"values", "old_values", "bootstrap_values"}))
+        spec = self.recipe.sampling.engine
+        if spec is None:
+            return own
+        if not isinstance(own, Served):
+            raise RecipeError(
+                f"sampling.engine: expected a policy that tells its tokenizer and end tokens (ends), got {type(own).__name__}; "
+                "leave the engine out"
+            )
+        policy = EnginePolicy(own, create("sampling.engine", spec, ENGINES), sync_every=spec.sync_every)
+        try:
+            policy.engine.check()
+        except EngineError as error:
+            raise RecipeError(f"sampling.engine ({spec.use}): {error}") from error
+        return policy
 
     def prover(self) -> Policy | None:
         """The policy that continues prefixes, where the recipe names another than the one that is trained."""
@@ -96,6 +113,17 @@ def build(recipe: Recipe) -> Parts:
     recipe = recipe.model_copy(
         update={"sampling": recipe.sampling.model_copy(update={"max_tokens": sampling.max_tokens})}
     )
+    if recipe.sampling.engine is not None:
+        check_options(
+            "sampling.engine",
+            hypers_of(_named("sampling.engine", recipe.sampling.engine, ENGINES)),
+            recipe.sampling.engine.options,
+        )
+        if recipe.training.old_logp == "sampled":
+            raise RecipeError(
+                'training.old_logp: expected "auto" or "recompute" with an engine, whose log-probabilities are not the '
+                'policy\'s, got "sampled"; leave it out'
+            )
     if recipe.rollouts.forks > 1 and task.separator is None:
         raise RecipeError(
             f"rollouts.forks: expected a task whose steps are separated, got {type(task).__name__} without a separator; "

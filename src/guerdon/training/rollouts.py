@@ -11,6 +11,7 @@ from guerdon.batch import Rollouts
 from guerdon.credit.steps import split_steps
 from guerdon.pipeline.extra import ancestors
 from guerdon.pipeline.run import Outcome
+from guerdon.policies.engines.policy import EnginePolicy
 from guerdon.policies.prefixes import boundaries, completed, said_after
 from guerdon.policies.protocol import Policy, Sampling
 from guerdon.quantities import QUANTITIES
@@ -49,6 +50,8 @@ def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provide
     """Rollouts of iteration ``iteration`` with all that the pipeline makes of them, and who provided for it."""
     spec = parts.recipe.training
     start = iteration * spec.prompts
+    if isinstance(cast.policy, EnginePolicy):
+        cast.policy.refresh(iteration)
     columns = parts.task.problems("train", start, spec.prompts)
     chunks = min(parts.recipe.rollouts.chunks, spec.prompts)
     if chunks == 1:
@@ -116,9 +119,11 @@ def _draw(
         batch = with_columns(grown, columns, spec.samples, start)
     else:
         batch = sample(cast.policy, columns, parts.sampling, spec.samples, start, generator, parts.task)
+    version = cast.policy.version if isinstance(cast.policy, EnginePolicy) else iteration
+    assert version is not None  # refreshed before anything is drawn
     return batch.with_(
         origin=torch.zeros(batch.rows, dtype=torch.long),
-        policy_version=torch.full((batch.rows,), iteration, dtype=torch.long),
+        policy_version=torch.full((batch.rows,), version, dtype=torch.long),
     )
 
 
@@ -311,6 +316,8 @@ class Provider:
 
 def sampled_is_old(parts: Parts) -> bool:
     """Whether the log-probabilities of the sampler serve as those of the policy at the start of the iteration."""
+    if parts.recipe.sampling.engine is not None:
+        return False  # another program, perhaps with older weights
     how = parts.recipe.training.old_logp
     return how == "sampled" or (how == "auto" and parts.sampling.full_support)
 

@@ -71,7 +71,7 @@ def judge_url():
     server.close()
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/credit.md", "docs/signals.md", "docs/judges.md"])
+@pytest.mark.parametrize("file", ["README.md", "docs/credit.md", "docs/signals.md", "docs/judges.md", "docs/ranks.md"])
 def test_links_lead_somewhere(file):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / file).read_text("utf-8")):
         assert ((ROOT / file).parent / target).exists(), target

@@ -179,6 +179,7 @@ ROLLOUTS: dict[str, dict[str, Any]] = {
     "portool": {"preset": "portool"},
     "remax": {"preset": "remax"},
     "empg": {"preset": "empg"},
+    "chunks": {"preset": "rloo", "rollouts": {"chunks": 2}},
     "turns": {
         "task": {"use": "text-game", "size": 3, "holes": 0.3, "max_turns": 4},
         "policy": {"use": "tiny", "width": 16, "heads": 2, "layers": 1, "vocabulary": "AFHGS/>LDRU\n"},
@@ -226,6 +227,7 @@ def jobs(folder: str) -> dict[str, Any]:
         "tiny": (tiny(), False, {}),
         "tiny, sharded": (tiny(), True, {}),
         "tiny, weights across rows": (tiny(), False, across),
+        "tiny, weights across rows, sharded": (tiny(), True, across),
         "language model": (llama, False, {}),
         "language model, sharded": (llama, True, {}),
         "language model, adapter, sharded": ({**llama, "lora": 2}, True, {}),

@@ -1,6 +1,7 @@
 """Several processes train as one does: statistics, gradients, rollouts, whole runs, checkpoints, and how they end."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -84,9 +85,16 @@ def test_group_statistics_are_over_all_processes(two, alone):
 
 
 UPDATES = [
-    "tiny", "tiny, sharded", "tiny, weights across rows", "language model", "language model, sharded",
-    "language model, adapter, sharded", "value head", "value head, sharded",
-]  # fmt: skip
+    "tiny",
+    "tiny, sharded",
+    "tiny, weights across rows",
+    "tiny, weights across rows, sharded",
+    "language model",
+    "language model, sharded",
+    "language model, adapter, sharded",
+    "value head",
+    "value head, sharded",
+]
 
 
 @pytest.mark.parametrize("name", UPDATES)
@@ -206,19 +214,28 @@ def test_a_process_that_is_lost_ends_the_others_with_a_clear_message(how, told):
     assert "--resume" in printed[0]
 
 
+PAGE = (work.ROOT / "docs/ranks.md").read_text("utf-8")
+COMMANDS = [line for line in PAGE.splitlines() if line.startswith("torchrun ")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_torchrun_hands_over_what_is_ours(command):
+    from torch.distributed.run import parse_args  # slow to import
+
+    ours = command.partition("guerdon ")[2].split()
+    given = parse_args(command.split()[1:])
+    assert (given.module, given.training_script) == (True, "guerdon")
+    assert given.training_script_args == ours
+
+
 def test_torchrun_trains_and_only_the_first_process_speaks(tmp_path):
-    """The command of the page on several processes, and Ctrl-C on it."""
-    recipe = tmp_path / "my.toml"
-    recipe.write_text(
-        '[task]\nuse = "arithmetic"\noperands = 2\n[policy]\nuse = "tiny"\nwidth = 16\nheads = 2\nlayers = 1\n'
-        '[[reward]]\nuse = "final-answer"\n[[pipeline]]\nuse = "weighted-sum"\n[[pipeline]]\nuse = "leave-one-out"\n'
-        '[[loss]]\nuse = "reinforce"\n'
-        "[training]\niterations = 100000\nprompts = 3\nsamples = 2\nevaluate_prompts = 3\n",
-        "utf-8",
-    )
-    run = tmp_path / "run"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "--", "guerdon", "train", str(recipe), "--run", str(run)]
+    """The page's own recipe and command, until Ctrl-C."""
+    recipe, run = tmp_path / "my.toml", tmp_path / "run"
+    (toml,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    recipe.write_text(toml + "iterations = 100000\nprompts = 3\nsamples = 2\nevaluate_prompts = 3\n", "utf-8")
+    (line,) = (c for c in COMMANDS if "--run" in c)
+    own = {"torchrun": f"{sys.executable} -m torch.distributed.run", "my.toml": str(recipe), "runs/two": str(run)}
+    command = " ".join(own.get(word, word) for word in line.split()).split()
     process = subprocess.Popen(
         command,
         env={**os.environ, "PYTHONPATH": str(work.ROOT / "src"), "OMP_NUM_THREADS": "1"},

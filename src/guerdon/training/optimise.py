@@ -14,7 +14,7 @@ from guerdon.recipe import Training
 from guerdon.training.generators import derive
 from guerdon.training.ranks import ONE, Ranks
 from guerdon.training.rollouts import evaluate_all
-from guerdon.training.sharding import full, lockstep
+from guerdon.training.sharding import full, lockstep, whole
 from guerdon.training.shares import dealt_micro_batches, passes_of
 
 
@@ -118,7 +118,7 @@ def _step(
     objective, spec = pipeline.objective, pipeline.recipe.training
     denominators = objective.denominators(mini)
     if objective.across:
-        with torch.no_grad():
+        with torch.no_grad(), whole(policy):
             made = evaluate_all(policy, mini, objective.policy_makes, temperature, spec.micro_tokens, ranks)
         mini = objective.weigh(mini, made, progress)
     alive = mini["mask"].any(-1)

@@ -46,7 +46,7 @@ def speaks() -> bool:
 class Ranks:
     """The processes of a run, seen from one of them.
 
-    ``rank`` of ``size``; ``device`` is where its collectives on gradients happen.
+    ``rank`` of ``size``; ``device`` is the place that it has for itself.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, device: torch.device | None = None, store: Any = None):
@@ -153,9 +153,7 @@ class Ranks:
 
     def barrier(self) -> None:
         """Wait for all."""
-        if self.size > 1:
-            with self._talking():
-                dist.barrier()
+        self.everyone(None)
 
     # batches
 
@@ -195,7 +193,7 @@ class Ranks:
         if self.size == 1:
             return
         parameters = [p for p in parameters if p.requires_grad]
-        there = torch.tensor([float(p.grad is not None) for p in parameters], device=self.device)
+        there = torch.tensor([float(p.grad is not None) for p in parameters])
         with self._talking(), torch.no_grad():
             dist.all_reduce(there)
             with_gradient = [p for p, count in zip(parameters, there.tolist(), strict=True) if count]

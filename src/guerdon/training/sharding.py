@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from guerdon.batch import Rollouts
 from guerdon.policies.protocol import Policy, Prompt, Sampling
+from guerdon.recipe import RecipeError
 from guerdon.training.ranks import Ranks
 
 
@@ -34,15 +35,23 @@ class Sharded:
     """A policy over sharded weights; everything else is the policy's own. (A `guerdon.policies.protocol.Policy`.)
 
     Every rank must call ``evaluate`` with gradient, ``state``, ``load_state``, ``export`` and ``whole`` alike.
+
+    Raises:
+        RecipeError: a torch that is too old for it.
     """
 
     def __init__(self, policy: Policy, ranks: Ranks):
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import FSDPModule, fully_shard
 
+        if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
+            raise RecipeError(
+                f"training.fsdp: expected a torch whose FSDP2 can sum gradients, got {torch.__version__}; "
+                "upgrade torch, or set fsdp = false"
+            )
         self.inner, self.ranks = policy, ranks
         self.module = policy.module
-        mesh = init_device_mesh(ranks.device.type, (ranks.size,))
+        mesh = init_device_mesh(next(policy.module.parameters()).device.type, (ranks.size,))
         for layer in _layers(policy.module):
             fully_shard(layer, mesh=mesh)
         self._root = _Root(policy.module)

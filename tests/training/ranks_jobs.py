@@ -287,7 +287,7 @@ def start(code: str, *arguments: Any, size: int = 2) -> list[subprocess.Popen[st
     ]
 
 
-def finished(processes: list[subprocess.Popen[str]], timeout: float = 300) -> list[str]:
+def finished(processes: list[subprocess.Popen[str]], timeout: float = 600) -> list[str]:
     """What they printed."""
     try:
         return [process.communicate(timeout=timeout)[0] for process in processes]

@@ -42,7 +42,7 @@ def test_the_recipe_of_the_readme_compiles(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "toml", [t for page in ("credit", "signals", "judges") for t in blocks(f"docs/{page}.md", "toml")]
+    "toml", [t for page in ("credit", "signals", "judges", "ranks") for t in blocks(f"docs/{page}.md", "toml")]
 )
 def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path))

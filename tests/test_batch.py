@@ -100,3 +100,21 @@ def test_pairs_check_their_shapes():
     one = torch.zeros(2)
     with pytest.raises(ValueError, match="expected margin of shape"):
         Pairs(one, one, one, one, margin=torch.zeros(3))
+
+
+def test_cat_pads_steps_that_a_row_lacks_with_nothing():
+    """Scores and potentials of missing steps are NaN, and their nodes are none."""
+    short, long = (
+        Rollouts(
+            {
+                "turn_scores": torch.ones(1, steps),
+                "potentials": torch.ones(1, steps + 1),
+                "node_ids": torch.zeros(1, steps, dtype=torch.int64),
+            }
+        )
+        for steps in (1, 2)
+    )
+    whole = Rollouts.cat([short, long])
+    assert whole["turn_scores"].isnan().tolist() == [[False, True], [False, False]]
+    assert whole["potentials"].isnan().tolist() == [[False, False, True], [False] * 3]
+    assert whole["node_ids"].tolist() == [[0, -1], [0, 0]]

@@ -17,7 +17,7 @@ from guerdon.quantities import QUANTITIES, Quantity, shape_of
 
 _KINDS = {"float": torch.float32, "int": torch.int64, "bool": torch.bool}
 _LEFT_PADDED = {"prompt_tokens", "prompt_mask"}
-_PADDING = {"step_ids": -1, "turn_ids": -1}
+_PADDING = {"step_ids": -1, "turn_ids": -1, "node_ids": -1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +220,11 @@ def _per_batch(name: str) -> bool:
     return q is not None and "B" not in shape_of(q)
 
 
+def _per_step(name: str) -> bool:
+    q = QUANTITIES.get(name)
+    return q is not None and bool({"S", "P"} & set(shape_of(q)))
+
+
 def _map(value, f):
     if isinstance(value, Tensor):
         return f(value)
@@ -296,7 +301,7 @@ def _cat(values: list[Any], name: str) -> Any:
         return [x for v in values for x in v]
     if first.ndim > 1:
         width = max(v.shape[1] for v in values)
-        pad = _PADDING.get(name, float("nan") if first.is_floating_point() and name.startswith("step_") else 0)
+        pad = _PADDING.get(name, float("nan") if first.is_floating_point() and _per_step(name) else 0)
         values = [_pad(v, width, pad, left=name in _LEFT_PADDED) for v in values]
     return torch.cat(values)
 

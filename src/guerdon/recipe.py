@@ -222,6 +222,8 @@ class Training(_Strict):
     tensorboard: bool = False
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of torch; by default torch's own choice."""
+    fsdp: bool = False
+    """Whether several processes share out the policy's weights and optimiser state (FSDP2); alone, a process keeps all."""
 
 
 class Recipe(_Strict):

@@ -44,7 +44,7 @@ def test_the_recipe_of_the_readme_compiles(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "toml", [t for page in ("credit", "signals", "judges") for t in blocks(f"docs/{page}.md", "toml")]
+    "toml", [t for page in ("credit", "signals", "judges", "ranks") for t in blocks(f"docs/{page}.md", "toml")]
 )
 def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path))
@@ -73,9 +73,10 @@ def judge_url():
     server.close()
 
 
-@pytest.mark.parametrize(
-    "file", ["README.md", "docs/credit.md", "docs/signals.md", "docs/judges.md", "docs/engines.md"]
-)
+PAGES = ("credit", "signals", "judges", "engines", "ranks")
+
+
+@pytest.mark.parametrize("file", ["README.md", *(f"docs/{page}.md" for page in PAGES)])
 def test_links_lead_somewhere(file):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / file).read_text("utf-8")):
         assert ((ROOT / file).parent / target).exists(), target

@@ -1,6 +1,7 @@
 """What the commands share: consoles, errors that end a command, overrides."""
 
 import json
+import os
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -22,9 +23,18 @@ def mistakes_end_the_command() -> Iterator[None]:
 
 
 def fail(message: str, code: int) -> None:
-    """Say it on stderr and end with this exit code."""
+    """Say it on stderr and end with this exit code.
+
+    Of several processes the first does. The others end in silence with 0: a launcher ends all as soon as one ends with
+    anything else, and the first may not have spoken yet.
+    """
     from rich.console import Console
 
+    if "RANK" in os.environ:
+        from guerdon.training.ranks import speaks
+
+        if not speaks():
+            raise typer.Exit(0)
     Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {_escape(message)}", soft_wrap=True)
     raise typer.Exit(code)
 

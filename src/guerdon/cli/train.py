@@ -34,14 +34,18 @@ def train(
 
       guerdon train --resume runs/20260101-120000-arithmetic
 
+      torchrun --nproc-per-node 2 -m -- guerdon train my.toml --seed 1
+
     Exit codes: 0 done, 2 the recipe cannot run, 3 a signal failed past the limit,
-    4 three non-finite steps in a row, 5 the sampling engine does not answer, 130 interrupted (3 to 5 and 130: resumable).
+    4 three non-finite steps in a row, 5 another process of the run was lost or the
+    sampling engine does not answer, 130 interrupted (3 to 5 and 130: resumable).
     """
     from guerdon.cli.progress import Progress, before_and_after
     from guerdon.report import write_report
     from guerdon.training import Stopped
     from guerdon.training import train as run_training
     from guerdon.training.checkpoint import CheckpointError
+    from guerdon.training.ranks import RankLost, speaks
 
     if recipe is not None and recipe_file is not None:
         fail(f"expected one recipe, got {recipe!r} and --recipe {recipe_file!r}; leave one out", 2)
@@ -51,7 +55,7 @@ def train(
         if also:
             fail(f"expected --resume alone, got {also[0]} too; the run folder holds its recipe: leave it out", 2)
     with mistakes_end_the_command():
-        progress = Progress(quiet=quiet, to_stderr=as_json)
+        progress = Progress(quiet=quiet or not speaks(), to_stderr=as_json)
         with progress:
             try:
                 if resume is not None:
@@ -63,12 +67,19 @@ def train(
             except CheckpointError as error:
                 fail(str(error), 2)
                 return
+            except RankLost as lost:
+                progress.stop()
+                fail(str(lost), 5)
+                return
             except Stopped as stopped:
                 progress.stop()
-                _report_quietly(stopped.run.path)
+                if speaks():
+                    _report_quietly(stopped.run.path)
                 code = {"interrupt": 130, "signal": 3, "non-finite": 4, "engine": 5}[stopped.reason]
                 fail(f"{stopped}\nresume with: guerdon train --resume {stopped.run.path}", code)
                 return
+        if not speaks():
+            return
         report = write_report(result.run.path)
     summary = _summary(result, report)
     if as_json:

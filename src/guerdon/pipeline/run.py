@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,6 +20,21 @@ from guerdon.signals.threads import Started
 
 Provide = Callable[[str, Rollouts], Any]
 """Makes a quantity that no method makes (``old_logp``, ``ref_logp``, ``greedy_rewards`` ...) for a batch."""
+
+
+@runtime_checkable
+class Split(Protocol):
+    """Several processes that hold the same batch: each asks a signal for its own rows, and all hold every answer."""
+
+    def own(
+        self, stage: BoundStage, batch: Rollouts, generator: torch.Generator
+    ) -> tuple[Rollouts | None, torch.Generator]:
+        """The rows that this process asks a signal for (None: no rows), and its random numbers."""
+        ...
+
+    def whole(self, stage: BoundStage, batch: Rollouts, said: scores.Outcome | None) -> scores.Outcome:
+        """The answers of all processes for the whole batch; called in the same order by each."""
+        ...
 
 
 class SignalFailure(RuntimeError):
@@ -101,6 +116,7 @@ class Pipeline:
         generator_for: Callable[[str], torch.Generator] | None = None,
         stages: tuple[BoundStage, ...] | None = None,
         said: Mapping[str, scores.Outcome] | None = None,
+        split: Split | None = None,
     ) -> Outcome:
         """Run the rollout phase on a batch. Signals are asked at the same time, as far as none reads another's.
 
@@ -111,6 +127,7 @@ class Pipeline:
             generator_for: a generator for a stage, by its label; by default seeded with 0.
             stages: only these (`compile.ancestors`); by default all.
             said: what signals have said of this batch already, by label (`early`); they are not asked again.
+            split: shares the signals out among processes.
 
         Raises:
             RuntimeError: a stage raised; the message names it.
@@ -120,12 +137,16 @@ class Pipeline:
         work["part_weights"] = {s.label: torch.tensor(float(at(s.spec.weight, progress))) for s in self.signals}
         lineage: list[Record] = []
         view = Rollouts(work)
-        asked: list[tuple[BoundStage, Started[scores.Outcome]]] = []
+        asked: list[tuple[BoundStage, Started[scores.Outcome | None]]] = []
 
         def listen() -> Rollouts:
             """Wait for what has been asked, and put it among the quantities in the recipe's order."""
             for stage, answer in asked:
-                outcome = said[stage.label] = answer.result()
+                outcome = answer.result()
+                if split is not None and stage.label not in said:
+                    outcome = split.whole(stage, view, outcome)
+                assert outcome is not None
+                said[stage.label] = outcome
                 _note(work, stage.label, outcome)
                 made = [(n, outcome.values[m], None) for n, m in zip(stage.makes, stage.method.makes, strict=True)]
                 self._keep(stage, made, work, lineage)
@@ -148,8 +169,13 @@ class Pipeline:
                     generator_for(stage.label) if generator_for is not None else torch.Generator().manual_seed(0)
                 )
                 if stage.kind == "reward":
-                    known = said.get(stage.label)
-                    call = asking(stage, view, progress, generator) if known is None else partial(_itself, known)
+                    known, part = said.get(stage.label), view
+                    if known is None and split is not None:
+                        part, generator = split.own(stage, view, generator)
+                    if known is None and part is not None:
+                        call = asking(stage, part, progress, generator)
+                    else:
+                        call = partial(_itself, known)
                     asked.append((stage, Started(call, f"guerdon-{stage.label}")))
                     continue
                 self._keep(stage, self._call(stage, view, progress, generator), work, lineage)
@@ -255,5 +281,5 @@ def _reads_one_of(stage: BoundStage, others: list[BoundStage]) -> bool:
     return any(name in made or name in heads for name in stage.needs)
 
 
-def _itself(known: scores.Outcome) -> scores.Outcome:
+def _itself(known: scores.Outcome | None) -> scores.Outcome | None:
     return known

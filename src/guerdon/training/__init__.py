@@ -1,7 +1,8 @@
 """The trainer: rollouts, pipeline, updates, evaluation, checkpoints, and the run folder.
 
 ``train(recipe)`` is the whole of it (`loop`). One iteration is ``collect`` (`rollouts`) and ``update`` (`optimise`).
-Left out on purpose: several devices, asynchronous sampling, and every formula, which lives in the method rooms.
+Several processes share the work where a launcher started them (`ranks`, `shares`, `sharding`). Left out on purpose:
+asynchronous sampling, and every formula, which lives in the method rooms.
 """
 
 from guerdon.training.evaluate import Evaluation, evaluate

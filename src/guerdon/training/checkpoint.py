@@ -21,6 +21,8 @@ from torch import Tensor
 
 from guerdon.policies.protocol import Policy
 from guerdon.training.optimise import Counters
+from guerdon.training.ranks import ONE, Ranks
+from guerdon.training.sharding import full, like
 
 FORMAT = 1
 
@@ -50,20 +52,25 @@ def save(
     holders: Sequence[Holder],
     counters: Counters,
     keep: int,
+    ranks: Ranks = ONE,
 ) -> Path:
     """Write the checkpoint taken before ``iteration`` and remove all but the newest ``keep``.
+
+    Rank 0 writes what one process would have written; where weights are sharded, all ranks must call.
 
     Raises:
         OSError: it could not be written (a full disk); the earlier ones are untouched.
     """
     target = folder / f"{iteration:06d}"
+    weights, (optimiser_tensors, optimiser_numbers) = dict(policy.state()), _pack_optimiser(optimiser)
+    if not ranks.first:
+        return target
     partial = folder / f"{iteration:06d}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        optimiser_tensors, optimiser_numbers = _pack_optimiser(optimiser)
         method_tensors, method_numbers = _split({k: v for holder in holders for k, v in holder.state().items()})
-        files = {"policy": dict(policy.state()), "optimiser": optimiser_tensors, "methods": method_tensors}
+        files = {"policy": weights, "optimiser": optimiser_tensors, "methods": method_tensors}
         for name, tensors in files.items():
             _write_tensors(partial / f"{name}.safetensors", tensors)
         state = {
@@ -95,28 +102,39 @@ def restore(
     holders: Sequence[Holder],
     counters: Counters,
     warn: Callable[[str], None],
+    ranks: Ranks = ONE,
 ) -> int:
     """Load the newest sound checkpoint and return its iteration; a damaged one is reported and passed over.
+
+    Several ranks load the one that rank 0 finds sound, whatever the number of processes that wrote it.
 
     Raises:
         CheckpointError: there is none.
     """
-    found = sorted((p for p in folder.glob("*") if p.is_dir() and p.name.isdigit()), reverse=True)
-    for path in found:
+    found = _newest_sound(folder, warn) if ranks.first else None
+    name = ranks.same(None if found is None else found[0])
+    if name is None:
+        raise CheckpointError(f"expected a sound checkpoint in {str(folder)!r}, got none; start the run anew")
+    state, tensors = _read(folder / name) if found is None else found[1:]
+    policy.load_state(tensors["policy"])
+    _unpack_optimiser(optimiser, tensors["optimiser"], state["optimiser"])
+    held = _join(state["methods"], tensors["methods"])
+    for holder in holders:
+        holder.load_state(held)
+    for counter, value in state["counters"].items():
+        setattr(counters, counter, value)
+    return int(state["iteration"])
+
+
+def _newest_sound(
+    folder: Path, warn: Callable[[str], None]
+) -> tuple[str, dict[str, Any], dict[str, dict[str, Tensor]]] | None:
+    for path in sorted((p for p in folder.glob("*") if p.is_dir() and p.name.isdigit()), reverse=True):
         try:
-            state, tensors = _read(path)
+            return path.name, *_read(path)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             warn(f"the checkpoint {path.name} is damaged ({error}); the one before it is used")
-            continue
-        policy.load_state(tensors["policy"])
-        _unpack_optimiser(optimiser, tensors["optimiser"], state["optimiser"])
-        held = _join(state["methods"], tensors["methods"])
-        for holder in holders:
-            holder.load_state(held)
-        for name, value in state["counters"].items():
-            setattr(counters, name, value)
-        return int(state["iteration"])
-    raise CheckpointError(f"expected a sound checkpoint in {str(folder)!r}, got none; start the run anew")
+    return None
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
@@ -144,7 +162,7 @@ def _digest(path: Path) -> str:
 
 def _pack_optimiser(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     state = optimiser.state_dict()
-    tensors = {f"{i}.{name}": value for i, entry in state["state"].items() for name, value in entry.items()}
+    tensors = {f"{i}.{name}": full(value) for i, entry in state["state"].items() for name, value in entry.items()}
     return tensors, [
         {k: v for k, v in g.items() if isinstance(v, int | float | bool | list | tuple)} for g in state["param_groups"]
     ]
@@ -157,6 +175,8 @@ def _unpack_optimiser(
     for name, value in tensors.items():
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    state = {i: {key: like(value, parameters[i]) for key, value in entry.items()} for i, entry in state.items()}
     now = optimiser.state_dict()["param_groups"]
     merged = [
         {**current, **{k: tuple(v) if k == "betas" else v for k, v in saved.items()}}

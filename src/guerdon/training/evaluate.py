@@ -10,7 +10,9 @@ from guerdon.pipeline.extra import ancestors
 from guerdon.policies.protocol import Policy, Sampling
 from guerdon.training.generators import derive
 from guerdon.training.parts import Parts
+from guerdon.training.ranks import ONE, Ranks
 from guerdon.training.rollouts import Cast, Provider, sample
+from guerdon.training.shares import shared_draw, split_of
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,20 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(parts: Parts, policy: Policy) -> Evaluation | None:
-    """Evaluate on the first held-out prompts (the same before and after training); None where none are asked for."""
+def evaluate(parts: Parts, policy: Policy, ranks: Ranks = ONE) -> Evaluation | None:
+    """Evaluate on the first held-out prompts (the same before and after training); None where none are asked for.
+
+    Several ranks sample some of the prompts each, and all have the result.
+    """
     spec = parts.recipe.training
     columns = parts.task.problems("heldout", 0, spec.evaluate_prompts) if spec.evaluate_prompts else {"prompts": []}
     count = len(columns["prompts"])
     if not count:
         return None
     sampling = Sampling(max_tokens=parts.sampling.max_tokens, stop=parts.sampling.stop)
-    drawn, batch = _correct(parts, policy, columns, sampling, spec.evaluate_samples)
+    drawn, batch = _correct(parts, policy, ranks, columns, sampling, spec.evaluate_samples)
     greedy_sampling = Sampling(max_tokens=parts.sampling.max_tokens, stop=parts.sampling.stop, greedy=True)
-    greedy, _ = _correct(parts, policy, columns, greedy_sampling, 1)
+    greedy, _ = _correct(parts, policy, ranks, columns, greedy_sampling, 1)
     strata = []
     values = columns.get(parts.task.stratum or "")
     if drawn is not None and greedy is not None and values:
@@ -86,19 +91,28 @@ def pass_at_k(correct: torch.Tensor, k: int) -> float:
     return sum(1 - comb(n - c, k) / comb(n, k) for c in right) / len(right)
 
 
-def _correct(parts: Parts, policy: Policy, columns: dict[str, list[Any]], sampling: Sampling, copies: int):
+def _correct(
+    parts: Parts, policy: Policy, ranks: Ranks, columns: dict[str, list[Any]], sampling: Sampling, copies: int
+):
     """[prompts, copies] correctness (None: nothing verifies), and the rollouts."""
     seed = parts.recipe.training.seed
     generator = derive(seed, "evaluate", int(sampling.greedy))
-    batch = sample(policy, columns, sampling, copies, 0, generator, parts.task)
+    batch = shared_draw(
+        ranks,
+        columns,
+        0,
+        generator,
+        lambda own, start, draws: sample(policy, own, sampling, copies, start, draws, parts.task),
+    )
     verifiers = tuple(s for s in parts.pipeline.signals if "correct" in s.method.makes)
     if not verifiers:
         return None, batch
     outcome = parts.pipeline.run(
         batch,
-        provide=Provider(parts, Cast(policy), columns, 0, 0, main=False),
+        provide=Provider(parts, Cast(policy, ranks=ranks), columns, 0, 0, main=False),
         generator_for=lambda label: derive(seed, "evaluate", label),
         stages=tuple(ancestors(list(verifiers), {"correct"})),
+        split=split_of(ranks),
     )
     return outcome.batch["correct"].reshape(-1, copies), batch
 

@@ -27,8 +27,10 @@ from guerdon.training import checkpoint
 from guerdon.training.evaluate import Evaluation, evaluate
 from guerdon.training.optimise import Counters, NonFinite, make_optimiser, update
 from guerdon.training.parts import Parts, build
+from guerdon.training.ranks import Ranks
 from guerdon.training.rollouts import Cast, collect
 from guerdon.training.runfolder import RunFolder, write_text
+from guerdon.training.sharding import whole
 
 Observe = Callable[[str, dict[str, Any]], None]
 """Called with ("start" | "evaluation" | "iteration" | "warning" | "stopping" | "end", data)."""
@@ -60,22 +62,35 @@ def train(
     resume: bool = False,
     observe: Observe | None = None,
 ) -> Result:
-    """Train a recipe's policy.
+    """Train a recipe's policy, in this process or in all that a launcher such as torchrun started together.
 
     Args:
         recipe: a recipe, its dictionary, file or shipped name; None is the embedded arithmetic recipe. Left out when
             resuming: the run folder holds it.
         run: the run folder; by default a new one under ``runs/``.
         resume: go on from the newest sound checkpoint of ``run``.
-        observe: receives the events.
+        observe: receives the events; in the first of several processes only.
 
     Raises:
         RecipeError: the recipe cannot run.
         Stopped: interrupted (Ctrl-C), a signal failed past the limit, three non-finite steps in a row, or a sampling
             engine that does not answer; the run folder holds a checkpoint.
         FileExistsError: ``run`` holds a run and ``resume`` is False.
+        RankLost: another process of the run has failed or cannot be reached.
     """
     began = time.perf_counter()
+    with Ranks.join() as ranks:
+        return _train(recipe, run, resume, observe, ranks, began)
+
+
+def _train(
+    recipe: Recipe | Mapping[str, Any] | str | Path | None,
+    run: str | Path | None,
+    resume: bool,
+    observe: Observe | None,
+    ranks: Ranks,
+    began: float,
+) -> Result:
     if resume:
         if run is None:
             raise RecipeError("expected the run folder to resume, got none; name it")
@@ -85,14 +100,16 @@ def train(
                 f"expected a run folder with recipe.toml, got {str(run)!r}; name a folder that `guerdon train` made"
             )
         parts = build(load(folder.recipe))
-        cast = Cast.of(parts)
+        cast = Cast.of(parts, ranks)
     else:
         parts = build(load(recipe))
-        cast = Cast.of(parts)  # before the folder: a policy or model that cannot be loaded leaves nothing behind
-        folder = RunFolder.create(
-            None if run is None else Path(run), parts.recipe.task.use if parts.recipe.task else "run"
-        )
-        write_text(folder.recipe, parts.recipe.toml())
+        if ranks.size > 1 and parts.recipe.sampling.engine is not None:
+            raise RecipeError(
+                f"sampling.engine: expected one process, got {ranks.size}; leave the engine out, or torchrun"
+            )
+        cast = Cast.of(parts, ranks)  # before the folder: what cannot be loaded leaves nothing behind
+        ranks.barrier()
+        folder = ranks.lead(lambda: _new_folder(None if run is None else Path(run), parts.recipe))
     try:
         with _threads(parts.recipe.training.threads):
             return _Loop(parts, cast, folder, observe or (lambda event, data: None)).run(resume, began)
@@ -101,15 +118,22 @@ def train(
             cast.policy.engine.close()
 
 
+def _new_folder(path: Path | None, recipe: Recipe) -> RunFolder:
+    folder = RunFolder.create(path, recipe.task.use if recipe.task else "run")
+    write_text(folder.recipe, recipe.toml())
+    return folder
+
+
 class _Loop:
     def __init__(self, parts: Parts, cast: Cast, folder: RunFolder, observe: Observe):
-        self.parts, self.folder, self.observe = parts, folder, observe
+        self.parts, self.folder, self.ranks = parts, folder, cast.ranks
+        self.observe: Observe = observe if self.ranks.first else lambda event, data: None
         self.spec = parts.recipe.training
         self.counters = Counters()
         self.cast, self.policy, self.models = cast, cast.policy, cast.models
         self.optimiser = make_optimiser(self.policy, self.spec)
         self.stop = threading.Event()
-        self.board = _tensorboard(folder.path) if self.spec.tensorboard else None
+        self.board = _tensorboard(folder.path) if self.spec.tensorboard and self.ranks.first else None
 
     def run(self, resume: bool, began: float) -> Result:
         start, first = None, 0
@@ -121,10 +145,9 @@ class _Loop:
                 (self.parts.pipeline, self.models),
                 self.counters,
                 self._warn,
+                self.ranks,
             )
-            self.folder.rewind(first)
-            logged = [e for e in self.folder.events() if e["event"] == "evaluation" and e["iteration"] == 0]
-            start = _evaluation(logged[0]) if logged else None
+            start = self.ranks.lead(lambda: self._rewound(first))
         self.observe(
             "start",
             {
@@ -141,7 +164,7 @@ class _Loop:
             for iteration in range(first, self.spec.iterations):
                 self._iterate(iteration)
                 done = iteration + 1
-                if self.stop.is_set() and done < self.spec.iterations:
+                if self.ranks.any(self.stop.is_set()) and done < self.spec.iterations:
                     self._checkpoint(done)
                     raise Stopped(
                         "interrupt", f"interrupted after iteration {done} of {self.spec.iterations}", self.folder
@@ -158,12 +181,19 @@ class _Loop:
         self.observe("end", {"result": result})
         return result
 
+    def _rewound(self, first: int) -> Evaluation | None:
+        """What was logged from ``first`` on taken away; the evaluation of the policy as it was at the start."""
+        self.folder.rewind(first)
+        logged = [e for e in self.folder.events() if e["event"] == "evaluation" and e["iteration"] == 0]
+        return _evaluation(logged[0]) if logged else None
+
     def _iterate(self, iteration: int) -> None:
         clock = time.perf_counter()
-        with self._resumable(iteration):
+        with self._resumable(iteration), whole(self.policy):
             outcome, provide = collect(self.parts, self.cast, iteration)
         sampled = time.perf_counter()
-        if self.spec.save_rollouts_every and iteration % self.spec.save_rollouts_every == 0:
+        save = self.spec.save_rollouts_every
+        if save and iteration % save == 0 and self.ranks.first:
             self._tolerate(lambda: self.folder.save_rollouts(iteration, outcome), "rollouts")
         try:
             self.parts.pipeline.check_failures(outcome, self.spec.failure_limit)
@@ -182,12 +212,15 @@ class _Loop:
                     self.counters,
                     iteration=iteration,
                     temperature=self.parts.sampling.temperature,
+                    ranks=self.ranks,
                 )
             except NonFinite as failure:
                 self._checkpoint(iteration)
                 raise Stopped("non-finite", str(failure), self.folder) from failure
         self.parts.pipeline.update(outcome.batch)
-        metrics |= self.models.learn(provide.asked(outcome.batch), iteration, provide, self.policy)
+        if self.models:
+            with whole(self.policy):
+                metrics |= self.models.learn(provide.asked(outcome.batch), iteration, provide, self.policy)
         now = time.perf_counter()
         event = {
             "event": "iteration", "iteration": iteration, **summary(outcome), **self._staleness(outcome, iteration), **metrics, **asdict(self.counters),
@@ -208,14 +241,16 @@ class _Loop:
         return numbers
 
     def _evaluate(self, iteration: int) -> Evaluation | None:
-        with self._resumable(iteration):
+        with self._resumable(iteration), whole(self.policy):
             policy = self.policy
             if self.spec.evaluate_prompts and isinstance(policy, EnginePolicy):
                 policy = policy.current(iteration)
-            result = evaluate(self.parts, policy)
+            result = evaluate(self.parts, policy, self.ranks)
         if result is not None:
             event = {"event": "evaluation", "iteration": iteration, **result.as_dict()}
-            if not any(e["event"] == "evaluation" and e["iteration"] == iteration for e in self.folder.events()):
+            if self.ranks.first and not any(
+                e["event"] == "evaluation" and e["iteration"] == iteration for e in self.folder.events()
+            ):
                 self._log(event)
             self.observe("evaluation", event)
         return result
@@ -239,11 +274,14 @@ class _Loop:
                 (self.parts.pipeline, self.models),
                 self.counters,
                 self.spec.keep_checkpoints,
+                self.ranks,
             ),
             "checkpoint",
         )
 
     def _log(self, event: dict[str, Any]) -> None:
+        if not self.ranks.first:
+            return
         self._tolerate(lambda: self.folder.log(event), "metrics")
         if self.board is not None:
             for name, value in event.items():

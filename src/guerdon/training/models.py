@@ -18,7 +18,8 @@ from guerdon.quantities import QUANTITIES
 from guerdon.recipe import Model
 from guerdon.reward_models.protocol import InLoopModel
 from guerdon.training.generators import derive
-from guerdon.training.micro import micro_batches
+from guerdon.training.ranks import ONE, Ranks
+from guerdon.training.shares import dealt_micro_batches, dealt_rows
 
 Fetch = Callable[[str, Rollouts], Any]
 """Gives a quantity that the batch does not hold yet."""
@@ -27,8 +28,17 @@ Fetch = Callable[[str, Rollouts], Any]
 class LoopModel:
     """One model under [[model]] with its optimiser."""
 
-    def __init__(self, spec: Model, model: InLoopModel, *, micro_tokens: int, temperature: float, seed: int):
-        self.spec, self.model = spec, model
+    def __init__(
+        self,
+        spec: Model,
+        model: InLoopModel,
+        *,
+        micro_tokens: int,
+        temperature: float,
+        seed: int,
+        ranks: Ranks = ONE,
+    ):
+        self.spec, self.model, self.ranks = spec, model, ranks
         self.micro_tokens, self.temperature, self.seed = micro_tokens, temperature, seed
         self.learned = 0
         """Iterations that it has learned from: a resumed run does not learn from the same twice."""
@@ -76,7 +86,7 @@ class LoopModel:
         self.optimiser.zero_grad(set_to_none=True)
         whole: dict[str, Tensor] = {}
         loss = 0.0
-        for rows in micro_batches(batch, self.micro_tokens):
+        for rows in self._micro_batches(batch):
             micro, share = batch.index(rows).trim(), int(counted[rows].sum()) / total
             with torch.enable_grad():
                 made = self.model.outputs(micro, self.temperature, learning=True)
@@ -86,8 +96,9 @@ class LoopModel:
             loss += float(value.detach())
             for name, output in made.items():
                 _put(whole, name, output.detach(), rows, batch)
-        self._pending = (iteration, loss)
-        return whole
+        self.ranks.add_gradients(self.model.module.parameters())
+        self._pending = (iteration, self.ranks.total({"loss": loss})["loss"])
+        return self._whole(whole, batch)
 
     def learn(self, batch: Rollouts, iteration: int, fetch: Fetch) -> None:
         """One optimiser step on an iteration's rollouts; nothing where it has learned from them or does not learn.
@@ -117,6 +128,7 @@ class LoopModel:
         if gradients:
             with torch.enable_grad():
                 self._pass(batch, learning=True, iteration=iteration, gradients=gradients)
+            self.ranks.add_gradients(self.model.module.parameters())
         self._step(float(loss.detach()))
 
     def _step(self, loss: float) -> None:
@@ -143,12 +155,12 @@ class LoopModel:
     ) -> dict[str, Tensor]:
         """Forward over the whole batch; with ``gradients`` of the outputs, backward through each micro-batch instead."""
         whole: dict[str, Tensor] = {}
-        for k, rows in enumerate(micro_batches(batch, self.micro_tokens)):
+        for k, rows in enumerate(self._micro_batches(batch)):
             if gradients is not None and not any(bool(g[rows].any()) for g in gradients.values()):
                 continue
             with torch.random.fork_rng(devices=[], enabled=self.model.noisy):
                 if self.model.noisy:
-                    torch.manual_seed(derive(self.seed, iteration, self.spec.label, k).initial_seed())
+                    torch.manual_seed(derive(self.seed, iteration, self.spec.label, k, *self.ranks.key).initial_seed())
                 made = self.model.outputs(batch.index(rows).trim(), self.temperature, learning=learning)
             if gradients is None:
                 for name, value in made.items():
@@ -159,7 +171,19 @@ class LoopModel:
                 [value for value, _ in pulled],
                 [(g[:, : value.shape[1]] if value.ndim > 1 else g).to(value) for value, g in pulled],
             )
-        return whole
+        return whole if gradients is not None else self._whole(whole, batch)
+
+    def _micro_batches(self, batch: Rollouts) -> list[Tensor]:
+        """Those of this rank."""
+        return dealt_micro_batches(self.ranks, batch, self.micro_tokens)[self.ranks.rank]
+
+    def _whole(self, made: dict[str, Tensor], batch: Rollouts) -> dict[str, Tensor]:
+        """What all ranks made, each of its own rows."""
+        if self.ranks.size == 1:
+            return made
+        dealt = dealt_rows(self.ranks, batch)
+        own = dealt[self.ranks.rank]
+        return self.ranks.assemble({n: v[own.to(v.device)] for n, v in made.items()}, dealt, batch.rows)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds: weights, the optimiser's moments, and how many iterations it has learned from."""

@@ -12,8 +12,10 @@ from guerdon.pipeline import Pipeline
 from guerdon.policies.protocol import Policy
 from guerdon.recipe import Training
 from guerdon.training.generators import derive
-from guerdon.training.micro import micro_batches
+from guerdon.training.ranks import ONE, Ranks
 from guerdon.training.rollouts import evaluate_all
+from guerdon.training.sharding import full, lockstep, whole
+from guerdon.training.shares import dealt_micro_batches, passes_of
 
 
 class NonFinite(RuntimeError):
@@ -61,8 +63,11 @@ def update(
     *,
     iteration: int,
     temperature: float,
+    ranks: Ranks = ONE,
 ) -> dict[str, float]:
     """One iteration's optimiser steps.
+
+    Several ranks hold the same batch, train on rank 0's credit of it to the last bit, and make some of the passes each.
 
     Returns:
         Metrics: ``loss``, each loss by label, ``gradient_norm``, ``learning_rate``, ``trained_rows``,
@@ -73,6 +78,8 @@ def update(
     """
     spec = pipeline.recipe.training
     data = pipeline.objective.boundary(batch)
+    if ranks.size > 1:
+        data = Rollouts(ranks.same(dict(data.data)))
     if "counts" in data:
         data = data.index(torch.arange(data.rows).repeat_interleave(data["counts"]))
     rate = learning_rate(spec, iteration)
@@ -83,7 +90,9 @@ def update(
     for _ in range(spec.epochs):
         for rows in _minibatches(data.rows, spec.minibatches, order):
             mini = data if rows is None else data.index(rows)
-            metrics = _step(policy, pipeline, mini, optimiser, counters, iteration / spec.iterations, temperature)
+            metrics = _step(
+                policy, pipeline, mini, optimiser, counters, iteration / spec.iterations, temperature, ranks
+            )
             for name, value in metrics.items():
                 sums.setdefault(name, []).append(value)
     totals = ("trained_rows", "trained_tokens")
@@ -104,12 +113,13 @@ def _step(
     counters: Counters,
     progress: float,
     temperature: float,
+    ranks: Ranks,
 ) -> dict[str, float]:
     objective, spec = pipeline.objective, pipeline.recipe.training
     denominators = objective.denominators(mini)
     if objective.across:
-        with torch.no_grad():
-            made = evaluate_all(policy, mini, objective.policy_makes, temperature, spec.micro_tokens)
+        with torch.no_grad(), whole(policy):
+            made = evaluate_all(policy, mini, objective.policy_makes, temperature, spec.micro_tokens, ranks)
         mini = objective.weigh(mini, made, progress)
     alive = mini["mask"].any(-1)
     if objective.idle_at_zero:
@@ -119,9 +129,13 @@ def _step(
     loss = 0.0
     optimiser.zero_grad(set_to_none=True)
     if active.rows:
-        for rows in micro_batches(active, spec.micro_tokens):
+        dealt = dealt_micro_batches(ranks, active, spec.micro_tokens)
+        for rows, counts in passes_of(dealt, ranks.rank, lockstep=lockstep(policy)):
             micro = active.index(rows).trim()
             made = policy.evaluate(micro, objective.policy_makes, temperature=temperature)
+            if not counts:
+                torch.stack([value.sum() for value in made.values()]).sum().mul(0.0).backward()
+                continue
             if objective.weighting and not objective.across:
                 micro = objective.weigh(micro, made, progress)
             value, named = objective.loss(micro, made, denominators, progress)
@@ -130,6 +144,11 @@ def _step(
             loss += float(value.detach())
             for label, amount in named.items():
                 parts[label] = parts.get(label, 0.0) + amount
+    if ranks.size > 1:
+        if not lockstep(policy):
+            ranks.add_gradients(policy.module.parameters())
+        sums = ranks.total({"": loss, **parts})
+        loss, parts = sums.pop(""), sums
     norm = _apply(policy, optimiser, counters, loss, parts, spec)
     tokens = int(active["mask"].sum()) if active.rows else 0
     counters.total_tokens += int(mini["mask"].sum())
@@ -154,7 +173,7 @@ def _apply(
     parameters = [p for p in policy.module.parameters() if p.grad is not None]
     if not parameters:
         return 0.0
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, spec.clip_gradient, foreach=True))
+    norm = float(full(torch.nn.utils.clip_grad_norm_(parameters, spec.clip_gradient, foreach=True)))
     if math.isfinite(loss) and math.isfinite(norm):
         optimiser.step()
         counters.steps += 1
@@ -170,9 +189,9 @@ def _apply(
 
 def _diagnosis(policy: Policy, loss: float, parts: dict[str, float]) -> str:
     bad = [label for label, amount in parts.items() if not math.isfinite(amount)]
-    weights = [n for n, p in policy.module.named_parameters() if not bool(p.isfinite().all())]
+    weights = [n for n, p in policy.module.named_parameters() if not bool(full(p).isfinite().all())]
     gradients = [
-        n for n, p in policy.module.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all())
+        n for n, p in policy.module.named_parameters() if p.grad is not None and not bool(full(p.grad).isfinite().all())
     ]
     where = (
         f"the loss of {', '.join(bad)} is not finite"

@@ -20,6 +20,7 @@ from guerdon.tasks.environment import EnvironmentTask
 from guerdon.tasks.protocol import Task
 from guerdon.training.generators import derive
 from guerdon.training.models import LoopModel, LoopModels
+from guerdon.training.ranks import ONE, Ranks
 from guerdon.training.turns import turn_structure
 
 
@@ -60,7 +61,7 @@ class Parts:
         spec = self.recipe.rollouts.prover
         return None if spec is None else create("rollouts.prover", spec, POLICIES)
 
-    def models(self) -> LoopModels:
+    def models(self, ranks: Ranks = ONE) -> LoopModels:
         """The models under [[model]], new, on backbones with the initial weights of the policy."""
         made = {}
         for spec in self.recipe.model:
@@ -76,6 +77,7 @@ class Parts:
                 micro_tokens=self.recipe.training.micro_tokens,
                 temperature=self.sampling.temperature,
                 seed=self.recipe.training.seed,
+                ranks=ranks,
             )
         return LoopModels(made)
 

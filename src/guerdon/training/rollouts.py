@@ -12,7 +12,7 @@ from guerdon.credit.steps import split_steps
 from guerdon.pipeline.extra import ancestors
 from guerdon.pipeline.run import Outcome
 from guerdon.policies.engines.policy import EnginePolicy
-from guerdon.policies.prefixes import boundaries, completed, said_after
+from guerdon.policies.prefixes import Boundaries, boundaries, completed, said_after
 from guerdon.policies.protocol import Policy, Sampling
 from guerdon.quantities import QUANTITIES
 from guerdon.signals.scores import Outcome as Said
@@ -24,6 +24,17 @@ from guerdon.training.generators import derive
 from guerdon.training.micro import micro_batches
 from guerdon.training.models import LoopModels
 from guerdon.training.parts import Parts
+from guerdon.training.ranks import ONE, Ranks, together
+from guerdon.training.sharding import Sharded
+from guerdon.training.shares import (
+    dealt_rows,
+    gathered_answers,
+    own_generator,
+    shared_continuations,
+    shared_draw,
+    shared_passes,
+    split_of,
+)
 from guerdon.training.trees import sample_tree
 from guerdon.training.turns import continue_turns, sample_turns
 
@@ -37,13 +48,17 @@ class Cast:
     prover: Policy | None = None
     """Continues prefixes; None: the policy does."""
     models: LoopModels = field(default_factory=lambda: LoopModels({}))
+    ranks: Ranks = ONE
+    """The processes that share the work."""
 
     @classmethod
-    def of(cls, parts: Parts) -> "Cast":
+    def of(cls, parts: Parts, ranks: Ranks = ONE) -> "Cast":
         """All that a recipe asks for, new, with initial weights."""
         policy = parts.policy()
         reference = policy.reference() if "ref_logp" in parts.pipeline.needs else None
-        return cls(policy, reference, parts.prover(), parts.models())
+        if parts.recipe.training.fsdp and ranks.size > 1:
+            policy = Sharded(policy, ranks)
+        return cls(policy, reference, parts.prover(), parts.models(ranks), ranks)
 
 
 def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provider"]:
@@ -55,7 +70,8 @@ def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provide
     columns = parts.task.problems("train", start, spec.prompts)
     chunks = min(parts.recipe.rollouts.chunks, spec.prompts)
     if chunks == 1:
-        batch, said = _draw(parts, cast, columns, start, iteration, derive(spec.seed, iteration, "sample")), {}
+        generator, draw = derive(spec.seed, iteration, "sample"), partial(_draw, parts, cast, iteration)
+        batch, said = shared_draw(cast.ranks, columns, start, generator, draw), {}
     else:
         batch, said = _draw_in_chunks(parts, cast, columns, start, iteration, chunks)
     provider = Provider(parts, cast, columns, start, iteration)
@@ -65,6 +81,7 @@ def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provide
         progress=iteration / spec.iterations,
         generator_for=lambda label: derive(spec.seed, iteration, label),
         said=said,
+        split=split_of(cast.ranks),
     )
     return outcome, provider
 
@@ -73,37 +90,41 @@ def _draw_in_chunks(
     parts: Parts, cast: Cast, columns: dict[str, list[Any]], start: int, iteration: int, chunks: int
 ) -> tuple[Rollouts, dict[str, Said]]:
     """Rollouts drawn a chunk of prompts at a time, and what the signals said of one while the next was drawn."""
-    spec, pipeline = parts.recipe.training, parts.pipeline
+    spec, pipeline, ranks = parts.recipe.training, parts.pipeline, cast.ranks
     drawn: list[Rollouts] = []
     scored: list[Started[Outcome]] = []
-    for i, at in enumerate(torch.arange(spec.prompts).tensor_split(chunks)):
+    own = torch.arange(spec.prompts)[ranks.rows(spec.prompts)]
+    for i, at in enumerate(own.tensor_split(min(chunks, len(own))) if len(own) else ()):
         some = {name: [values[row] for row in at.tolist()] for name, values in columns.items()}
-        generator = derive(spec.seed, iteration, "sample", i)
-        drawn.append(_draw(parts, cast, some, start + int(at[0]), iteration, generator))
+        generator = own_generator(ranks, derive(spec.seed, iteration, "sample", i))
+        drawn.append(_draw(parts, cast, iteration, some, start + int(at[0]), generator))
         score = partial(
             pipeline.run,
             drawn[-1],
             progress=iteration / spec.iterations,
-            generator_for=partial(derive, spec.seed, iteration, "chunk", i),
+            generator_for=partial(derive, spec.seed, iteration, "chunk", i, *ranks.key),
             stages=pipeline.early(drawn[-1]),
         )
         scored.append(Started(score, f"guerdon-chunk-{i}"))
     rows = [batch.rows for batch in drawn]
     places = torch.arange(sum(rows)).split(rows)
     outcomes = [chunk.result() for chunk in scored]
-    return Rollouts.cat(drawn), {
+    stages = pipeline.early(drawn[0]) if drawn else ()
+    said = {
         stage.label: scatter(
             [(at, outcome.said[stage.label]) for at, outcome in zip(places, outcomes, strict=True)],
             stage.method.makes,
             sum(rows),
             sum(outcome.said[stage.label].seconds for outcome in outcomes),
         )
-        for stage in pipeline.early(drawn[0])
+        for stage in stages
     }
+    batch = ranks.gather(together(drawn) if drawn else None)
+    return batch, gathered_answers(ranks, pipeline.early(batch), said, sum(rows))
 
 
 def _draw(
-    parts: Parts, cast: Cast, columns: dict[str, list[Any]], start: int, iteration: int, generator: torch.Generator
+    parts: Parts, cast: Cast, iteration: int, columns: dict[str, list[Any]], start: int, generator: torch.Generator
 ) -> Rollouts:
     spec = parts.recipe.training
     if parts.forks > 1:
@@ -247,7 +268,12 @@ class Provider:
     def _evaluate(self, policy: Policy, batch: Rollouts, make: frozenset[str]) -> dict[str, Tensor]:
         with torch.no_grad():
             return evaluate_all(
-                policy, batch, make, self.parts.sampling.temperature, self.parts.recipe.training.micro_tokens
+                policy,
+                batch,
+                make,
+                self.parts.sampling.temperature,
+                self.parts.recipe.training.micro_tokens,
+                self.cast.ranks,
             )
 
     def _greedy(self, batch: Rollouts) -> Tensor:
@@ -255,7 +281,13 @@ class Provider:
         sampling = Sampling(max_tokens=self.parts.sampling.max_tokens, stop=self.parts.sampling.stop, greedy=True)
         seed = self.parts.recipe.training.seed
         generator = derive(seed, self.iteration, "greedy")
-        greedy = sample(self.cast.policy, self.columns, sampling, 1, self.start, generator, self.parts.task)
+        greedy = shared_draw(
+            self.cast.ranks,
+            self.columns,
+            self.start,
+            generator,
+            lambda columns, start, own: sample(self.cast.policy, columns, sampling, 1, start, own, self.parts.task),
+        )
         return self._rewards_of(greedy, "greedy_rewards")[batch["group"] - self.start]
 
     def _rewards_of(self, batch: Rollouts, quantity: str) -> Tensor:
@@ -269,31 +301,35 @@ class Provider:
             progress=self.iteration / self.parts.recipe.training.iterations,
             generator_for=lambda label: derive(seed, self.iteration, quantity, label),
             stages=tuple(ancestors(list(stages[:first]), {"rewards"})),
+            split=split_of(self.cast.ranks),
         ).batch["rewards"]
 
     def _prefix_values(self, batch: Rollouts) -> Tensor:
         """Mean reward of continuations from every step boundary; the last boundary of a row has the row's own reward."""
-        spec, batch = self.parts.recipe.rollouts, self._with_steps(batch)
+        draws = self.parts.recipe.rollouts.prefix_draws
+        return shared_continuations(
+            self.cast.ranks,
+            self._with_steps(batch),
+            derive(self.parts.recipe.training.seed, self.iteration, "prefixes"),
+            self._continued,
+            lambda whole: self._rewards_of(whole, "prefix_values").reshape(-1, draws).nanmean(-1),
+        )
+
+    def _continued(self, batch: Rollouts, generator: torch.Generator) -> tuple[Rollouts, Boundaries]:
+        """``prefix_draws`` ways on from every step boundary, and where each beginning belongs."""
+        spec, sampling = self.parts.recipe.rollouts, self.parts.sampling
         policy = self.cast.prover or self.cast.policy
         if isinstance(self.parts.task, EnvironmentTask):
-            generator = derive(self.parts.recipe.training.seed, self.iteration, "prefixes")
-            whole, cuts = continue_turns(
-                policy, self.parts.task, batch, self.parts.sampling, spec.prefix_draws, generator
-            )
-            rewards = self._rewards_of(whole, "prefix_values").reshape(-1, spec.prefix_draws).nanmean(-1)
-            return cuts.spread(rewards, batch["rewards"])
+            return continue_turns(policy, self.parts.task, batch, sampling, spec.prefix_draws, generator)
         cuts = boundaries(batch, policy, spec.prefix_suffix)
-        room = max(1, self.parts.sampling.max_tokens - int(cuts.kept.min()) if len(cuts.rows) else 1)
-        generator = derive(self.parts.recipe.training.seed, self.iteration, "prefixes")
+        room = max(1, sampling.max_tokens - int(cuts.kept.min()) if len(cuts.rows) else 1)
         drawn = policy.extend(
-            *cuts.contexts, replace(self.parts.sampling, max_tokens=room), copies=spec.prefix_draws, generator=generator
+            *cuts.contexts, replace(sampling, max_tokens=room), copies=spec.prefix_draws, generator=generator
         )
         rows = cuts.rows.repeat_interleave(spec.prefix_draws)
-        whole = completed(drawn, cuts, spec.prefix_draws, batch, policy, self.parts.sampling.max_tokens)
+        whole = completed(drawn, cuts, spec.prefix_draws, batch, policy, sampling.max_tokens)
         names = [n for n in batch if QUANTITIES.get(n) is None or n in ("prompts", "group")]
-        whole = whole.with_(**{n: v for n, v in batch.index(rows).data.items() if n in names})
-        rewards = self._rewards_of(whole, "prefix_values").reshape(-1, spec.prefix_draws).nanmean(-1)
-        return cuts.spread(rewards, batch["rewards"])
+        return whole.with_(**{n: v for n, v in batch.index(rows).data.items() if n in names}), cuts
 
     def _with_steps(self, batch: Rollouts) -> Rollouts:
         return batch if "step_ids" in batch else batch.with_(step_ids=self("step_ids", batch))
@@ -301,10 +337,14 @@ class Provider:
     def _answer_logp(self, batch: Rollouts) -> Tensor:
         """How likely the answer is, said at every step boundary, the last included."""
         suffix = self.parts.recipe.rollouts.prefix_suffix
-        cuts = boundaries(self._with_steps(batch), self.cast.policy, suffix, last=True)
-        said = [str(batch["answer"][i]) for i in cuts.rows.tolist()]
+
+        def said(batch: Rollouts) -> Tensor:
+            cuts = boundaries(batch, self.cast.policy, suffix, last=True)
+            answers = [str(batch["answer"][i]) for i in cuts.rows.tolist()]
+            return cuts.spread(said_after(self.cast.policy, *cuts.contexts, answers), None)
+
         with torch.no_grad():
-            return cuts.spread(said_after(self.cast.policy, *cuts.contexts, said), None)
+            return shared_passes(self.cast.ranks, self._with_steps(batch), said)
 
     def _model(self, name: str, batch: Rollouts) -> Tensor:
         what, _, model = name.removeprefix("model_").partition(".")
@@ -323,9 +363,22 @@ def sampled_is_old(parts: Parts) -> bool:
 
 
 def evaluate_all(
-    policy: Policy, batch: Rollouts, make: frozenset[str], temperature: float, micro_tokens: int
+    policy: Policy,
+    batch: Rollouts,
+    make: frozenset[str],
+    temperature: float,
+    micro_tokens: int,
+    ranks: Ranks = ONE,
 ) -> dict[str, Tensor]:
-    """A forward pass over a whole batch in micro-batches, put together in the batch's order and width."""
+    """A forward pass over a whole batch in micro-batches, put together in the batch's order and width.
+
+    Several ranks make the passes of some rows each, without gradient.
+    """
+    if ranks.size > 1:
+        dealt = dealt_rows(ranks, batch)
+        own = dealt[ranks.rank]
+        made = evaluate_all(policy, batch.index(own), make, temperature, micro_tokens) if len(own) else {}
+        return ranks.assemble(made, dealt, batch.rows)
     whole: dict[str, Tensor] = {}
     for rows in micro_batches(batch, micro_tokens):
         made = policy.evaluate(batch.index(rows).trim(), make, temperature=temperature)

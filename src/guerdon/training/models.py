@@ -27,8 +27,17 @@ Fetch = Callable[[str, Rollouts], Any]
 class LoopModel:
     """One model under [[model]] with its optimiser."""
 
-    def __init__(self, spec: Model, model: InLoopModel, *, micro_tokens: int, temperature: float, seed: int):
-        self.spec, self.model = spec, model
+    def __init__(
+        self,
+        spec: Model,
+        model: InLoopModel,
+        *,
+        micro_tokens: int,
+        temperature: float,
+        seed: int,
+        by_prompt: bool = False,
+    ):
+        self.spec, self.model, self.by_prompt = spec, model, by_prompt
         self.micro_tokens, self.temperature, self.seed = micro_tokens, temperature, seed
         self.learned = 0
         """Iterations that it has learned from: a resumed run does not learn from the same twice."""
@@ -76,7 +85,7 @@ class LoopModel:
         self.optimiser.zero_grad(set_to_none=True)
         whole: dict[str, Tensor] = {}
         loss = 0.0
-        for rows in micro_batches(batch, self.micro_tokens):
+        for rows in self._pieces(batch):
             micro, share = batch.index(rows).trim(), int(counted[rows].sum()) / total
             with torch.enable_grad():
                 made = self.model.outputs(micro, self.temperature, learning=True)
@@ -119,6 +128,9 @@ class LoopModel:
                 self._pass(batch, learning=True, iteration=iteration, gradients=gradients)
         self._step(float(loss.detach()))
 
+    def _pieces(self, batch: Rollouts) -> list[Tensor]:
+        return micro_batches(batch, self.micro_tokens, by_prompt=self.by_prompt)
+
     def _step(self, loss: float) -> None:
         """Clip and step, or leave out and count; ``metrics`` say which."""
         assert self.optimiser is not None
@@ -143,7 +155,7 @@ class LoopModel:
     ) -> dict[str, Tensor]:
         """Forward over the whole batch; with ``gradients`` of the outputs, backward through each micro-batch instead."""
         whole: dict[str, Tensor] = {}
-        for k, rows in enumerate(micro_batches(batch, self.micro_tokens)):
+        for k, rows in enumerate(self._pieces(batch)):
             if gradients is not None and not any(bool(g[rows].any()) for g in gradients.values()):
                 continue
             with torch.random.fork_rng(devices=[], enabled=self.model.noisy):

@@ -12,7 +12,7 @@ from guerdon.pipeline import Pipeline
 from guerdon.policies.protocol import Policy
 from guerdon.recipe import Training
 from guerdon.training.generators import derive
-from guerdon.training.micro import micro_batches
+from guerdon.training.micro import micro_batches, shares_prompts
 from guerdon.training.rollouts import evaluate_all
 
 
@@ -119,7 +119,7 @@ def _step(
     loss = 0.0
     optimiser.zero_grad(set_to_none=True)
     if active.rows:
-        for rows in micro_batches(active, spec.micro_tokens):
+        for rows in micro_batches(active, spec.micro_tokens, by_prompt=shares_prompts(policy)):
             micro = active.index(rows).trim()
             made = policy.evaluate(micro, objective.policy_makes, temperature=temperature)
             if objective.weighting and not objective.across:

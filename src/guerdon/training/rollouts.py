@@ -20,7 +20,7 @@ from guerdon.signals.threads import Started
 from guerdon.tasks.environment import EnvironmentTask
 from guerdon.tasks.protocol import Task
 from guerdon.training.generators import derive
-from guerdon.training.micro import micro_batches
+from guerdon.training.micro import micro_batches, shares_prompts
 from guerdon.training.models import LoopModels
 from guerdon.training.parts import Parts
 from guerdon.training.trees import sample_tree
@@ -320,7 +320,7 @@ def evaluate_all(
 ) -> dict[str, Tensor]:
     """A forward pass over a whole batch in micro-batches, put together in the batch's order and width."""
     whole: dict[str, Tensor] = {}
-    for rows in micro_batches(batch, micro_tokens):
+    for rows in micro_batches(batch, micro_tokens, by_prompt=shares_prompts(policy)):
         made = policy.evaluate(batch.index(rows).trim(), make, temperature=temperature)
         for name, value in made.items():
             if name not in whole:

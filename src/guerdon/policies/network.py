@@ -80,9 +80,9 @@ class Block(nn.Module):
     def _project(self, x: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
         """Queries [..., D] and keys and values [..., 2 size], turned."""
         width = x.shape[-1]
-        qkv = self.qkv(self.norm_in(x))
-        qk = rotate(qkv[..., : width + self.size], self.heads + 1, turn)
-        return qk[..., :width], torch.cat([qk[..., width:], qkv[..., width + self.size :]], dim=-1)
+        qk, v = self.qkv(self.norm_in(x)).split([width + self.size, self.size], -1)
+        q, k = rotate(qk, self.heads + 1, turn).split([width, self.size], -1)
+        return q, torch.cat([k, v], dim=-1)
 
     def _attend(self, q: Tensor, kv: Tensor, bias: Tensor) -> Tensor:
         """q [B, T, D] over kv [B, K, 2 size]; bias broadcasts to [B, T * heads, K]."""

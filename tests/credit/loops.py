@@ -339,6 +339,29 @@ def tree_step_reward(rewards, node_ids, step_mask, group, gamma=0.95):
     return out
 
 
+def effective_rank_bonus(advantages, old_hidden, mask):
+    out = torch.zeros(mask.shape)
+    for i, chosen in _rows(mask):
+        z = old_hidden[i, chosen[-512:]].double()
+        m = [_effective_rank(z[:end]) for end in range(40, len(z), 40)]
+        d = [m[j] - sum(m[:j]) / j for j in range(1, len(m))]
+        a = [d[j] - d[j - 1] for j in range(1, len(d))]
+        raw = (sum(a) / max(1, len(a)), sum(d) / max(1, len(d)), _effective_rank(z))
+        acceleration, velocity, rank = (max(-5.0, min(5.0, x / 1e-8)) for x in raw)  # the running means start at 0
+        b = 1 / (1 + math.exp(-2 * acceleration))
+        phi = b * math.tanh(rank) + (1 - b) * math.tanh(velocity)
+        for t in chosen:
+            out[i, t] = advantages[i]
+        out[i, chosen[-1]] += min(max(phi, 0.0), abs(float(advantages[i])) / 2)
+    return out
+
+
+def _effective_rank(z):
+    s = torch.linalg.svdvals(z - z.mean(0)).tolist()
+    q = [x / (sum(s) + 1e-8) for x in s]
+    return math.exp(-sum(x * math.log(x + 1e-8) for x in q)) if len(z) > 1 else 0.0
+
+
 LOOPS: dict[str, Callable[..., Any]] = {
     "place-rewards": place_rewards,
     "place-step-rewards": place_step_rewards,
@@ -358,6 +381,7 @@ LOOPS: dict[str, Callable[..., Any]] = {
     "greedy-baseline-discounted": greedy_baseline_discounted,
     "entropy-modulated": entropy_modulated,
     "flow-token-reward": flow_token_reward,
+    "effective-rank-bonus": effective_rank_bonus,
     "node-weights": node_weights,
     "selective-advantage": selective_advantage,
     "split-turns": split_turns,

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guerdon.credit import balance_outcomes, running_mean_importance
+from guerdon.kernels import scan
 from tests.kernels import twins
 from tests.kernels.cases import few
 
@@ -67,3 +68,12 @@ def test_balance():
     close(balance_outcomes(torch.ones(4), lengths), [1.0] * 4)  # nothing wrong: only the first half
     close(balance_outcomes(torch.zeros(4), lengths), [0.5] * 4)
     close(balance_outcomes(torch.ones(2), torch.zeros(2).long()), [0.0, 0.0])
+
+
+def test_large_batches_take_the_compiled_walk_and_agree(monkeypatch):
+    g = torch.Generator().manual_seed(0)
+    scores, mask = torch.randn(40, 2000, generator=g), torch.rand(40, 2000, generator=g) < 0.9
+    correct = torch.randint(0, 2, (40,), generator=g).float().index_fill(0, torch.tensor([3]), NAN)
+    fast = running_mean_importance(scores, correct, mask)
+    monkeypatch.setattr(scan, "COMPILED_FROM", 1 << 60)
+    close(fast, running_mean_importance(scores, correct, mask))

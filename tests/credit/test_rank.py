@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guerdon.credit import EffectiveRankBonus, effective_rank, rank_dynamics
+from guerdon.credit import EffectiveRankBonus, effective_rank, rank, rank_dynamics
 from guerdon.credit.rank import auxiliary
+from guerdon.kernels import _compiled_spectra, scan
 from tests.kernels.cases import few
 
 
@@ -86,3 +87,45 @@ def test_running_means():
     assert auxiliary(measured, torch.zeros(3)).abs().max() <= 1
     with pytest.raises(ValueError, match="stride and window"):
         rank_dynamics(hidden, mask, stride=0)
+
+
+@few
+@given(seed=st.integers(0, 1000), size=st.sampled_from([2, 7, 40]), kind=st.sampled_from(["plain", "offset", "equal"]))
+def test_compiled_dynamics_equal_the_plain_ones(seed, size, kind):
+    g = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(9, 50, size, generator=g)
+    if kind == "offset":  # blocks far apart, themselves narrow
+        hidden = hidden + 1000.0 * torch.randn(9, 1, size, generator=g)
+        hidden[:, 25:] -= 3000.0
+    if kind == "equal":  # nothing but one state for long, then many
+        hidden[:, :30] = hidden[:, :1]
+    hidden[1, 40] = torch.nan
+    hidden[2, 20, 0] = torch.inf
+    mask = torch.rand(9, 50, generator=g) < torch.rand(9, 1, generator=g)
+    mask[:3], mask[3] = True, False
+    hidden = hidden.masked_fill(~mask[..., None] & (torch.rand(9, 50, 1, generator=g) < 0.5), torch.nan)
+    energies = _compiled_spectra.prefix_energies(hidden, mask, 4, 33)
+    fast = rank._rank(energies.flatten(0, 1)).view(energies.shape[:2]).float()
+    fast[mask.sum(-1) < 2, -1] = 0.0
+    slow = rank._prefix_ranks(hidden, mask, 4, 33)
+    points = slow.shape[1] - 1
+    torch.testing.assert_close(fast[:, :points], slow[:, :-1], equal_nan=True, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(fast[:, -1], slow[:, -1], equal_nan=True, rtol=1e-3, atol=1e-3)
+    assert fast[:, points:-1].isnan().all()
+
+
+def test_large_batches_take_the_compiled_walk_and_agree(monkeypatch):
+    g = torch.Generator().manual_seed(0)
+    hidden, mask = torch.randn(80, 1000, 6, generator=g), torch.rand(80, 1000, generator=g) < 0.9
+    fast = rank_dynamics(hidden, mask)
+    monkeypatch.setattr(scan, "COMPILED_FROM", 1 << 60)
+    for a, b in zip(fast, rank_dynamics(hidden, mask), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_a_state_that_is_not_finite_costs_its_row_only():
+    hidden, mask = torch.randn(3, 60, 5, generator=torch.Generator().manual_seed(0)), torch.ones(3, 60).bool()
+    hidden[1, 50, 2] = torch.inf
+    made = EffectiveRankBonus(stride=10)(torch.ones(3), hidden, mask)
+    assert made[1, -1].isnan()
+    assert made[[0, 2]].isfinite().all()

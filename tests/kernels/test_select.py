@@ -1,12 +1,13 @@
-"""The k-th largest entry against sorting."""
+"""The k-th largest entry against sorting, and what stands out of a row compiled against plain."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guerdon.kernels.select import kth_largest
-from tests.kernels.cases import few
+from guerdon.kernels import scan
+from guerdon.kernels.select import kth_largest, outliers
+from tests.kernels.cases import few, masked
 
 
 @few
@@ -27,3 +28,27 @@ def test_nonsense_is_refused():
         kth_largest(torch.ones(1, 3), 0)
     with pytest.raises(ValueError, match="rows with entries"):
         kth_largest(torch.ones(1, 0), 1)
+
+
+@few
+@given(
+    problem=masked(), topk=st.integers(1, 9), threshold=st.sampled_from([0.0, 0.6, 1.0]), bilateral=st.booleans(),
+    copies=st.sampled_from([1, 5]), ties=st.booleans(),
+)  # fmt: skip
+def test_compiled_outliers_equal_the_plain_ones(problem, topk, threshold, bilateral, copies, ties):
+    from guerdon.kernels import _compiled  # the test run has the extra `fast`
+    from guerdon.kernels.select import _TIE, _outliers
+
+    x, mask = problem[0].repeat(1, copies), problem[-1].repeat(1, copies)
+    x = (2 * x).round() if ties else x
+    fast = _compiled.outliers(x, mask, threshold, topk, bilateral, _TIE)
+    torch.testing.assert_close(fast, _outliers(x, mask, threshold, topk, 1.0, bilateral), equal_nan=True)
+
+
+def test_large_rows_take_the_compiled_walk_and_agree(monkeypatch):
+    g = torch.Generator().manual_seed(0)
+    x, mask = torch.randn(40, 2000, generator=g), torch.rand(40, 2000, generator=g) < 0.9
+    fast = outliers(x, mask, threshold=0.6, topk=15)
+    assert (fast != 0).sum(-1).tolist() == [15] * 40
+    monkeypatch.setattr(scan, "COMPILED_FROM", 1 << 60)
+    torch.testing.assert_close(fast, outliers(x, mask, threshold=0.6, topk=15))

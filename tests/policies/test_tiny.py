@@ -8,7 +8,7 @@ from guerdon.policies.network import Network, Shape
 from guerdon.policies.pretrain import accuracy, demonstrations, pretrain
 from guerdon.policies.protocol import Sampling
 from guerdon.policies.sampling import draw, filter_logits
-from guerdon.policies.tiny import BASE, Tiny, _packed
+from guerdon.policies.tiny import BASE, Tiny
 from guerdon.policies.tokenizer import END, Characters
 from guerdon.tasks.arithmetic import Arithmetic, split_of
 
@@ -101,7 +101,6 @@ def test_left_padding_changes_nothing(policy):
             n = alone[name].shape[1]
             assert torch.allclose(alone[name][0], together[name][row, :n], atol=1e-5)
             assert (together[name][row, n:] == 0).all()
-    assert _packed(rows).shape[1] <= rows["prompt_tokens"].shape[1] + width
 
 
 def test_masked_positions_are_seen_but_not_scored(policy):

@@ -32,10 +32,15 @@ def test_learning_rate_warms_up_and_decays():
     assert learning_rate(floor, 10) == pytest.approx(0.1)
 
 
-def test_micro_batches_hold_every_row_once_within_the_budget(recipe):
+@pytest.mark.parametrize("by_prompt", [False, True])
+def test_micro_batches_hold_every_row_once_within_the_budget(recipe, by_prompt):
     parts = build(load(recipe))
     batch = collect(parts, Cast(parts.policy()), 0)[0].batch
-    pieces = micro_batches(batch, 100)
+    batch = batch.index(torch.randperm(batch.rows, generator=torch.Generator().manual_seed(0)))
+    pieces = micro_batches(batch, 100, by_prompt=by_prompt)
+    if by_prompt:
+        groups = batch["group"][torch.cat(pieces)]
+        assert int((groups[1:] != groups[:-1]).sum()) + 1 == len(groups.unique())
     assert sorted(torch.cat(pieces).tolist()) == list(range(batch.rows))
     lengths = batch["attention_mask"].sum(-1) + batch["prompt_mask"].sum(-1)
     for rows in pieces:

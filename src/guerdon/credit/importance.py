@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from guerdon.kernels import scan
+from guerdon.kernels import masked, scan
 from guerdon.method import method
 
 OREAL = "arXiv:2502.06781"
@@ -50,8 +50,7 @@ def running_mean_importance(
     sign = torch.where(right, 1.0, -1.0).masked_fill(torch.isnan(correct)[:, None], torch.nan).to(model_token_scores)
     likely = scan.running_mean(model_token_scores.detach(), mask).mul_(sign).sigmoid_()  # 1 - P = sigmoid(-mean)
     if top_k is None:
-        threshold = torch.where(right, threshold_positive, threshold_negative).to(likely)
-        return likely.sub_(threshold).div_(1 - threshold).clamp_(0.0, 1.0).masked_fill_(~mask, 0.0)  # memory of our own
+        return masked.ramp(likely, mask, torch.where(right[:, 0], threshold_positive, threshold_negative).to(likely))
     scored = mask & ~torch.isnan(likely)
     if not scored.numel():
         return torch.zeros_like(likely)

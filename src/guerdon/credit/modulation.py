@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from guerdon.kernels import groups, masked, placement
-from guerdon.kernels.select import kth_largest
+from guerdon.kernels.select import outliers
 from guerdon.method import method, paper
 
 EMPG = "arXiv:2509.09265"
@@ -117,21 +117,8 @@ def flow_token_reward(
     """
     if topk < 1:
         raise ValueError(f"expected topk of at least 1, got {topk}; use threshold = 1 to select nothing")
-    known = mask & ~torch.isnan(model_token_scores)
-    if mask.shape[1] == 0:
-        return torch.zeros_like(model_token_scores) if token_rewards is None else token_rewards.clone()
-    unknown = ~known
-    low = model_token_scores.masked_fill(unknown, torch.inf).amin(-1, keepdim=True)
-    width = model_token_scores.masked_fill(unknown, -torch.inf).amax(-1, keepdim=True) - low
-    # in place from here on: for megabytes, asking for memory costs more than arithmetic
-    m = model_token_scores.sub(low).div_(torch.where(width > 0, width, 1.0)).masked_fill_(unknown, 0.0)
-    m = m.pow_(power) if power != 1 else m
-    m = m.mul_(2).sub_(1).masked_fill_(unknown, 0.0) if bilateral else m
-    size = m.abs() if bilateral else m
-    least = torch.where(width > 0, kth_largest(size, topk), torch.inf)  # where all are equal, nothing stands out
-    chosen = (size > threshold).logical_and_(size >= least - 1e-6)  # ties but for rounding
-    paid = m.mul_(chosen).mul_(-coefficient)
-    paid.masked_fill_(unknown.logical_and_(mask), torch.nan)
+    m = outliers(model_token_scores, mask, threshold=threshold, topk=topk, power=power, bilateral=bilateral)
+    paid = m.mul_(-coefficient)
     return paid if token_rewards is None else paid + torch.where(mask, token_rewards, 0.0)
 
 

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from guerdon.kernels import placement
+from guerdon.kernels import placement, spectra
 from guerdon.method import method, paper
 
 VERL = "arXiv:2509.23808"
 _TINY = 1e-8
-_ROWS = 16  # rows whose states are held in double precision at a time
+_HELD = 1 << 21  # numbers in double precision that are held at a time, about
 
 
 @paper(VERL)
@@ -22,26 +22,29 @@ def effective_rank(hidden: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) ->
         ER = exp(-sum_i q_i log(q_i + 1e-8)),   q_i = s_i / (sum s + 1e-8),   s: singular values of the centred states
 
     Singular values, not their squares. They are read from the smaller of the two Gram matrices, in double precision.
-    States under a False mask are never read; fewer than two states give 0, equal ones 1. NaN states make their row
-    NaN.
+    States under a False mask are never read; fewer than two states give 0, equal ones 1. A state that is not finite
+    makes its row NaN.
     """
     count = mask.sum(-1)
     states = torch.where(mask[..., None], hidden, 0.0).double()
-    lost = torch.isnan(states).flatten(1).any(-1)
+    lost = ~torch.isfinite(states).flatten(1).all(-1)
     states = torch.where(lost[:, None, None], 0.0, states)
     mean = states.sum(1, keepdim=True) / count.clamp(min=1)[:, None, None]
     centred = torch.where(mask[..., None], states - mean, 0.0)
     wide = centred.shape[1] <= centred.shape[2]
-    gram = centred @ centred.mT if wide else centred.mT @ centred
-    if gram.shape[-1] == 0:
-        return torch.where(lost, torch.nan, hidden.new_zeros(hidden.shape[0]))
-    energy = torch.linalg.eigvalsh(gram)
-    noise = energy[:, -1:] * gram.shape[-1] * torch.finfo(energy.dtype).eps
-    values = torch.where(energy > noise, energy, 0.0).sqrt()
-    q = values / (values.sum(-1, keepdim=True) + _TINY)
-    rank = torch.exp(-(q * torch.log(q + _TINY)).sum(-1))
+    rank = _rank(spectra.eigenvalues(centred @ centred.mT if wide else centred.mT @ centred))
     rank = torch.where(count < 2, 0.0, rank)
     return torch.where(lost, torch.nan, rank).to(hidden.dtype)
+
+
+def _rank(energy: Float[Tensor, "N K"]) -> Float[Tensor, " N"]:
+    """Effective rank of states whose Gram matrix has these eigenvalues; 1 where all are 0, NaN where one is."""
+    if not energy.shape[-1]:
+        return energy.new_ones(len(energy))
+    noise = energy.amax(-1, keepdim=True) * energy.shape[-1] * torch.finfo(energy.dtype).eps
+    values = torch.where(energy <= noise, 0.0, energy).sqrt()
+    q = values / (values.sum(-1, keepdim=True) + _TINY)
+    return torch.exp(-(q * torch.log(q + _TINY)).sum(-1))
 
 
 @paper(VERL)
@@ -58,9 +61,15 @@ def rank_dynamics(
     """
     if stride < 1 or window < 1:
         raise ValueError(f"expected stride and window of at least 1, got stride={stride} and window={window}")
-    pieces = [_dynamics(h, m, stride, window) for h, m in zip(hidden.split(_ROWS), mask.split(_ROWS), strict=True)]
-    rank, velocity, acceleration = (torch.cat(part) for part in zip(*pieces, strict=True))
-    return rank, velocity, acceleration
+    energies = spectra.prefix_energies(hidden, mask, stride=stride, window=window)
+    if energies is None:
+        ranks = _prefix_ranks(hidden, mask, stride, window)
+    else:
+        ranks = _rank(energies.flatten(0, 1)).view(energies.shape[:2]).to(hidden.dtype)
+        ranks[:, -1].masked_fill_(mask.sum(-1) < 2, 0.0)
+    lost = ranks[:, -1].isnan()
+    velocity, acceleration = (torch.where(lost, torch.nan, x) for x in rank_dynamics_of(ranks[:, :-1]))
+    return ranks[:, -1], velocity, acceleration
 
 
 @paper(VERL)
@@ -130,10 +139,14 @@ class EffectiveRankBonus:
         means = self.means.to(measured)
         means = torch.where(torch.isnan(means), _batch_mean(measured, scored), means)
         phi = self.strength * auxiliary(measured, means, gain=self.gain)
-        left = mask.flip(-1).cumsum(-1).flip(-1)
-        at = mask & (left == 1) if self.where == "last" else mask
-        raised = placement.broadcast_rows(bounded_bonus(advantages, phi, kappa=self.kappa), mask)
-        return torch.where(at, raised, placement.broadcast_rows(advantages, mask))
+        raised = bounded_bonus(advantages, phi, kappa=self.kappa)
+        if self.where == "all":
+            return placement.broadcast_rows(raised, mask)
+        made = placement.broadcast_rows(advantages, mask)
+        last = placement.last_chosen(mask)
+        row = (last >= 0).nonzero().squeeze(-1)
+        made[row, last[row]] = raised[row]
+        return made
 
     def update(
         self, advantages: Float[Tensor, " B"], old_hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]
@@ -167,21 +180,32 @@ def auxiliary(measured: Float[Tensor, "B 3"], means: Float[Tensor, " 3"], *, gai
     return explore * pulled[:, 2] + (1 - explore) * pulled[:, 1]
 
 
-def _dynamics(hidden: Tensor, mask: Tensor, stride: int, window: int) -> tuple[Tensor, Tensor, Tensor]:
-    left = mask.flip(-1).cumsum(-1).flip(-1)
-    kept = mask & (left <= window)
-    count = kept.sum(-1)
-    width = int(count.max()) if count.numel() else 0
-    order = (~kept).long().argsort(dim=-1, stable=True)[:, :width]
-    states = hidden.gather(1, order[..., None].expand(-1, -1, hidden.shape[-1]))
-    front = torch.arange(width, device=mask.device) < count[:, None]
-    points = [
-        torch.where(count > end, effective_rank(states[:, :end], front[:, :end]), torch.nan)
-        for end in range(stride, width, stride)
-    ]
-    none = hidden.new_zeros(hidden.shape[0], 0)
-    velocity, acceleration = rank_dynamics_of(torch.stack(points, -1) if points else none)
-    return effective_rank(states, front), velocity, acceleration
+def _window(mask: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """Where the last ``window`` chosen positions of each row are, [B, W], 0 behind the last, and how many."""
+    seen = mask.cumsum(-1, dtype=torch.int32)
+    total = mask.sum(-1, keepdim=True)
+    count = total.squeeze(-1).clamp(max=window)
+    row, place = (mask & (seen > total - window)).nonzero(as_tuple=True)
+    at = mask.new_zeros(len(mask), int(count.max()) if len(mask) else 0, dtype=torch.long)
+    at[row, seen[row, place] - 1 - (total - window).clamp(min=0)[row, 0]] = place
+    return at, count
+
+
+def _prefix_ranks(hidden: Tensor, mask: Tensor, stride: int, window: int) -> Tensor:
+    """[B, J]: effective rank of the first stride, 2 stride, ... states of the window, NaN unless there are more, and
+    last that of all."""
+    at, count = _window(mask, window)
+    width = at.shape[1]
+    ends = [*range(stride, width, stride), width]
+    rows = max(1, _HELD // max(1, width * hidden.shape[2]))
+    pieces = []
+    for h, i, n in zip(hidden.split(rows), at.split(rows), count.split(rows), strict=True):
+        states = h.gather(1, i[..., None].expand(-1, -1, h.shape[-1]))
+        front = torch.arange(width, device=mask.device) < n[:, None]
+        pieces.append(torch.stack([effective_rank(states[:, :end], front[:, :end]) for end in ends], -1))
+    due = count[:, None] > torch.tensor(ends, device=mask.device)
+    due[:, -1] = True
+    return torch.where(due, torch.cat(pieces), torch.nan)
 
 
 def _mean_or_0(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import numba
 import numpy as np
@@ -17,14 +18,16 @@ from torch import Tensor
 
 # For fewer entries, waking a second thread costs more than it saves: torch's own may still be spinning there.
 _ENTRIES_PER_THREAD = 1 << 20
+_CHUNK = 64
 
 
-def _compile(walk: Callable[..., None]) -> Callable[..., None]:
+def _compile(walk: Callable[..., Any]) -> Callable[..., Any]:
     walk = inspect.unwrap(walk)  # a checker of annotations may stand around every function of the package
+    options = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}  # x / 0 is no exception
     try:
-        return numba.njit(nogil=True, cache=True, fastmath={"contract"})(walk)
+        return numba.njit(cache=True, **options)(walk)
     except RuntimeError:  # no folder to keep compiled code in: compile in every process
-        return numba.njit(nogil=True, fastmath={"contract"})(walk)
+        return numba.njit(**options)(walk)
 
 
 @_compile
@@ -57,15 +60,15 @@ def _gae_rows(rewards, values, mask, end, gamma, decay, out, start, stop):
 
 
 @_compile
-def _running_mean_rows(x, mask, out, start, stop):
+def _running_mean_rows(x, mask, share, out, start, stop):
     for i in range(start, stop):
         here, chosen, mean = x[i], mask[i], out[i]
         n, total = 0, 0.0
         for t in range(x.shape[1]):
             if chosen[t]:
-                n += 1
                 total += here[t]
-                mean[t] = total / n
+                mean[t] = total * share[n]  # 1 / (n + 1): a division here takes longer than all the rest
+                n += 1
             else:
                 mean[t] = 0.0
 
@@ -108,6 +111,84 @@ def _broadcast_rows(x, step_ids, mask, outside, out, fault, start, stop):
                 read[t] = of_step[s]
             else:
                 fault[i] = True
+
+
+@_compile
+def _ramp_rows(x, mask, low, zero, one, out, start, stop):
+    for i in range(start, stop):
+        here, chosen, risen, bottom = x[i], mask[i], out[i], low[i]
+        for t in range(here.shape[0]):
+            y = (here[t] - bottom) / (one - bottom)
+            y = zero if y < zero else y  # comparisons with NaN are False, so that it passes
+            y = one if y > one else y
+            risen[t] = y if chosen[t] else zero
+
+
+@_compile
+def _insert(top, found, value):
+    """Keep ``value`` if it is of the largest, which ``top`` holds in descending order; how many it holds then."""
+    most = top.shape[0]
+    if found == most and not value > top[most - 1]:
+        return found
+    j = min(found, most - 1)
+    while j > 0 and top[j - 1] < value:
+        top[j] = top[j - 1]
+        j -= 1
+    top[j] = value
+    return min(found + 1, most)
+
+
+@_compile
+def _extremes(x, begin, end, infinity):
+    """Smallest and largest number that is not NaN; four at a time, because each comparison waits for the last one."""
+    a, b, c, d = infinity, infinity, infinity, infinity
+    e, f, g, h = -infinity, -infinity, -infinity, -infinity
+    whole = begin + (end - begin) // 4 * 4
+    for t in range(begin, whole, 4):
+        p, q, r, s = x[t], x[t + 1], x[t + 2], x[t + 3]
+        a, b, c, d = p if p < a else a, q if q < b else b, r if r < c else c, s if s < d else d
+        e, f, g, h = p if p > e else e, q if q > f else f, r if r > g else g, s if s > h else h
+    for t in range(whole, end):
+        a, e = x[t] if x[t] < a else a, x[t] if x[t] > e else e
+    return min(min(a, b), min(c, d)), max(max(e, f), max(g, h))
+
+
+@_compile
+def _outlier_rows(x, mask, topk, bilateral, threshold, slack, zero, nan, infinity, out, start, stop):
+    width = x.shape[1]
+    top, largest = np.empty(topk, x.dtype), np.empty(-(-width // _CHUNK), x.dtype)
+    for i in range(start, stop):
+        here, chosen, m = x[i], mask[i], out[i]
+        for t in range(width):
+            m[t] = here[t] if chosen[t] else nan
+        low, high = _extremes(m, 0, width, infinity)
+        spread = high - low
+        if not spread > zero:  # nothing stands out
+            for t in range(width):
+                m[t] = nan if chosen[t] and here[t] != here[t] else zero
+            continue
+        for t in range(width):
+            y = (here[t] - low) / spread
+            y = y + y - 1 if bilateral else y
+            m[t] = y if chosen[t] else zero
+        found = 0
+        for c in range(largest.shape[0]):  # the topk largest are where the chunks' largest are of the topk largest
+            least, most = _extremes(m, c * _CHUNK, min(width, (c + 1) * _CHUNK), infinity)
+            largest[c] = max(most, -least) if bilateral else most
+            found = _insert(top, found, largest[c])
+        bar = max(threshold, top[topk - 1]) if found == topk else threshold
+        found = 0
+        for c in range(largest.shape[0]):
+            if largest[c] >= bar:
+                for t in range(c * _CHUNK, min(width, (c + 1) * _CHUNK)):
+                    size = abs(m[t])
+                    if size >= bar:
+                        found = _insert(top, found, size)
+        bar = top[topk - 1] - slack if found == topk else threshold
+        for t in range(width):
+            size = abs(m[t])
+            out_here = m[t] if size > threshold and size >= bar else zero
+            m[t] = m[t] if m[t] != m[t] else out_here
 
 
 @_compile
@@ -165,7 +246,20 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float,
 
 
 def running_mean(x: Tensor, mask: Tensor) -> Tensor:
-    return _run(_running_mean_rows, (x, mask), ())
+    share = 1 / torch.arange(1, x.shape[1] + 1, dtype=torch.float64)
+    return _run(_running_mean_rows, (x, mask, share), ())
+
+
+def ramp(x: Tensor, mask: Tensor, low: Tensor) -> Tensor:
+    return _run(_ramp_rows, (x, mask, low), (0.0, 1.0))
+
+
+def outliers(x: Tensor, mask: Tensor, threshold: float, topk: int, bilateral: bool, slack: float) -> Tensor:
+    arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
+    out = np.empty_like(arrays[0])
+    numbers = [out.dtype.type(number) for number in (threshold, slack, 0.0, np.nan, np.inf)]
+    _share(_outlier_rows, (*arrays, min(topk, x.shape[1]), bilateral, *numbers, out), _cuts(len(out), out.size))
+    return torch.from_numpy(out)
 
 
 def step_sums(x: Tensor, step_ids: Tensor, mask: Tensor, steps: int) -> tuple[Tensor, Tensor, bool]:

@@ -1,10 +1,13 @@
 """The largest entries of each row, without sorting the row."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from guerdon.kernels import scan
+
 _CHUNK = 64
+_TIE = 1e-6
 
 
 def kth_largest(x: Float[Tensor, "B T"], k: int) -> Float[Tensor, "B 1"]:
@@ -26,3 +29,44 @@ def kth_largest(x: Float[Tensor, "B T"], k: int) -> Float[Tensor, "B 1"]:
     best = whole.amax(-1).topk(k, dim=-1, sorted=False).indices
     kept = whole.gather(1, best[..., None].expand(-1, -1, _CHUNK)).reshape(rows, k * _CHUNK)
     return torch.cat([kept, rest], dim=1).topk(k, dim=-1).values[:, -1:]
+
+
+def outliers(
+    x: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    threshold: float,
+    topk: int,
+    power: float = 1.0,
+    bilateral: bool = False,
+) -> Float[Tensor, "B T"]:
+    """Entries that stand out of their row, on a scale of their own: 0 for all others.
+
+        m_t = ((x_t - min x) / (max x - min x))^power       over the chosen entries of the row that are not NaN
+        m_t = 2 m_t - 1                                     bilateral
+
+    An entry stands out where ``|m|`` is above ``threshold`` and among the ``topk`` largest of the row; ties with the last
+    of these (within 1e-6) all do. Where all entries are equal, none does. 0 under a False mask, NaN where x is NaN.
+    Large tensors on a CPU take a compiled walk where numba is installed, for a power of 1.
+    """
+    fast = scan.compiled_for(mask, x) if power == 1 else None
+    if fast:
+        return fast.outliers(x, mask, threshold, topk, bilateral, _TIE)
+    return _outliers(x, mask, threshold, topk, power, bilateral)
+
+
+def _outliers(x: Tensor, mask: Tensor, threshold: float, topk: int, power: float, bilateral: bool) -> Tensor:
+    known = mask & ~torch.isnan(x)
+    if mask.shape[1] == 0:
+        return torch.zeros_like(x)
+    unknown = ~known
+    low = x.masked_fill(unknown, torch.inf).amin(-1, keepdim=True)
+    width = x.masked_fill(unknown, -torch.inf).amax(-1, keepdim=True) - low
+    # in place from here on: for megabytes, asking for memory costs more than arithmetic
+    m = x.sub(low).div_(torch.where(width > 0, width, 1.0)).masked_fill_(unknown, 0.0)
+    m = m.pow_(power) if power != 1 else m
+    m = m.mul_(2).sub_(1).masked_fill_(unknown, 0.0) if bilateral else m
+    size = m.abs() if bilateral else m
+    least = torch.where(width > 0, kth_largest(size, topk), torch.inf)  # where all are equal, nothing stands out
+    chosen = (size > threshold).logical_and_(size >= least - _TIE)
+    return m.mul_(chosen).masked_fill_(unknown.logical_and_(mask), torch.nan)

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from guerdon.policies.layout import Layout
 
 _HIDDEN = -1e9  # a score that softmax turns into an exact 0, finite so that a row of padding is not NaN
 
@@ -53,15 +54,46 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, turn: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, T, D] and the keys and values [B, T, 2 size]; bias broadcasts to [B, T * heads, T]."""
-        rows, length, width = x.shape
-        qkv = self.qkv(self.norm_in(x))
-        qk = rotate(qkv[..., : width + self.size], self.heads + 1, turn[:, None])
-        q = qk[..., :width].reshape(rows, length * self.heads, self.size)
-        k, v = qk[..., width:], qkv[..., width + self.size :]
-        scores = torch.baddbmm(bias.expand(rows, length * self.heads, length), q, k.mT, alpha=self.size**-0.5)
-        x = x + self.out(torch.bmm(scores.softmax(-1), v).view(rows, length, width))
-        x = x + self.down(F.relu(self.up(self.norm_mid(x))))
-        return x, torch.cat([k, v], dim=-1)
+        q, kv = self._project(x, turn[:, None])
+        return self._close(x, self._attend(q, kv, bias)), kv
+
+    def flat(self, x: Tensor, turn: Tensor, layout: Layout, biases: tuple[Tensor, Tensor], *, last: bool) -> Tensor:
+        """x [N, D] of a layout; in the last block only the states that follow a prompt or are of a response, [M, D]."""
+        q, kv = self._project(x, turn)
+        of_prompt = layout.last[:, None] if last else layout.prompt
+        read = kv.index_select(0, torch.cat([layout.prompt.flatten(), layout.response.flatten()]))
+        cut, size = layout.prompt.numel(), kv.shape[1]
+        mine, own = read[:cut].view(*layout.prompt.shape, size), read[cut:].view(*layout.response.shape, size)
+        asked = q.index_select(0, torch.cat([of_prompt.flatten(), layout.response.flatten()]))
+        cut = of_prompt.numel()
+        bias = biases[0][:, -self.heads :] if last else biases[0]
+        first = self._attend(asked[:cut].view(*of_prompt.shape, q.shape[1]), mine, bias)
+        seen = torch.cat([mine.index_select(0, layout.of), own], dim=1)
+        second = self._attend(asked[cut:].view(*layout.response.shape, q.shape[1]), seen, biases[1])
+        first, second = first.flatten(0, 1), second.flatten(0, 1).index_select(0, layout.there)
+        if last:
+            x = torch.cat([x.index_select(0, layout.last), x[len(layout.here) :]])
+        else:
+            first = first.index_select(0, layout.here)
+        return self._close(x, torch.cat([first, second]))
+
+    def _project(self, x: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries [..., D] and keys and values [..., 2 size], turned."""
+        width = x.shape[-1]
+        qk, v = self.qkv(self.norm_in(x)).split([width + self.size, self.size], -1)
+        q, k = rotate(qk, self.heads + 1, turn).split([width, self.size], -1)
+        return q, torch.cat([k, v], dim=-1)
+
+    def _attend(self, q: Tensor, kv: Tensor, bias: Tensor) -> Tensor:
+        """q [B, T, D] over kv [B, K, 2 size]; bias broadcasts to [B, T * heads, K]."""
+        rows, length, width = q.shape
+        q, (k, v) = q.reshape(rows, length * self.heads, self.size), kv.split(self.size, -1)
+        scores = torch.baddbmm(bias.expand(rows, q.shape[1], k.shape[1]), q, k.mT, alpha=self.size**-0.5)
+        return torch.bmm(scores.softmax(-1), v).view(rows, length, width)
+
+    def _close(self, x: Tensor, mixed: Tensor) -> Tensor:
+        x = x + self.out(mixed)
+        return x + self.down(self.up(self.norm_mid(x)).relu_())
 
     def step(self, x: Tensor, turn: Tensor, bias: Tensor | None, cache: Tensor, at: int) -> Tensor:
         """One position: x [B, D] at slot ``at``; writes the cache [B, slots, 2 size] in place."""
@@ -79,7 +111,7 @@ class Block(nn.Module):
             scores = torch.baddbmm(bias[:, :, : at + 1], q, keys.mT, alpha=self.size**-0.5)
         mixed = torch.bmm(scores.softmax(-1), values).view(rows, width)
         x = torch.addmm(x, mixed, self.out.weight.t())
-        return torch.addmm(x, F.relu(self.up(self.norm_mid(x))), self.down.weight.t())
+        return torch.addmm(x, self.up(self.norm_mid(x)).relu_(), self.down.weight.t())
 
 
 class Network(nn.Module):
@@ -132,6 +164,19 @@ class Network(nn.Module):
             x, kv = block(x, turn, bias)
             kept.append(kv)
         return self.norm_out(x), kept
+
+    def flat(self, layout: Layout) -> Tensor:
+        """Normalised hidden states [M, D] after each prompt and each token of the responses, as ``layout.before`` reads."""
+        heads, x = self.shape.heads, self.embed(layout.tokens)
+        turn = self.turns(int(layout.position.max()) + 1)[layout.position][:, None]
+        biases = (
+            (layout.prompt_hides * _HIDDEN).repeat_interleave(heads, 1),
+            (layout.response_hides * _HIDDEN).repeat_interleave(heads, 1),
+        )
+        for i, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            x = block.flat(x, turn, layout, biases, last=i + 1 == len(self.blocks))
+        return self.norm_out(x)
 
     def step(self, tokens: Tensor, bias: Tensor | None, caches: list[Tensor], at: int) -> Tensor:
         """Logits [B, V] after one more token per row, written to slot ``at`` of the caches."""

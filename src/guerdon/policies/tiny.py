@@ -1,8 +1,8 @@
 """The embedded policy: a character-level transformer small enough to be trained with rewards on two CPU cores.
 
 Without arguments it is the base that ships with the package, which half-knows how to evaluate arithmetic expressions
-step by step (`guerdon.policies.pretrain` regenerates it). A prompt is computed once for all its completions, rows that
-have ended leave the batch, and a checkpoint is one safetensors file whose metadata holds sizes and vocabulary.
+step by step (`guerdon.policies.pretrain` regenerates it). A prompt is computed once for all its completions, when they
+are drawn and when they are evaluated (`guerdon.policies.layout`), rows that have ended leave the batch, and a checkpoint is one safetensors file whose metadata holds sizes and vocabulary.
 """
 
 import copy
@@ -14,8 +14,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from guerdon.batch import Rollouts
+from guerdon.policies.layout import lay_out
 from guerdon.policies.network import _HIDDEN, Network, Shape
 from guerdon.policies.protocol import Prompt, Sampling
 from guerdon.policies.sampling import draw
@@ -30,6 +32,8 @@ _COMPACT = 0.8  # rows that have ended leave the batch once at most this share i
 class Tiny:
     """A small decoder-only transformer over characters.
 
+    ``shares_prompts`` tells the trainer to keep the rows of a prompt together: they are cheaper so.
+
     Args:
         checkpoint: a file or folder written by ``export``; None takes the base of the package.
         width: gives a freshly initialised network of this width instead.
@@ -41,6 +45,7 @@ class Tiny:
     """
 
     ends = (END,)
+    shares_prompts = True
 
     def __init__(
         self,
@@ -184,13 +189,14 @@ class Tiny:
         known = {"logp", "entropy", "values", "hidden", "bootstrap_values"}
         if not make <= known:
             raise ValueError(f"expected quantities out of {sorted(known)}, got {sorted(make - known)}")
-        tokens, mask, start = batch["tokens"], batch["mask"], batch["prompt_mask"].sum(-1)
-        states, _ = self.network(_packed(batch))
+        tokens, mask, exists = batch["tokens"], batch["mask"], batch["attention_mask"]
+        needed = exists if "bootstrap_values" in make else exists & F.pad(exists[:, 1:], (0, 1))
+        layout = lay_out(batch["prompt_tokens"], batch["prompt_mask"], tokens, needed)
+        states, before = self.network.flat(layout), layout.before
         rows, width = tokens.shape
         made: dict[str, Tensor] = {}
         if make & {"logp", "entropy"}:
-            row, at = mask.nonzero(as_tuple=True)
-            chosen = states.flatten(0, 1).index_select(0, row * states.shape[1] + start[row] - 1 + at)
+            chosen = states.index_select(0, before[:, :width][mask])
             logp, entropy = _logp_and_entropy(
                 self.network.head(chosen), tokens[mask], temperature, entropy="entropy" in make
             )
@@ -199,21 +205,18 @@ class Tiny:
                 made["logp"] = blank.masked_scatter(mask, logp)
             if entropy is not None:
                 made["entropy"] = blank.masked_scatter(mask, entropy)
-        if make & {"values", "hidden", "bootstrap_values"}:
-            exists = batch["attention_mask"]
-            at = (start[:, None] - 1 + torch.arange(width + 1, device=tokens.device)).clamp(max=states.shape[1] - 1)
-            around = states.gather(1, at[..., None].expand(-1, -1, states.shape[2]))
-            if "hidden" in make:
-                made["hidden"] = around[:, :width] * exists[..., None]
-            if make & {"values", "bootstrap_values"}:
-                head = self.network.value_head
-                if head is None:
-                    raise ValueError("expected a value head, got none; call add_value_head() before training")
-                values = head(around).squeeze(-1)
-                if "values" in make:
-                    made["values"] = values[:, :width] * exists
-                if "bootstrap_values" in make:
-                    made["bootstrap_values"] = values.gather(1, exists.sum(-1, keepdim=True)).squeeze(-1)
+        if "hidden" in make:
+            hidden = states.index_select(0, before[:, :width].flatten()).view(rows, width, -1)
+            made["hidden"] = hidden * exists[..., None]
+        if make & {"values", "bootstrap_values"}:
+            head = self.network.value_head
+            if head is None:
+                raise ValueError("expected a value head, got none; call add_value_head() before training")
+            values = head(states).squeeze(-1).index_select(0, before.flatten()).view(rows, width + 1)
+            if "values" in make:
+                made["values"] = values[:, :width] * exists
+            if "bootstrap_values" in make:
+                made["bootstrap_values"] = values.gather(1, exists.sum(-1, keepdim=True)).squeeze(-1)
         return made
 
     def add_value_head(self) -> None:
@@ -291,16 +294,6 @@ def _plain(prompt: Prompt) -> str:
 def _widen(x: Tensor, slots: int) -> Tensor:
     """[B, T, D] with room for ``slots`` positions."""
     return torch.cat([x, x.new_zeros(x.shape[0], slots - x.shape[1], x.shape[2])], dim=1)
-
-
-def _packed(batch: Rollouts) -> Tensor:
-    """Prompt and response of each row without the left padding, so that looking back needs no mask."""
-    prompt, prompt_mask, exists = batch["prompt_tokens"], batch["prompt_mask"], batch["attention_mask"]
-    start = prompt_mask.sum(-1)
-    both = torch.cat([prompt, batch["tokens"]], dim=1)
-    width = max(1, int((start + exists.sum(-1)).max()))
-    at = torch.arange(width, device=prompt.device) + (prompt.shape[1] - start)[:, None]
-    return both.gather(1, at.clamp(max=both.shape[1] - 1))
 
 
 def _logp_and_entropy(

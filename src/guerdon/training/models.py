@@ -36,9 +36,10 @@ class LoopModel:
         micro_tokens: int,
         temperature: float,
         seed: int,
+        by_prompt: bool = False,
         ranks: Ranks = ONE,
     ):
-        self.spec, self.model, self.ranks = spec, model, ranks
+        self.spec, self.model, self.by_prompt, self.ranks = spec, model, by_prompt, ranks
         self.micro_tokens, self.temperature, self.seed = micro_tokens, temperature, seed
         self.learned = 0
         """Iterations that it has learned from: a resumed run does not learn from the same twice."""
@@ -175,7 +176,8 @@ class LoopModel:
 
     def _micro_batches(self, batch: Rollouts) -> list[Tensor]:
         """Those of this rank."""
-        return dealt_micro_batches(self.ranks, batch, self.micro_tokens)[self.ranks.rank]
+        dealt = dealt_micro_batches(self.ranks, batch, self.micro_tokens, by_prompt=self.by_prompt)
+        return dealt[self.ranks.rank]
 
     def _whole(self, made: dict[str, Tensor], batch: Rollouts) -> dict[str, Tensor]:
         """What all ranks made, each of its own rows."""

@@ -12,6 +12,7 @@ from guerdon.pipeline import Pipeline
 from guerdon.policies.protocol import Policy
 from guerdon.recipe import Training
 from guerdon.training.generators import derive
+from guerdon.training.micro import shares_prompts
 from guerdon.training.ranks import ONE, Ranks
 from guerdon.training.rollouts import evaluate_all
 from guerdon.training.sharding import full, lockstep, whole
@@ -129,7 +130,7 @@ def _step(
     loss = 0.0
     optimiser.zero_grad(set_to_none=True)
     if active.rows:
-        dealt = dealt_micro_batches(ranks, active, spec.micro_tokens)
+        dealt = dealt_micro_batches(ranks, active, spec.micro_tokens, by_prompt=shares_prompts(policy))
         for rows, counts in passes_of(dealt, ranks.rank, lockstep=lockstep(policy)):
             micro = active.index(rows).trim()
             made = policy.evaluate(micro, objective.policy_makes, temperature=temperature)

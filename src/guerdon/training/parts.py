@@ -19,6 +19,7 @@ from guerdon.tasks import TASKS
 from guerdon.tasks.environment import EnvironmentTask
 from guerdon.tasks.protocol import Task
 from guerdon.training.generators import derive
+from guerdon.training.micro import shares_prompts
 from guerdon.training.models import LoopModel, LoopModels
 from guerdon.training.ranks import ONE, Ranks
 from guerdon.training.turns import turn_structure
@@ -66,9 +67,11 @@ class Parts:
         made = {}
         for spec in self.recipe.model:
             model: InLoopModel = create(f"model ({spec.label})", spec, MODELS)
+            backbone = None
             if model.backbone:
                 try:
-                    model.attach(self._initial(heads=False))
+                    backbone = self._initial(heads=False)
+                    model.attach(backbone)
                 except (ValueError, OSError) as error:
                     raise RecipeError(f"model ({spec.label}): {error}") from error
             made[spec.label] = LoopModel(
@@ -78,6 +81,7 @@ class Parts:
                 temperature=self.sampling.temperature,
                 seed=self.recipe.training.seed,
                 ranks=ranks,
+                by_prompt=shares_prompts(backbone),
             )
         return LoopModels(made)
 

@@ -21,7 +21,7 @@ from guerdon.signals.threads import Started
 from guerdon.tasks.environment import EnvironmentTask
 from guerdon.tasks.protocol import Task
 from guerdon.training.generators import derive
-from guerdon.training.micro import micro_batches
+from guerdon.training.micro import micro_batches, shares_prompts
 from guerdon.training.models import LoopModels
 from guerdon.training.parts import Parts
 from guerdon.training.ranks import ONE, Ranks, together
@@ -380,7 +380,7 @@ def evaluate_all(
         made = evaluate_all(policy, batch.index(own), make, temperature, micro_tokens) if len(own) else {}
         return ranks.assemble(made, dealt, batch.rows)
     whole: dict[str, Tensor] = {}
-    for rows in micro_batches(batch, micro_tokens):
+    for rows in micro_batches(batch, micro_tokens, by_prompt=shares_prompts(policy)):
         made = policy.evaluate(batch.index(rows).trim(), make, temperature=temperature)
         for name, value in made.items():
             if name not in whole:

@@ -160,12 +160,16 @@ def dealt_rows(ranks: Ranks, batch: Rollouts) -> list[Tensor]:
     return deal(lengths(batch).tolist(), ranks.size)
 
 
-def dealt_micro_batches(ranks: Ranks, batch: Rollouts, micro_tokens: int) -> list[list[Tensor]]:
+def dealt_micro_batches(
+    ranks: Ranks, batch: Rollouts, micro_tokens: int, *, by_prompt: bool = False
+) -> list[list[Tensor]]:
     """The micro-batches of each rank."""
     if ranks.size == 1:
-        return [micro_batches(batch, micro_tokens)]
+        return [micro_batches(batch, micro_tokens, by_prompt=by_prompt)]
     return [
-        [rows[part] for part in micro_batches(batch.index(rows), micro_tokens)] if len(rows) else []
+        [rows[part] for part in micro_batches(batch.index(rows), micro_tokens, by_prompt=by_prompt)]
+        if len(rows)
+        else []
         for rows in dealt_rows(ranks, batch)
     ]
 

@@ -6,6 +6,7 @@ name, in ``parts``, ``step_parts`` or ``token_parts``; weights and mixtures come
 also makes ``correct``, which no mixture changes.
 
 - `answers`: is the final answer right (`final_answer`)? `extract` finds it, `expressions` evaluates it exactly.
+- `mathematics`: is the answer the same mathematics (`math_equal`)? `equality` compares, exactly where it can.
 - `steps`: is each step of a chain right (`verified_steps`)?
 - `calculation`: how near is the number (`random_calculation_reward`), and the spurious rewards to compare with.
 - `tulu`: the verifiers of Tulu 3 (`gsm8k_answer`, `tulu_verifier`).
@@ -44,6 +45,7 @@ from guerdon.signals.format import (
 from guerdon.signals.judges import judge_exemplar, judge_log_odds, judge_pairwise, judge_score
 from guerdon.signals.language import language_match
 from guerdon.signals.length import length
+from guerdon.signals.mathematics import math_equal
 from guerdon.signals.overlap import answer_f1
 from guerdon.signals.patterns import reasoning_pattern
 from guerdon.signals.reasoning_gym import reasoning_gym_score
@@ -85,6 +87,7 @@ __all__ = [
     "language_match",
     "length",
     "mentioned",
+    "math_equal",
     "parse_critique",
     "ppe_accuracy",
     "random_calculation_reward",

@@ -7,6 +7,8 @@ also makes ``correct``, which no mixture changes.
 
 - `answers`: is the final answer right (`final_answer`)? `extract` finds it, `expressions` evaluates it exactly.
 - `mathematics`: is the answer the same mathematics (`math_equal`)? `equality` compares, exactly where it can.
+- `choices`: a letter, a number within a tolerance, a text, JSON of a schema (`multiple_choice`, `numeric_tolerance`,
+  `exact_string`, `json_schema`).
 - `steps`: is each step of a chain right (`verified_steps`)?
 - `calculation`: how near is the number (`random_calculation_reward`), and the spurious rewards to compare with.
 - `tulu`: the verifiers of Tulu 3 (`gsm8k_answer`, `tulu_verifier`).
@@ -32,6 +34,7 @@ from guerdon.signals.answers import final_answer
 from guerdon.signals.cache import Cache
 from guerdon.signals.calculation import inverted_reward, random_calculation_reward, random_reward
 from guerdon.signals.criteria import decision, decision_report, mentioned
+from guerdon.signals.choices import exact_string, json_schema, multiple_choice, numeric_tolerance
 from guerdon.signals.environment import environment_score, environment_steps
 from guerdon.signals.forecasts import forecast, futurex_total
 from guerdon.signals.format import (
@@ -74,6 +77,7 @@ __all__ = [
     "decision_report",
     "environment_score",
     "environment_steps",
+    "exact_string",
     "final_answer",
     "forecast",
     "futurex_total",
@@ -85,9 +89,12 @@ __all__ = [
     "judge_pairwise",
     "judge_score",
     "language_match",
+    "json_schema",
     "length",
     "mentioned",
     "math_equal",
+    "multiple_choice",
+    "numeric_tolerance",
     "parse_critique",
     "ppe_accuracy",
     "random_calculation_reward",

@@ -1,7 +1,8 @@
 """Is a mathematical answer right? Exactly where that can be decided, symbolically where it cannot."""
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Literal
 
 import torch
 
@@ -10,19 +11,24 @@ from guerdon.signals.answers import NAN, same_rows
 from guerdon.signals.equality.answer import Boxes, final_answer_text
 from guerdon.signals.equality.compare import same_answer
 from guerdon.signals.equality.forms import parse
+from guerdon.signals.equality.qwen import QWEN, qwen_equal
 from guerdon.signals.equality.spelling import clean
 from guerdon.signals.equality.symbolic import UNREADABLE, Symbolic, Verdict, modest
 from guerdon.signals.scores import Scores
 
+Style = Literal["exact", "qwen2.5-math"]
 
-@method(makes=("parts", "correct"))
+
+@method(makes=("parts", "correct"), paper=QWEN)
 def math_equal(
     completions: Sequence[str],
     answer: Sequence[object],
     *,
+    style: Style = "exact",
     boxes: Boxes = "agree",
     symbolic: bool = True,
     timeout: float = 5.0,
+    released: bool = False,
 ) -> Scores:
     r"""Give 1 where the final answer of the completion is mathematically equal to the reference, else 0.
 
@@ -35,6 +41,8 @@ def math_equal(
     leaves open goes to math-verify in a process under a clock of ``timeout`` seconds a pair; what takes longer is
     unscored, neither right nor wrong. Answers too long, deep or large to be handed over get 0.
 
+    ``style="qwen2.5-math"`` decides by the rules of that grader instead (`equality.qwen`): numbers within a relative
+    1e-4, letters, lists element by element, no rule about finished numbers; ``released`` adds what it accepts wrongly.
     ``boxes``: ``agree`` gives nothing to a completion whose boxes contradict each other, ``last`` reads the last one.
     ``symbolic=False`` never asks math-verify: what exact comparison leaves open is then not equal.
 
@@ -44,23 +52,31 @@ def math_equal(
     Raises:
         ValueError: as many answers as completions are expected.
         ImportError: a row needs math-verify, and it is not installed.
+
+    Reference: Qwen2.5-Math, 2024, https://arxiv.org/abs/2409.12122 (the style of that name)
     """
     same_rows(completions, answer=answer)
     golds = [reference_text(gold) for gold in answer]
     said = [final_answer_text(text, boxes) for text in completions]
-    verdicts = decide(golds, said, symbolic=symbolic, timeout=timeout)
+    equal = same_answer if style == "exact" else partial(qwen_equal, released=released)
+    verdicts = decide(golds, said, equal, symbolic=symbolic, timeout=timeout)
     part = torch.tensor([NAN if isinstance(v, str) else float(v) for v in verdicts], dtype=torch.float32)
     return Scores((part, part.clone()), [v if isinstance(v, str) else None for v in verdicts])
 
 
 def decide(
-    golds: Sequence[str], said: Sequence[str | None], *, symbolic: bool = True, timeout: float = 5.0
+    golds: Sequence[str],
+    said: Sequence[str | None],
+    equal: Callable[[str, str], bool | None] = same_answer,
+    *,
+    symbolic: bool = True,
+    timeout: float = 5.0,
 ) -> list[Verdict]:
     """A verdict for each pair: equal or not, or why that is not known."""
     verdicts: list[Verdict] = []
     open_: list[int] = []
     for row, (gold, given) in enumerate(zip(golds, said, strict=True)):
-        exact = False if given is None else same_answer(gold, given)
+        exact = False if given is None else equal(gold, given)
         if not gold:
             exact = UNREADABLE
         elif exact is None:

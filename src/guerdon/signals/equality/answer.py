@@ -10,6 +10,7 @@ import re
 from typing import Literal
 
 from guerdon.signals.equality.compare import same_answer
+from guerdon.signals.equality.forms import parse
 from guerdon.signals.equality.units import read_unit
 from guerdon.signals.extract import LIMIT, in_tag
 
@@ -20,6 +21,8 @@ _PHRASES = ("final answer is", "answer is", "answer:", "answer =")
 _ENDS = re.compile(r"\n|\.\s+[A-Z]|\.?\s+I hope|<")
 _TAIL = re.compile(r"[-+]?\$?-?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?%?$")
 _HEDGE = re.compile(r"(?:[0-9]|\$)\s*(?:,|/|\bor\b|\band\b|\bto\b|-|–|~)\s*$")
+_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}(?![A-Za-z}(])")
+"""A word that is neither a macro nor inside of one."""
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz /"
 _OPERAND = frozenset("+*/^=×·÷−)")
 
@@ -37,6 +40,8 @@ def final_answer_text(completion: str, boxes: Boxes = "agree") -> str | None:
         text = inner
         if "\\boxed" not in inner:
             return _after_phrase(inner) or _short(inner)
+    elif "<answer>" in text:
+        return None
     if "\\boxed" in text or "\\fbox" in text:
         return _boxed(text.replace("\\fbox", "\\boxed"), boxes)
     return _after_phrase(text) or _last_line(text)
@@ -97,7 +102,7 @@ def _after_phrase(text: str) -> str | None:
         if at >= 0:
             rest = window[at + len(phrase) :].lstrip(" :*\n")
             end = _ENDS.search(rest)
-            return _short((rest[: end.start()] if end else rest).strip(" *"))
+            return _short((rest[: end.start()] if end else rest).strip(" *.,"))
     return None
 
 
@@ -106,8 +111,10 @@ def _last_line(text: str) -> str | None:
     line = window[window.rfind("\n") + 1 :].strip()
     if line.startswith("####"):
         return _short(line[4:])
-    if line == text.strip() and (" " not in line or len(line) <= 60) and not _sentence(line):
-        return _short(line)
+    if line == text.strip() and len(line) <= LIMIT:
+        prose = _PROSE.search(line)
+        if not prose or (parse(line) is not None and "=" not in line):
+            return line or None
     at = line.rfind("=")
     if at >= 0 and _TAIL.fullmatch(line[at + 1 :].strip(" .$")):
         return line[at + 1 :].strip()
@@ -119,7 +126,7 @@ def _last_line(text: str) -> str | None:
         bare = bare[: -len(words)]
     number = _TAIL.search(bare[-80:])
     if number is None:
-        return None if _sentence(line) else _short(line)
+        return None if _PROSE.search(line) else _short(line)
     before = bare[: len(bare) - len(number[0])]
     if before[-1:] and (before[-1].isalnum() or before[-1] in "._\\"):
         return None
@@ -137,16 +144,6 @@ def _last_formula(line: str) -> str | None:
     if _HEDGE.search(closing[:start].rstrip()[-40:]):
         return None
     return _short(closing[start + 1 : -1])
-
-
-def _sentence(line: str) -> bool:
-    """Whether a line is prose: three words of letters in a row."""
-    run = 0
-    for word in line.split(" ")[:40]:
-        run = run + 1 if word.strip(".,").isalpha() and len(word) > 1 else 0
-        if run >= 3:
-            return True
-    return False
 
 
 def _short(text: str) -> str | None:

@@ -18,6 +18,7 @@ from guerdon.signals.equality.units import SCALES, read_unit, unit_of_sign
 from guerdon.signals.extract import LIMIT
 
 MAX_ITEMS = 64
+MAX_WORDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,10 @@ def _word(text: str, level: int) -> Form | None:
         return _parse(inner.strip("()") if re.fullmatch(r"\([A-Za-z]\)", inner) else inner, level + 1)
     if not _PLAIN_WORD.fullmatch(inner) or len(inner) == 1 or (_JOINT.search(inner) and not wrapped):
         return None
-    longest = max(map(len, inner.split()))
+    words = inner.split()
+    if len(words) > MAX_WORDS:
+        return None
+    longest = max(map(len, words))
     if wrapped or longest > 3 or inner.lower() in _SHORT_WORDS or (inner[0].isupper() and inner[1:].islower()):
         return Word(" ".join(inner.lower().split()))
     return None

@@ -128,8 +128,10 @@ DIFFERENT = [
     ("\\{1,2\\}", "(1,2)"),
 ]
 OPEN = [
-    ("\\sin x\\cos x", "\\frac{\\sin 2x}{2}"),
-    ("e^{2x}", "(e^x)^2"),
+    ("\\sqrt[3]{54}", "3\\sqrt[3]{2}"),
+    ("\\arcsin x", "\\frac{\\pi}{2}-\\arccos x"),
+    ("\\ln(x^2)", "2\\ln x"),
+    ("2^{x+1}", "2\\cdot 2^x"),
     ("x \\neq 3", "x \\ne 3"),
 ]
 
@@ -147,3 +149,38 @@ def test_different(gold, given):
 @pytest.mark.parametrize(("gold", "given"), OPEN)
 def test_left_open(gold, given):
     assert same_answer(gold, given) is None
+
+
+FUNCTIONS = [
+    ("\\sin 2x", "2\\sin x\\cos x", True),
+    ("\\sin^2 x+\\cos^2 x+y", "1+y", True),
+    ("\\ln 6+\\ln 7", "\\ln 42", True),
+    ("e^{6x}", "(e^x)^6", True),
+    ("\\tan x", "\\frac{\\sin x}{\\cos x}", True),
+    ("\\sin\\frac{\\pi}{6}+x", "\\frac12+x", True),
+    ("\\frac{\\sqrt6+\\sqrt2}{4}", "\\cos\\frac{\\pi}{12}", True),
+    ("e^{i\\pi}+z", "z-1", True),
+    ("x\\log_2 8", "3x", True),
+    ("\\cos(a+b)", "\\cos a\\cos b-\\sin a\\sin b", True),
+    ("\\sec^2 x", "1+\\tan^2 x", True),
+    ("\\cos 2x", "1-2\\sin^2 x", True),
+    ("\\sin\\frac{x}{2}\\cos\\frac{x}{2}", "\\frac{\\sin x}{2}", True),
+    ("\\frac{1}{2}\\ln 4", "\\ln 2", True),
+    ("e^{x+y}", "e^x e^y", True),
+    ("2e^{-x}", "\\frac{2}{e^x}", True),
+    ("\\sin 3x", "3\\sin x-4\\sin^3 x", True),
+    ("-\\ln 2", "\\ln\\frac12", True),
+    ("e", "e", True),
+    ("e^2", "e^{2}", True),
+    ("\\tan\\frac{\\pi}{4}+k", "k+1", True),
+    ("\\sin 2x", "\\cos 2x", False),
+    ("3", "\\log_2 8", False),
+    ("\\ln 2", "\\ln 3", False),
+    ("e", "2.718", False),
+    ("\\sin(900x)", "\\cos(900x)", None),
+]
+
+
+@pytest.mark.parametrize(("gold", "given", "decided"), FUNCTIONS)
+def test_elementary_functions(gold, given, decided):
+    assert same_answer(gold, given) is decided

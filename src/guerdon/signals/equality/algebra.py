@@ -23,6 +23,11 @@ MAX_RADICAND = 10**12
 
 ONE: Key = (1, ())
 IMAGINARY = "i"
+CONSTANTS = ("\\pi", "e", IMAGINARY)
+CONSTANT_MARK = "#"
+"""What the names of further constants begin with."""
+MAX_POWER = 1200
+"""Largest power of one symbol in a term."""
 
 
 class TooLarge(Exception):
@@ -52,9 +57,9 @@ class Number:
 
     @property
     def constant(self) -> bool:
-        """Whether it holds no symbol other than pi, e and i."""
-        sums = [self.top, self.bottom or {}]
-        return all(name in ("\\pi", "e", IMAGINARY) for s in sums for _, powers in s for name, _ in powers)
+        """Whether it holds no letter other than pi, e and i."""
+        names = (name for s in (self.top, self.bottom or {}) for _, powers in s for name, _ in powers)
+        return all(name in CONSTANTS or name[0] == CONSTANT_MARK for name in names)
 
     @property
     def terms(self) -> int:
@@ -154,6 +159,18 @@ def square_root(value: Fraction) -> Number:
     return multiply(root, symbol(IMAGINARY)) if value < 0 else root
 
 
+def exact_root(value: Fraction, degree: int) -> Fraction | None:
+    """The rational root of a rational number, if there is one: found by bisection on integers."""
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_BITS:
+        raise TooLarge
+    if value < 0 and degree % 2 == 0:
+        return None
+    top, bottom = _integer_root(abs(value.numerator), degree), _integer_root(value.denominator, degree)
+    if top is None or bottom is None:
+        return None
+    return Fraction(top if value >= 0 else -top, bottom)
+
+
 def equal(a: Number, b: Number) -> bool | None:
     """Whether two numbers are the same; None where that is not known."""
     if a.bottom is None and b.bottom is None:
@@ -215,7 +232,7 @@ def _join(a: Powers, b: Powers) -> tuple[Powers, int]:
     turns = powers.pop(IMAGINARY, 0) % 4
     if turns % 2:
         powers[IMAGINARY] = 1
-    if any(abs(p) > MAX_EXPONENT for p in powers.values()):
+    if any(abs(p) > MAX_POWER for p in powers.values()):
         raise TooLarge
     return tuple(sorted((n, p) for n, p in powers.items() if p)), -1 if turns >= 2 else 1
 
@@ -243,3 +260,14 @@ def _square_free(n: int) -> tuple[int, int]:
     if rest * rest == n:
         return outer * rest, radicand
     return outer, radicand * n
+
+
+def _integer_root(n: int, degree: int) -> int | None:
+    low, high = 0, 1 << (n.bit_length() // degree + 1)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if middle**degree <= n:
+            low = middle
+        else:
+            high = middle - 1
+    return low if low**degree == n else None

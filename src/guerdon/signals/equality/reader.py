@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from guerdon.signals.equality import algebra
+from guerdon.signals.equality import algebra, functions
 from guerdon.signals.equality.algebra import Number, TooLarge
 from guerdon.signals.extract import DIGITS, LIMIT
 
@@ -61,6 +61,8 @@ _GREEK = frozenset(_LETTERS.split())
 _NAMED = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp gcd lcm max min det"
 _FUNCTIONS = frozenset(_NAMED.split())
 _SHORT_WORDS = "or and not no if to is the of in at per for as by on it an be we"
+_CIRCULAR = frozenset(["sin", "cos", "tan", "cot", "sec", "csc"])
+_EULER = algebra.symbol("e")
 _WORDS = frozenset(_SHORT_WORDS.split())
 """Short words, which are no products of letters."""
 _CALLED = frozenset("fghFGHP")
@@ -203,6 +205,10 @@ class _Reader:
         whole = exponent.rational
         if whole is not None and whole.denominator == 1:
             return algebra.power(base, int(whole))
+        if base == _EULER:
+            known = functions.exponential(exponent)
+            if known is not None:
+                return known
         value = base.rational
         if whole == Fraction(1, 2) and value is not None:
             return algebra.square_root(value)
@@ -323,24 +329,53 @@ class _Reader:
         if value is not None and degree == 2:
             return algebra.square_root(value)
         if value is not None:
-            exact = _exact_root(value, degree)
+            exact = algebra.exact_root(value, degree)
             if exact is not None:
                 return algebra.rational(exact)
         return algebra.symbol(f"{inner.frozen()}^1/{degree}", opaque=True)
 
     def _function(self, name: str) -> Number:
         self.operations += 1
+        raised, base = 1, ""
+        value_of_base: Number | None = None
         while self.peek() in ("^", "_"):
-            name += self.take() + self.group().frozen()
+            sign = self.take()
+            group = self.group()
+            whole = group.rational
+            if sign == "_" and name == "log":
+                value_of_base, base = group, f"_{group.frozen()}"
+            elif sign == "^" and whole is not None and whole.denominator == 1 and 0 < whole <= algebra.MAX_EXPONENT:
+                raised = int(whole)
+            else:
+                raise Unreadable  # an inverse function, or who knows
+        argument = self._argument()
+        value = self._known(name, argument, value_of_base)
+        if value is None:
+            value = algebra.symbol(f"{name}{base} {argument.frozen()}", opaque=True)
+        return algebra.power(value, raised)
+
+    def _argument(self) -> Number:
         if self.peek() in ("(", "{", "["):
-            argument = self.bracket()
-        else:
-            argument = self.power()
-            while self.peek() and self._starts(self.peek()) and self.peek().removeprefix("\\") not in _FUNCTIONS:
-                if self.peek()[0] in "0123456789.({[":
-                    raise Unreadable  # sin 2 (x+1): who knows
-                argument = algebra.multiply(argument, self.power())
-        return algebra.symbol(f"{name} {argument.frozen()}", opaque=True)
+            return self.bracket()
+        argument = self.power()
+        while self.peek() and self._starts(self.peek()) and self.peek().removeprefix("\\") not in _FUNCTIONS:
+            if self.peek()[0] in "0123456789.({[":
+                raise Unreadable  # sin 2 (x+1): who knows
+            argument = algebra.multiply(argument, self.power())
+        return argument
+
+    def _known(self, name: str, argument: Number, base: Number | None) -> Number | None:
+        """The value of a function whose laws are known."""
+        if name in _CIRCULAR:
+            return functions.trigonometric(name, argument)
+        if name == "exp":
+            return functions.exponential(argument)
+        if name in ("ln", "log") and base is None:
+            return functions.logarithm(argument, name)
+        if name == "log" and base is not None:
+            over, under = functions.logarithm(argument), functions.logarithm(base)
+            return None if over is None or under is None else algebra.multiply(over, algebra.inverse(under))
+        return None
 
     def _letter(self, name: str) -> Number:
         if self.peek() == "_":
@@ -355,26 +390,3 @@ class _Reader:
         elif self.peek() == "'" or (name in _CALLED and self.peek() == "("):
             raise Unreadable
         return self._factorial(algebra.symbol(name))
-
-
-def _exact_root(value: Fraction, degree: int) -> Fraction | None:
-    """The rational root of a rational number, if there is one: found by bisection on integers."""
-    if max(value.numerator.bit_length(), value.denominator.bit_length()) > algebra.MAX_BITS:
-        raise TooLarge
-    if value < 0 and degree % 2 == 0:
-        return None
-    top, bottom = _integer_root(abs(value.numerator), degree), _integer_root(value.denominator, degree)
-    if top is None or bottom is None:
-        return None
-    return Fraction(top if value >= 0 else -top, bottom)
-
-
-def _integer_root(n: int, degree: int) -> int | None:
-    low, high = 0, 1 << (n.bit_length() // degree + 1)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if middle**degree <= n:
-            low = middle
-        else:
-            high = middle - 1
-    return low if low**degree == n else None

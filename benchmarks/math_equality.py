@@ -118,8 +118,8 @@ def reasoning(rng: random.Random) -> str:
 def open_forms(rng: random.Random) -> Iterator[Row]:
     """Roots, binomials, sums, integrals and powers of which exact comparison knows no law."""
     k, r, a = rng.randint(2, 9), rng.choice([2, 3, 5, 6, 7, 10, 11]), rng.randint(2, 30)
-    yield f"\\sqrt[3]{{{k**3 * r}}}", f"{k}\\sqrt[3]{{{r}}}"
-    yield f"\\sqrt[3]{{{k**3 * r}}}", f"{k}\\sqrt[3]{{{r + 1}}}"
+    yield f"\\sqrt[4]{{{k**4 * r}}}", f"{k}\\sqrt[4]{{{r}}}"
+    yield f"\\sqrt[4]{{{k**4 * r}}}", f"{k}\\sqrt[4]{{{r + 1}}}"
     yield f"\\sqrt{{4x+{4 * a}}}", f"2\\sqrt{{x+{a}}}"
     yield f"\\sqrt{{4x+{4 * a}}}", f"4\\sqrt{{x+{a}}}"
     yield f"{a * (a - 1) // 2}+x", f"\\binom{{{a}}}{{2}}+x"

@@ -128,7 +128,7 @@ DIFFERENT = [
     ("\\{1,2\\}", "(1,2)"),
 ]
 OPEN = [
-    ("\\sqrt[3]{54}", "3\\sqrt[3]{2}"),
+    ("\\sqrt[4]{32}", "2\\sqrt[4]{2}"),
     ("\\arcsin x", "\\frac{\\pi}{2}-\\arccos x"),
     ("\\ln(x^2)", "2\\ln x"),
     ("2^{x+1}", "2\\cdot 2^x"),
@@ -178,6 +178,12 @@ FUNCTIONS = [
     ("\\ln 2", "\\ln 3", False),
     ("e", "2.718", False),
     ("\\sin(900x)", "\\cos(900x)", None),
+    ("\\sqrt[3]{54}", "3\\sqrt[3]{2}", True),
+    ("\\sqrt[3]{-54}+z", "z-3\\sqrt[3]{2}", True),
+    ("\\sqrt[3]{4}", "\\frac{2}{\\sqrt[3]{2}}", True),
+    ("\\sqrt[3]{2}\\sqrt{2}", "\\sqrt[3]{2}", False),
+    ("\\sqrt[5]{\\frac{1}{2}}", "\\frac{\\sqrt[5]{16}}{2}", True),
+    ("\\sqrt[4]{16}+x", "2+x", True),
 ]
 
 

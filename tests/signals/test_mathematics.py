@@ -76,21 +76,21 @@ class TestWithMathVerify:
     """What exact comparison leaves open."""
 
     def test_identities_are_found(self):
-        completions = ["\\boxed{3\\sqrt[3]{2}}", "\\boxed{3\\sqrt[3]{3}}", "\\boxed{y+\\binom{5}{2}}"]
-        golds = ["\\sqrt[3]{54}", "\\sqrt[3]{54}", "10+y"]
+        completions = ["\\boxed{2\\sqrt[4]{2}}", "\\boxed{2\\sqrt[4]{3}}", "\\boxed{y+\\binom{5}{2}}"]
+        golds = ["\\sqrt[4]{32}", "\\sqrt[4]{32}", "10+y"]
         outcome = run_signal(math_equal, {"completions": completions, "answer": golds}, 3)
         assert outcome.values["correct"].tolist() == [1, 0, 1]
         assert outcome.reasons == [None] * 3
 
     def test_without_it_what_is_open_is_not_equal(self):
-        assert score("\\boxed{3\\sqrt[3]{2}}", "\\sqrt[3]{54}", symbolic=False) == (0, None)
+        assert score("\\boxed{2\\sqrt[4]{2}}", "\\sqrt[4]{32}", symbolic=False) == (0, None)
 
     def test_an_integral_for_a_number_never_reaches_it(self, monkeypatch):
         monkeypatch.setattr(Symbolic, "decide", lambda *_: pytest.fail("asked"))
         assert score("\\boxed{\\int_0^7 1\\,dx}", "7") == (0, None)
 
     def test_what_takes_too_long_or_kills_its_process_is_unscored_and_the_others_are_not(self):
-        slow, quick = ("x+1", "(x+y+z+w)^{99}+1"), ("\\sqrt[3]{54}", "3\\sqrt[3]{2}")
+        slow, quick = ("x+1", "(x+y+z+w)^{99}+1"), ("\\sqrt[4]{32}", "2\\sqrt[4]{2}")
         checker = Symbolic(timeout=2.0)
         try:
             assert checker.decide([quick, slow, quick]) == [True, TIMED_OUT, True]

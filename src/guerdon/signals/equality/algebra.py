@@ -1,7 +1,7 @@
 """Exact algebra that is just large enough for answers: sums of terms with rational coefficients.
 
-A term is a rational number times the square root of a square-free integer times integer powers of symbols; pi, e and i
-are symbols (with i^2 = -1). Such terms are linearly independent over the rationals, so that two sums are equal exactly
+A term is a rational number times the square root of a square-free integer times integer powers of symbols; pi, e, i and
+the roots of primes of degree 3, 5 and 7 are symbols (with i^2 = -1 and so on). Such terms are linearly independent over the rationals, so that two sums are equal exactly
 when their tables are. A quotient keeps numerator and denominator apart and is compared by cross multiplication: nothing
 is ever simplified and nothing is rounded. What grows past the limits raises `TooLarge`.
 """
@@ -26,6 +26,8 @@ IMAGINARY = "i"
 CONSTANTS = ("\\pi", "e", IMAGINARY)
 CONSTANT_MARK = "#"
 """What the names of further constants begin with."""
+ROOT = "#root "
+"""What the name of a root of a prime begins with; its degree and the prime follow."""
 MAX_POWER = 1200
 """Largest power of one symbol in a term."""
 
@@ -159,16 +161,46 @@ def square_root(value: Fraction) -> Number:
     return multiply(root, symbol(IMAGINARY)) if value < 0 else root
 
 
-def exact_root(value: Fraction, degree: int) -> Fraction | None:
-    """The rational root of a rational number, if there is one: found by bisection on integers."""
-    if max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_BITS:
+def root(value: Fraction, degree: int) -> Number | None:
+    """The real root of odd prime degree of a rational number, as roots of primes; other degrees only where exact."""
+    if max(abs(value.numerator), value.denominator) > MAX_RADICAND:
         raise TooLarge
+    if value == 0:
+        return rational(0)
     if value < 0 and degree % 2 == 0:
         return None
-    top, bottom = _integer_root(abs(value.numerator), degree), _integer_root(value.denominator, degree)
-    if top is None or bottom is None:
-        return None
-    return Fraction(top if value >= 0 else -top, bottom)
+    result = rational(1 if value > 0 else -1)
+    for number, sign in ((abs(value.numerator), 1), (value.denominator, -1)):
+        for prime, times in primes(number):
+            outside, inside = divmod(sign * times, degree)
+            if inside and degree not in (3, 5, 7):
+                return None
+            result = multiply(result, rational(Fraction(prime) ** outside))
+            if inside:
+                name = f"{ROOT}{degree} {prime}"
+                result = multiply(result, Number({(1, ((name, inside),)): Fraction(1)}))
+    return result
+
+
+def primes(n: int) -> list[tuple[int, int]]:
+    """Prime factors of a positive integer with multiplicity, by trial division.
+
+    Raises:
+        TooLarge: more than 10^8 is left after all primes to 10^4.
+    """
+    found = []
+    for p in (2, *range(3, 10_001, 2)):
+        if p * p > n:
+            break
+        times = 0
+        while n % p == 0:
+            n //= p
+            times += 1
+        if times:
+            found.append((p, times))
+    if n > 10**8:
+        raise TooLarge
+    return [*found, (n, 1)] if n > 1 else found
 
 
 def equal(a: Number, b: Number) -> bool | None:
@@ -210,9 +242,9 @@ def _multiply(a: Sum, b: Sum) -> Sum:
         for (root_b, powers_b), value_b in b.items():
             shared = gcd(root_a, root_b)
             value = value_a * value_b * shared
-            powers, sign = _join(powers_a, powers_b)
+            powers, factor = _join(powers_a, powers_b)
             key = (root_a * root_b // (shared * shared), powers)
-            total = result.get(key, 0) + (value if sign > 0 else -value)
+            total = result.get(key, 0) + value * factor
             if total:
                 result[key] = _bounded(total)
             else:
@@ -222,19 +254,26 @@ def _multiply(a: Sum, b: Sum) -> Sum:
     return result
 
 
-def _join(a: Powers, b: Powers) -> tuple[Powers, int]:
-    """The product of two monomials, and its sign (from i^2 = -1)."""
+def _join(a: Powers, b: Powers) -> tuple[Powers, Fraction]:
+    """The product of two monomials, and the rational that comes out of it: i^2 = -1, and p^(1/n) to the n is p."""
+    factor = Fraction(1)
     if not a and not b:
-        return (), 1
+        return (), factor
     powers = dict(a)
     for name, exponent in b:
-        powers[name] = powers.get(name, 0) + exponent
+        total = powers.get(name, 0) + exponent
+        if abs(total) > MAX_POWER:
+            raise TooLarge
+        powers[name] = total
     turns = powers.pop(IMAGINARY, 0) % 4
     if turns % 2:
         powers[IMAGINARY] = 1
-    if any(abs(p) > MAX_POWER for p in powers.values()):
-        raise TooLarge
-    return tuple(sorted((n, p) for n, p in powers.items() if p)), -1 if turns >= 2 else 1
+    factor = Fraction(-1 if turns >= 2 else 1)
+    for name in [name for name in powers if name.startswith(ROOT)]:
+        degree, prime = (int(piece) for piece in name[len(ROOT) :].split())
+        outside, powers[name] = divmod(powers[name], degree)
+        factor *= Fraction(prime) ** outside
+    return tuple(sorted((n, p) for n, p in powers.items() if p)), factor
 
 
 def _bounded(value: Fraction) -> Fraction:
@@ -260,14 +299,3 @@ def _square_free(n: int) -> tuple[int, int]:
     if rest * rest == n:
         return outer * rest, radicand
     return outer, radicand * n
-
-
-def _integer_root(n: int, degree: int) -> int | None:
-    low, high = 0, 1 << (n.bit_length() // degree + 1)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if middle**degree <= n:
-            low = middle
-        else:
-            high = middle - 1
-    return low if low**degree == n else None

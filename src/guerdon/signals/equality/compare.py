@@ -6,6 +6,8 @@ the reference is a finished number, the answer must be one too.
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
+from math import inf
 
 from guerdon.signals.equality import algebra
 from guerdon.signals.equality.algebra import TooLarge
@@ -25,6 +27,7 @@ from guerdon.signals.equality.units import same_unit
 from guerdon.signals.extract import LIMIT
 
 Decision = bool | None
+_INFINITY = algebra.symbol("\\infty")
 _BLANK = re.compile(r"(?<![0-9.,]) +| +(?![0-9.,])")
 
 
@@ -70,6 +73,8 @@ def compare(gold: Form, given: Form) -> Decision:
     if isinstance(given, Range):
         return compare(gold, given.values)
     if isinstance(gold, Union):
+        if isinstance(given, Items):
+            return _to_union(given, gold)
         return _unordered(gold.parts, given.parts) if isinstance(given, Union) else False
     if isinstance(gold, Matrix):
         return _to_matrix(gold, given)
@@ -152,14 +157,43 @@ def _to_items(gold: Items, given: Form) -> Decision:
         return _to_matrix(given, gold)
     if isinstance(given, Scalar) and len(gold.items) == 1:
         return compare(gold.items[0], given)
+    if isinstance(given, Union):
+        return _to_union(gold, given)
     if not isinstance(given, Items):
-        return None if isinstance(given, Union) else False
+        return False
     kinds = {gold.kind, given.kind}
     if kinds <= {"", "{}"}:
         return _unordered(gold.items, given.items)
     if len(kinds) == 1 or kinds <= {"()", "⟨⟩", ""}:
         return _ordered(gold.items, given.items)
     return False
+
+
+def _to_union(interval: Items, union: Union) -> Decision:
+    """Different where they reach to different ends; else it takes more than this to tell."""
+    if interval.kind == "{}":
+        return False
+    whole, parts = _ends(interval), [_ends(part) for part in union.parts]
+    known = [part for part in parts if part is not None]
+    if whole is None or len(known) < len(parts):
+        return None
+    reach = min(low for low, _ in known), max(high for _, high in known)
+    return None if reach == whole else False
+
+
+def _ends(form: Form) -> tuple[Fraction | float, Fraction | float] | None:
+    if not isinstance(form, Items) or len(form.items) != 2 or form.kind not in ("()", "[]", "(]", "[)"):
+        return None
+    low, high = (_end(item) for item in form.items)
+    return None if low is None or high is None else (low, high)
+
+
+def _end(form: Form) -> Fraction | float | None:
+    if not isinstance(form, Scalar):
+        return None
+    if form.value == _INFINITY:
+        return inf
+    return -inf if form.value == algebra.negative(_INFINITY) else form.value.rational
 
 
 def _ordered(gold: Sequence[Form], given: Sequence[Form]) -> Decision:

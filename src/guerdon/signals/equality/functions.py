@@ -112,24 +112,7 @@ def logarithm(argument: Number, kind: str = "ln") -> Number | None:
         return None
     result = algebra.rational(0)
     for number, sign in ((value.numerator, 1), (value.denominator, -1)):
-        for prime, times in _primes(number):
+        for prime, times in algebra.primes(number):
             term = Number({(1, ((f"{algebra.CONSTANT_MARK}{kind} {prime}", 1),)): Fraction(sign * times)})
             result = add(result, term)
     return result
-
-
-def _primes(n: int) -> list[tuple[int, int]]:
-    """Prime factors with multiplicity; what is left after trial division to 10^4 counts as one factor if it is small."""
-    found = []
-    for p in (2, *range(3, 10_001, 2)):
-        if p * p > n:
-            break
-        times = 0
-        while n % p == 0:
-            n //= p
-            times += 1
-        if times:
-            found.append((p, times))
-    if n > 10**8:
-        raise algebra.TooLarge
-    return [*found, (n, 1)] if n > 1 else found

@@ -329,9 +329,9 @@ class _Reader:
         if value is not None and degree == 2:
             return algebra.square_root(value)
         if value is not None:
-            exact = algebra.exact_root(value, degree)
-            if exact is not None:
-                return algebra.rational(exact)
+            root = algebra.root(value, degree)
+            if root is not None:
+                return root
         return algebra.symbol(f"{inner.frozen()}^1/{degree}", opaque=True)
 
     def _function(self, name: str) -> Number:

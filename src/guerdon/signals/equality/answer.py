@@ -16,7 +16,8 @@ from guerdon.signals.extract import LIMIT, in_tag
 
 Boxes = Literal["agree", "last"]
 MAX_BOXES = 16
-_BETWEEN = re.compile(r"[\s$,;.*]*(?:\\text\{)?\s*(?:and|or)?\s*\}?[\s$,;.*]*", re.IGNORECASE)
+_SPACE = r"(?:[\s$,;.*]|\\q?quad|\\[,;() ])*"
+_BETWEEN = re.compile(rf"{_SPACE}(?:\\text\{{)?\s*(?:and|or)?\s*\}}?{_SPACE}", re.IGNORECASE)
 _PHRASES = ("final answer is", "answer is", "answer:", "answer =")
 _ENDS = re.compile(r"\n|\.\s+[A-Z]|\.?\s+I hope|<")
 _TAIL = re.compile(r"[-+]?\$?-?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?%?$")
@@ -102,7 +103,8 @@ def _after_phrase(text: str) -> str | None:
         if at >= 0:
             rest = window[at + len(phrase) :].lstrip(" :*\n")
             end = _ENDS.search(rest)
-            return _short((rest[: end.start()] if end else rest).strip(" *.,"))
+            said = (rest[: end.start()] if end else rest).strip(" *.,")
+            return _last_line(said) if _PROSE.search(said) and parse(said) is None else _short(said)
     return None
 
 
@@ -118,14 +120,17 @@ def _last_line(text: str) -> str | None:
     at = line.rfind("=")
     if at >= 0 and _TAIL.fullmatch(line[at + 1 :].strip(" .$")):
         return line[at + 1 :].strip()
-    if line.rstrip(" .").endswith("$"):
-        return _last_formula(line)
+    formula = _last_formula(window)
+    if formula is not None:
+        return formula
     bare = line.rstrip(" .!*")
     words = bare[len(bare.rstrip(_LETTERS)) :]
     if words.startswith(" ") and read_unit(words):
         bare = bare[: -len(words)]
     number = _TAIL.search(bare[-80:])
     if number is None:
+        if line.count("$") == 2 and "\\$" not in line:  # the only formula of the line
+            return _short(line.split("$")[1])
         return None if _PROSE.search(line) else _short(line)
     before = bare[: len(bare) - len(number[0])]
     if before[-1:] and (before[-1].isalnum() or before[-1] in "._\\"):
@@ -136,14 +141,16 @@ def _last_line(text: str) -> str | None:
     return number[0]
 
 
-def _last_formula(line: str) -> str | None:
-    closing = line.rstrip(" .")
-    start = closing.rfind("$", 0, len(closing) - 1)
-    if start < 0:
-        return None
-    if _HEDGE.search(closing[:start].rstrip()[-40:]):
-        return None
-    return _short(closing[start + 1 : -1])
+def _last_formula(window: str) -> str | None:
+    """A formula that ends the text."""
+    ended = window.rstrip(" .")
+    for opening, closing in (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$")):
+        if ended.endswith(closing):
+            start = ended.rfind(opening, 0, len(ended) - len(closing))
+            if start < 0 or _HEDGE.search(ended[:start].rstrip()[-40:]):
+                return None
+            return _short(ended[start + len(opening) : -len(closing)])
+    return None
 
 
 def _short(text: str) -> str | None:

@@ -119,7 +119,7 @@ def _parse(text: str, level: int) -> Form:
     number = finished_number(text)
     if number is not None:
         return Scalar(algebra.rational(number), finished=True)
-    for attempt in (_word, _relation, _several, _bracketed, _matrix, _quantity):
+    for attempt in (_word, _amount, _relation, _several, _bracketed, _matrix, _quantity):
         form = attempt(text, level)
         if form is not None:
             return form
@@ -145,6 +145,12 @@ def _word(text: str, level: int) -> Form | None:
     if wrapped or longest > 3 or inner.lower() in _SHORT_WORDS or (inner[0].isupper() and inner[1:].islower()):
         return Word(" ".join(inner.lower().split()))
     return None
+
+
+def _amount(text: str, level: int) -> Form | None:
+    """Money, before its thousands are taken for a list."""
+    number = finished_number(text[2:]) if text.startswith("\\$") else None
+    return None if number is None else Scalar(algebra.rational(number), "dollar", finished=True)
 
 
 def _relation(text: str, level: int) -> Form | None:
@@ -268,7 +274,7 @@ def _bracketed(text: str, level: int) -> Form | None:
     if len(text) < 3 or text[0] not in "([⟨" or text[-1] not in ")]⟩" or not encloses(text):
         return None
     if "," not in text and ";" not in text:
-        return None
+        return _parse(text[1:-1].strip(), level + 1) if text[0] + text[-1] == "()" else None
     return _items(text[0] + text[-1], text[1:-1], level)
 
 

@@ -5,7 +5,7 @@ import re
 MAX_LEVELS = 4
 """Levels of answers within answers."""
 _REPLACED = (
-    ("\\left.", ""), ("\\right.", ""), ("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("{,}", ","), ("\\!", ""), ("\\,", ""),
+    ("\\left.", ""), ("\\right.", ""), ("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\cfrac", "\\frac"), ("\\textnormal", "\\text"), (",\\! ", ","), ("{,}", ","), ("\\!", ""), ("\\,", ""),
     ("\\;", " "), ("\\:", " "), ("\\qquad", " "), ("\\quad", " "), ("\\displaystyle", ""), ("\\leqslant", "\\le"),
     ("\\geqslant", "\\ge"), ("\\leq", "\\le"), ("\\geq", "\\ge"), ("\\lbrace", "\\{"), ("\\rbrace", "\\}"),
     ("\\lvert", "|"), ("\\rvert", "|"), ("\\degree", "^\\circ"), ("\\mbox", "\\text"), ("\\textbf", "\\text"),
@@ -40,6 +40,8 @@ def _undress(text: str) -> str:
                 if opening in inside or inside.endswith("\\"):
                     continue
                 text = inside.strip()
+        if text.startswith("$") and text.count("$") == 2 and "\\$" not in text:  # $28$ percent
+            text = text.replace("$", "")
         text = text.rstrip(".,; ") if text.endswith(("$.", "$,", "\\).", "\\].")) else text
         if text == before:
             break

@@ -24,17 +24,14 @@ from guerdon.shaping.combine import (
 from guerdon.shaping.kl import kl_in_reward
 from guerdon.shaping.lengths import missing_end_penalty, overlong_penalty, soft_length_weight, too_short_penalty
 from guerdon.shaping.noise import flip_noise, gaussian_noise, lift_low_rewards, reward_for_wrong
-
-__all__ = [
-    "clip_rewards",
-    "flip_noise",
-    "gate_rewards",
-    "gaussian_noise",
 from guerdon.shaping.verified import fuse_verifier
 
 __all__ = [
     "clip_rewards",
+    "flip_noise",
     "fuse_verifier",
+    "gate_rewards",
+    "gaussian_noise",
     "kl_in_reward",
     "lift_low_rewards",
     "missing_end_penalty",

@@ -33,8 +33,8 @@ from guerdon.signals.actions import action_format, hierarchical_action, self_cer
 from guerdon.signals.answers import final_answer
 from guerdon.signals.cache import Cache
 from guerdon.signals.calculation import inverted_reward, random_calculation_reward, random_reward
-from guerdon.signals.criteria import decision, decision_report, mentioned
 from guerdon.signals.choices import exact_string, json_schema, multiple_choice, numeric_tolerance
+from guerdon.signals.criteria import decision, decision_report, mentioned
 from guerdon.signals.environment import environment_score, environment_steps
 from guerdon.signals.forecasts import forecast, futurex_total
 from guerdon.signals.format import (
@@ -84,15 +84,15 @@ __all__ = [
     "gsm8k_answer",
     "hierarchical_action",
     "inverted_reward",
+    "json_schema",
     "judge_exemplar",
     "judge_log_odds",
     "judge_pairwise",
     "judge_score",
     "language_match",
-    "json_schema",
     "length",
-    "mentioned",
     "math_equal",
+    "mentioned",
     "multiple_choice",
     "numeric_tolerance",
     "parse_critique",

@@ -32,6 +32,7 @@ COLUMNS: dict[str, list[Any]] = {
     "language": ["en", "de", "en", "fr", "en", "zh", "en", "es", "it"],
     "exemplar": ["x", "_", "xx", "__", "x_", "_x", "", "12", "9"],
     "dataset": ["gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k"],
+    "schema": [{"type": "integer"}, True, {}, '{"type": "string"}', {"type": 3}, "?", False, {}, {"minimum": 0}],
     "entry": [{"question": "q", "answer": a, "metadata": {"source_dataset": "basic_arithmetic"}} for a in "974102710"],
 }
 OPTIONS: dict[str, dict[str, Any]] = {

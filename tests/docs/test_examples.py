@@ -44,7 +44,8 @@ def test_the_recipe_of_the_readme_compiles(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "toml", [t for page in ("credit", "signals", "judges", "ranks") for t in blocks(f"docs/{page}.md", "toml")]
+    "toml",
+    [t for page in ("credit", "signals", "judges", "answers", "ranks") for t in blocks(f"docs/{page}.md", "toml")],
 )
 def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path))
@@ -56,6 +57,13 @@ def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
         update={"iterations": 2, "prompts": 8, "samples": 4, "evaluate_prompts": 0, "learning_rate": 1e-4}
     )
     assert len(list(train(recipe.model_copy(update={"training": short}), tmp_path / "run").run.events())) == 2
+
+
+def test_the_examples_of_the_page_on_answers_print_what_they_say(capsys):
+    code = "\n".join(blocks("docs/answers.md", "python"))
+    exec(compile(code, "docs/answers.md", "exec"), {"__name__": "example"})  # our own documentation
+    said = [line.split("  # ", 1)[1] for line in code.splitlines() if line.startswith("print(")]
+    assert said == capsys.readouterr().out.splitlines()
 
 
 def test_a_judge_of_ones_own(judge_url):
@@ -73,10 +81,7 @@ def judge_url():
     server.close()
 
 
-PAGES = ("credit", "signals", "judges", "engines", "ranks")
-
-
-@pytest.mark.parametrize("file", ["README.md", *(f"docs/{page}.md" for page in PAGES)])
+@pytest.mark.parametrize("file", ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))])
 def test_links_lead_somewhere(file):
-    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / file).read_text("utf-8")):
+    for target in re.findall(r"\]\((?!https://)([^)#]+)\)", (ROOT / file).read_text("utf-8")):
         assert ((ROOT / file).parent / target).exists(), target

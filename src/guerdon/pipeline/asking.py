@@ -105,8 +105,7 @@ def check_asking(stage: BoundStage, available: Callable[[str], bool]) -> None:
 
 
 def _called(stage: BoundStage, progress: float, generator: torch.Generator, **given: Any) -> Any:
-    result = stage.call(given, progress, generator)
-    return result if len(stage.method.makes) > 1 else result[0]
+    return stage.said(given, progress, generator)
 
 
 def _path(stage: BoundStage) -> str | None:

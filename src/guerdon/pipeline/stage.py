@@ -73,16 +73,19 @@ class BoundStage:
 
     def call(self, arguments: Mapping[str, Any], progress: float, generator: torch.Generator | None) -> tuple[Any, ...]:
         """Run it once; always a tuple, one entry for each of ``makes``."""
+        result = self.said(arguments, progress, generator)
+        return result if len(self.method.makes) > 1 else (result,)
+
+    def said(self, arguments: Mapping[str, Any], progress: float, generator: torch.Generator | None) -> Any:
+        """Run it once, and give what it returned as it is: of a signal perhaps `guerdon.signals.Scores`."""
         extra: dict[str, Any] = {} if generator is None else dict.fromkeys(self.method.injected, generator)
         if self.instance is None:
             options = {name: at(value, progress) for name, value in self.options.items()}
-            result = self.method.call(**arguments, **options, **extra)
-        else:
-            for name, value in self.options.items():
-                if isinstance(value, Schedule):
-                    setattr(self.instance, name, value.at(progress))
-            result = self.instance(**arguments, **extra)
-        return result if len(self.method.makes) > 1 else (result,)
+            return self.method.call(**arguments, **options, **extra)
+        for name, value in self.options.items():
+            if isinstance(value, Schedule):
+                setattr(self.instance, name, value.at(progress))
+        return self.instance(**arguments, **extra)
 
 
 def variadic(call: Callable[..., Any], parameter: str) -> bool:

@@ -110,6 +110,27 @@ def trajectory_dpo(
     return _mean(-F.logsigmoid(score[:, None] - score), pair)
 
 
+@paper("arXiv:2409.12122")
+def listwise_ranking(
+    scores: Float[Tensor, " B"], correct: Float[Tensor, " B"], group: Int64[Tensor, " B"]
+) -> Float[Tensor, ""]:
+    """Right answers of a question above wrong ones, all pairs, each question counted once.
+
+        L = mean over questions of  1 / (k (n - k)) * sum over (i right, j wrong) of -log s( r_i - r_j )
+
+    with k right answers of n. Questions whose answers are all right or all wrong are left out.
+
+    Reference: Yang et al., Qwen2.5-Math, 2024, https://arxiv.org/abs/2409.12122.
+    """
+    pair = (group[:, None] == group) & (correct[:, None] > correct)  # NaN compares false
+    pair &= ~(scores[:, None].isnan() | scores.isnan())
+    losses = torch.where(pair, -F.logsigmoid(scores[:, None] - scores), 0.0).sum(-1)
+    first, inverse = torch.unique(group, return_inverse=True)
+    total = losses.new_zeros(len(first)).index_add(0, inverse, losses)
+    pairs = losses.new_zeros(len(first)).index_add(0, inverse, pair.sum(-1).to(losses.dtype))
+    return _mean(total / pairs.clamp(min=1), pairs > 0)
+
+
 @paper("arXiv:2502.06781")
 def running_mean_bce(
     token_scores: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], correct: Float[Tensor, " B"]

@@ -6,6 +6,7 @@ are bent before credit is given:
 - `combine`: weighted sums of parts, of step parts, of token parts and of advantages per part (GDPO); clipping and scaling;
 - `lengths`: answers that do not end, are too short or too long (Tulu 3, DAPO, Text2Grad);
 - `noise`: rewards that are wrong on purpose, and help for a reward that is too low;
+- `verified`: a reward model that ranks only within right and within wrong answers (Qwen2.5-Math);
 - `kl`: the price of leaving the reference, taken from the reward of each token.
 
 Nothing here compares rows with each other; that is the business of `guerdon.credit`.
@@ -23,10 +24,12 @@ from guerdon.shaping.combine import (
 from guerdon.shaping.kl import kl_in_reward
 from guerdon.shaping.lengths import missing_end_penalty, overlong_penalty, soft_length_weight, too_short_penalty
 from guerdon.shaping.noise import flip_noise, gaussian_noise, lift_low_rewards, reward_for_wrong
+from guerdon.shaping.verified import fuse_verifier
 
 __all__ = [
     "clip_rewards",
     "flip_noise",
+    "fuse_verifier",
     "gate_rewards",
     "gaussian_noise",
     "kl_in_reward",

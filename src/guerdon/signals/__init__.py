@@ -6,6 +6,9 @@ name, in ``parts``, ``step_parts`` or ``token_parts``; weights and mixtures come
 also makes ``correct``, which no mixture changes.
 
 - `answers`: is the final answer right (`final_answer`)? `extract` finds it, `expressions` evaluates it exactly.
+- `mathematics`: is the answer the same mathematics (`math_equal`)? `equality` compares, exactly where it can.
+- `choices`: a letter, a number within a tolerance, a text, JSON of a schema (`multiple_choice`, `numeric_tolerance`,
+  `exact_string`, `json_schema`).
 - `steps`: is each step of a chain right (`verified_steps`)?
 - `calculation`: how near is the number (`random_calculation_reward`), and the spurious rewards to compare with.
 - `tulu`: the verifiers of Tulu 3 (`gsm8k_answer`, `tulu_verifier`).
@@ -30,6 +33,7 @@ from guerdon.signals.actions import action_format, hierarchical_action, self_cer
 from guerdon.signals.answers import final_answer
 from guerdon.signals.cache import Cache
 from guerdon.signals.calculation import inverted_reward, random_calculation_reward, random_reward
+from guerdon.signals.choices import exact_string, json_schema, multiple_choice, numeric_tolerance
 from guerdon.signals.criteria import decision, decision_report, mentioned
 from guerdon.signals.environment import environment_score, environment_steps
 from guerdon.signals.forecasts import forecast, futurex_total
@@ -44,6 +48,7 @@ from guerdon.signals.format import (
 from guerdon.signals.judges import judge_exemplar, judge_log_odds, judge_pairwise, judge_score
 from guerdon.signals.language import language_match
 from guerdon.signals.length import length
+from guerdon.signals.mathematics import math_equal
 from guerdon.signals.overlap import answer_f1
 from guerdon.signals.patterns import reasoning_pattern
 from guerdon.signals.reasoning_gym import reasoning_gym_score
@@ -72,19 +77,24 @@ __all__ = [
     "decision_report",
     "environment_score",
     "environment_steps",
+    "exact_string",
     "final_answer",
     "forecast",
     "futurex_total",
     "gsm8k_answer",
     "hierarchical_action",
     "inverted_reward",
+    "json_schema",
     "judge_exemplar",
     "judge_log_odds",
     "judge_pairwise",
     "judge_score",
     "language_match",
     "length",
+    "math_equal",
     "mentioned",
+    "multiple_choice",
+    "numeric_tolerance",
     "parse_critique",
     "ppe_accuracy",
     "random_calculation_reward",

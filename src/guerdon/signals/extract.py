@@ -116,7 +116,8 @@ def _plain_number(text: str) -> Fraction | None:
         return Fraction(int(text))
     text = text.replace("−", "-").replace("{,}", ",").replace("\\,", "").replace("\\!", "").strip(" \t\r\n$")
     if "\\" in text:
-        text = _LATEX_FRACTION.sub(r"\1\2/\3", text)
+        found = _LATEX_FRACTION.fullmatch(text)
+        text = f"{found[1]}{found[2]}/{found[3]}" if found else text  # of 1\frac{1}{2} nothing may become 11/2
     found = _FRACTION.fullmatch(text)
     if found:
         top, bottom = int(found[1]), int(found[2])

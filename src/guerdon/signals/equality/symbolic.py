@@ -1,0 +1,139 @@
+"""What exact comparison leaves open: math-verify, in a process that is killed when it takes too long.
+
+math-verify parses LaTeX into sympy and simplifies. Both can run for ever or eat all memory on hostile text, and its own
+time limit is an alarm signal, which works in the main thread only and whose exception is no ``Exception``. Here it runs
+without it, in a worker process under a clock of ours and a limit on memory. The reference goes first: its comparison is
+not symmetric.
+
+References:
+    Math-Verify, https://github.com/huggingface/Math-Verify
+"""
+
+import importlib.util
+import logging
+import re
+import resource
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from guerdon.signals.process import ProcessSignal, WorkerDied
+
+LONGEST = 300
+"""Characters of an answer that is handed over."""
+DEEPEST = 10
+"""Levels of brackets."""
+LONGEST_NUMBER = 24
+"""Digits in a row."""
+_LONG_NUMBER = re.compile(rf"[0-9]{{{LONGEST_NUMBER + 1}}}")
+_WILD_POWER = re.compile(
+    r"\^[-+({]*[0-9]{4}|\^[-+]?[0-9]+\^|\^[{(][^{}()^]{0,40}[0-9]\^|\^[{(][^{}()]{0,40}!|[)}]\^[({]*[0-9]{3}|!!"
+)
+"""Exponents of four digits, towers of numbers, factorials in exponents, large powers of brackets."""
+_FIRST = {"\\sin x \\cos x": "\\frac{\\sin 2x}{2}", "(1,2)": "[1,2]", "x = 2": "2x = 4", "\\{1,2\\}": "\\{x, 2\\}"}
+"""Pairs that a new worker starts with: the first of a kind is slow, because much is imported and cached then."""
+CHUNK = 16
+"""Pairs of one call."""
+START = 120.0
+"""Seconds that a worker may take to start."""
+MEMORY = 3 << 30
+"""Bytes of data that a worker may allocate."""
+
+TIMED_OUT = "failed: comparing this answer took too long; it was stopped and is unscored"
+DIED = "failed: the process that compared this answer died; it is unscored"
+UNREADABLE = "failed: the reference cannot be read"
+MISSING = (
+    "expected math-verify, which compares what exact arithmetic leaves open, got an environment without it; "
+    "pip install 'guerdon[text]', or symbolic = false"
+)
+Verdict = bool | str
+"""Equal or not, or why it is not known."""
+
+
+def available() -> bool:
+    """Whether math-verify is installed."""
+    return importlib.util.find_spec("math_verify") is not None
+
+
+def modest(text: str) -> bool:
+    """Whether a text is small, flat and tame enough to be handed to a symbolic checker; linear in its length."""
+    if len(text) > LONGEST or "\\boxed" in text or "$" in text or not text.isprintable():
+        return False
+    depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if depth > DEEPEST:
+            return False
+    return not _LONG_NUMBER.search(text) and not _WILD_POWER.search(text.replace("**", "^").replace(" ", ""))
+
+
+class Symbolic:
+    """A pool of one: pairs go to a worker in chunks, and one by one where a chunk takes too long.
+
+    Args:
+        timeout: seconds for one pair.
+    """
+
+    def __init__(self, *, timeout: float = 5.0):
+        if not available():
+            raise ImportError(MISSING)
+        self.timeout = timeout
+        self._process = ProcessSignal(f"{__name__}:verdicts")
+        self._ready = False
+
+    def decide(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+        """A verdict for each (reference, answer); a pair that took too long or killed its process says so."""
+        result: list[Verdict] = []
+        for start in range(0, len(pairs), CHUNK):
+            chunk = pairs[start : start + CHUNK]
+            said = self._ask(chunk)
+            if isinstance(said, str):
+                said = [verdict for pair in chunk for verdict in self._alone(pair)] if len(chunk) > 1 else [said]
+            result += said
+        return result
+
+    def _alone(self, pair: tuple[str, str]) -> list[Verdict]:
+        said = self._ask([pair])
+        return [said] if isinstance(said, str) else said
+
+    def _ask(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict] | str:
+        try:
+            if not self._ready:  # starting and importing is not the pair's fault
+                self._process.timeout = START
+                self._process(gold=list(_FIRST), given=list(_FIRST.values()))
+                self._ready = True
+            self._process.timeout = self.timeout
+            said = self._process(gold=[gold for gold, _ in pairs], given=[given for _, given in pairs])
+        except TimeoutError:
+            self._ready = False
+            return TIMED_OUT
+        except WorkerDied:
+            self._ready = False
+            return DIED
+        except RuntimeError as error:
+            return f"failed: {error}"
+        return [verdict if isinstance(verdict, str) else bool(verdict) for verdict in said]
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.close()
+        self._ready = False
+
+
+def verdicts(gold: list[str], given: list[str]) -> list[bool | str]:
+    """What runs in the worker: math-verify on each pair; a string says why there is no verdict."""
+    from math_verify import LatexExtractionConfig, parse, verify
+
+    logging.disable(logging.WARNING)  # it warns that its own clock is off
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    latex = [LatexExtractionConfig()]
+
+    def read(text: str) -> list[Any]:
+        return parse(f"${text}$", latex, fallback_mode="no_fallback", parsing_timeout=0)
+
+    said: list[bool | str] = []
+    for reference, answer in zip(gold, given, strict=True):
+        known = read(reference)
+        said.append(bool(verify(known, read(answer), timeout_seconds=None)) if known else UNREADABLE)
+    return said

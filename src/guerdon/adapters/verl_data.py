@@ -34,7 +34,7 @@ TRAINERS = "sync", "colocate_async", "separate_async"
 
 _OF_A_ROW = {"prompts", "completions", "tokens", "token_spans", "attention_mask", "terminated", "truncated"}
 _OF_A_ROW |= {"parts", "step_parts", "token_parts", "part_weights", "rewards", "correct", "reasons"}
-_OF_THE_MASK = {"mask", "lengths", "step_ids", "step_mask", "step_end"}
+OF_THE_MASK = {"mask", "lengths", "step_ids", "step_mask", "step_end"}
 """Also a row's own, but verl's reward manager is not told which positions a tool wrote."""
 _OF_AN_ESTIMATOR = {"rewards", "token_rewards", "mask", "group", "lengths"}
 _SIGNALLED = "parts", "step_parts", "token_parts"
@@ -104,13 +104,18 @@ def cut(
     return _cut(loaded.model_dump_json(exclude_unset=True), frozenset(columns) if columns is not None else None, tools)
 
 
+def writes_tools(config: Any) -> bool:
+    """Whether tools may write into responses, by verl's configuration."""
+    return bool(config.actor_rollout_ref.rollout.multi_turn.enable)
+
+
 @cache
 def _cut(recipe: str, columns: frozenset[str] | None, tools: bool) -> Cut:
     loaded = load(json.loads(recipe))
     separator = None if loaded.task is None else loaded.task.options.get("separator")
     known = _asked(loaded) if columns is None else columns
     pipeline = compile_for(HOSTS["verl"], loaded, columns=known, steps=separator is not None)
-    there = _OF_A_ROW | (set() if tools else _OF_THE_MASK)
+    there = _OF_A_ROW | (set() if tools else OF_THE_MASK)
     shaping = ancestors(list(pipeline.stages), {"rewards"})
     early: list[BoundStage] = []
     blocked = False

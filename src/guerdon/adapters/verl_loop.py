@@ -1,6 +1,5 @@
 """verl's reward manager and trainers with a recipe in them: they subclass verl's own, so this module needs verl."""
 
-import logging
 from typing import Any
 
 import torch
@@ -11,12 +10,10 @@ from verl.experimental.reward_loop.reward_manager.base import (  # pyright: igno
 
 from guerdon.adapters.data import rollouts_of, with_steps
 from guerdon.adapters.verl_credit import NAME
-from guerdon.adapters.verl_data import columns_of, cut, ended, pack
+from guerdon.adapters.verl_data import OF_THE_MASK, columns_of, cut, ended, pack, writes_tools
 from guerdon.batch import Rollouts
 from guerdon.policies.token_text import TokenText
 from guerdon.shaping import weighted_sum
-
-logger = logging.getLogger(__name__)
 
 
 class GuerdonRewardManager(RewardManagerBase):
@@ -40,7 +37,8 @@ class GuerdonRewardManager(RewardManagerBase):
                 f"{name!r}, which takes NaN for a number and loses the whole group; choose one that "
                 "python -m guerdon.adapters.verl lists"
             )
-        recipe = cut()
+        self.tools = writes_tools(config)
+        recipe = cut(tools=self.tools)
         if name == NAME and not str(config.trainer.v1.trainer_mode).startswith(NAME):
             recipe.credit_of_rewards()  # refuse now what an estimator alone cannot run
 
@@ -52,7 +50,16 @@ class GuerdonRewardManager(RewardManagerBase):
         """The same, here and now."""
         fields = {name: values[-1] for name, values in data.non_tensor_batch.items()}
         columns = columns_of(fields)
-        recipe = cut(columns=columns)
+        recipe = cut(columns=columns, tools=self.tools)
+        if (
+            int(fields.get("__num_turns__", 2)) > 2
+            and not self.tools
+            and any(OF_THE_MASK & {*s.reads} for s in recipe.early)
+        ):
+            raise ValueError(
+                "expected responses without tools, got one of several turns: verl does not say here which positions the "
+                "policy chose; set actor_rollout_ref.rollout.multi_turn.enable=true and trainer.v1.trainer_mode=guerdon_sync"
+            )
         row = with_steps(self._row(data, fields, columns), recipe.separator)
         batch = recipe.pipeline.run(row, stages=recipe.early).batch
         info = pack(batch)

@@ -11,7 +11,7 @@ from verl.workers.utils.padding import response_to_nested  # pyright: ignore[rep
 
 from guerdon.adapters.data import final_credit, group_ids, rollouts_of, with_steps
 from guerdon.adapters.verl_credit import CREDIT, NAME, credited, refuse_loss
-from guerdon.adapters.verl_data import RECIPE, columns_of, cut, ended, unpack
+from guerdon.adapters.verl_data import RECIPE, columns_of, cut, ended, unpack, writes_tools
 from guerdon.batch import Rollouts
 from guerdon.pipeline.run import Outcome
 from guerdon.policies.token_text import TokenText
@@ -41,7 +41,7 @@ def subclass(base: Any, mode: str) -> type:
             ):  # verl tells its modes apart by this name, and takes an unknown one for asynchronous
                 config.trainer.v1.trainer_mode = mode
             super().__init__(config)
-            self.recipe = cut()
+            self.recipe = cut(tools=writes_tools(config))
             _check(config, self.recipe.pipeline.objective)
 
         def _compute_advantage(self, batch, metrics):

@@ -1,18 +1,22 @@
 """verl's reward manager and trainer with a recipe in them, on verl's own configuration, without a cluster."""
 
+import logging
 import warnings
 
 import pytest
+import torch
 
 pytest.importorskip("verl", reason="verl is not installed; make test-hosts installs and runs this")
 with warnings.catch_warnings():  # what verl and ray warn of while they are imported
     warnings.simplefilter("ignore")
     from verl.trainer.ppo.reward import load_reward_manager
+    from verl.trainer.ppo.v1 import get_trainer_cls, trainer_base
 
     import guerdon.adapters.verl  # noqa: F401  registers
-    from tests.adapters.verl_stage import LIMIT, configure, make_tokenizer, session
+    from tests.adapters.verl_stage import LIMIT, Queue, configure, make_tokenizer, session
 
 from guerdon.adapters.verl_data import RECIPE
+from guerdon.pipeline import SignalFailure
 from guerdon.recipe import RecipeError
 
 NAMES = "algorithm.adv_estimator=guerdon", "reward.reward_manager.name=guerdon"
@@ -103,3 +107,128 @@ def test_the_manager_refuses_an_estimator_that_takes_nan_for_a_number(recipe, to
     recipe(STEPS)
     with pytest.raises(RecipeError, match=r"takes step_parts.even-steps.*guerdon_sync"):
         manager(tokenizer)
+
+
+# the trainer --------------------------------------------------------------------------------------------------------
+
+
+def drawn(tokenizer, recipe_text, recipe, said, *, padding=0):
+    """A queue as verl's agent loop leaves it: (uid, text, answer) per row, scored by our manager; and its trainer."""
+    recipe(recipe_text)
+    made = manager(tokenizer, MODE)
+    rows = {}
+    for i, (uid, text, answer) in enumerate(said):
+        data = session(tokenizer, [text], extra_info={"answer": answer})
+        result = score(made, data)
+        response = data.batch["responses"][0]
+        rm_scores = torch.zeros(len(response))
+        rm_scores[-1] = result["reward_score"]
+        rows[f"{uid}_{i}_0"] = {
+            "uid": uid,
+            "prompts": data.batch["prompts"][0],
+            "responses": response,
+            "response_mask": torch.ones_like(response),
+            "loss_mask": torch.ones_like(response),
+            "rm_scores": rm_scores,
+            "raw_prompt": [{"role": "user", "content": "1+2="}],
+            "extra_fields": {"reward_extra_info": result["reward_extra_info"]},
+            "extra_info": {"answer": answer},
+            "old_log_probs": torch.full((len(response),), -0.5),
+        }
+    for i in range(padding):  # what verl appends so that its ranks have equally many
+        row = {**next(iter(rows.values())), "uid": "pad", "responses": torch.tensor([1]), "rm_scores": torch.zeros(1)}
+        row |= {"response_mask": torch.zeros(1).long(), "loss_mask": torch.zeros(1).long()}
+        rows[f"pad_{i}_0"] = row | {"old_log_probs": torch.zeros(1)}
+    queue = Queue(rows)
+    for tag in queue.batch.tags[len(said) :]:
+        tag["is_padding"] = True
+    return queue
+
+
+@pytest.fixture
+def credit(recipe, tokenizer, monkeypatch):
+    """Runs the trainer's step from scores to advantages, all of it verl's own but the queue."""
+
+    def run(text, said, *overrides, padding=0):
+        queue = drawn(tokenizer, text, recipe, said, padding=padding)
+        monkeypatch.setattr(trainer_base, "tq", queue)
+        cls = get_trainer_cls("guerdon_sync")
+        made = object.__new__(cls)
+        config = configure(*NAMES, MODE, LOSS, *overrides)
+        monkeypatch.setattr(cls.__mro__[1], "__init__", lambda self, config: setattr(self, "config", config))
+        made.__init__(config)
+        made.tokenizer, made.global_steps, made.total_training_steps = tokenizer, 3, 10
+        metrics: dict = {}
+        assert made._compute_advantage(queue.batch, metrics) is queue.batch
+        return list(queue.rows.values()), metrics, made
+
+    return run
+
+
+SAID = [("a", "2\n3", "3"), ("a", "1\n4", "3"), ("b", "3", "3"), ("b", "5", "3"), ("b", "6", "3")]
+
+
+def test_steps_and_outcome_become_advantages_of_positions(credit):
+    rows, metrics, made = credit(STEPS, SAID)
+    assert made.config.trainer.v1.trainer_mode == "sync"
+    # of group a: outcomes 1 and 0; even first lines 1 and 0, even second lines 0 and 1
+    assert rows[0]["advantages"].tolist() == [1.0, 1.0, 0.0, 0.0]
+    assert rows[1]["advantages"].tolist() == [-1.0, -1.0, 0.0, 0.0]
+    assert [len(r["advantages"]) for r in rows] == [len(r["responses"]) for r in rows]
+    assert metrics["guerdon/right/mean"] == pytest.approx(2 / 5)
+    assert metrics["guerdon/right/unscored"] == 0
+
+
+def test_an_unscored_row_is_in_neither_the_loss_nor_its_denominator(credit):
+    plain, _, _ = credit(STEPS, SAID)
+    rows, metrics, _ = credit(STEPS + "[training]\nfailure_limit = 0.5\n", [*SAID, ("a", "+", "3")])
+    for before, after in zip(plain, rows, strict=False):
+        assert torch.equal(before["advantages"], after["advantages"])
+        assert after["loss_mask"].all()
+    assert not rows[-1]["loss_mask"].any()
+    assert not rows[-1]["response_mask"].any()
+    assert not rows[-1]["advantages"].any()
+    assert metrics["guerdon/right/failed"] == pytest.approx(1 / 6)
+
+
+def test_a_signal_that_fails_on_too_many_rows_stops_the_run(credit):
+    with pytest.raises(SignalFailure, match=r"'right'.*50%.*ValueError"):
+        credit(STEPS, [("a", "3", "3"), ("a", "+", "3")])
+
+
+def test_rows_that_verl_appends_change_nothing(credit):
+    plain, _, _ = credit(STEPS, SAID)
+    rows, _, _ = credit(STEPS, SAID, padding=3)
+    for before, after in zip(plain, rows, strict=False):
+        assert torch.equal(before["advantages"], after["advantages"])
+    assert not any(row["loss_mask"].any() or row["advantages"].any() for row in rows[len(plain) :])
+
+
+def test_what_verl_was_not_told_to_compute_is_asked_for_by_its_setting(credit):
+    text = STEPS.replace(
+        '[[pipeline]]\nuse = "add-levels"',
+        '[[pipeline]]\nuse = "place-rewards"\n[[pipeline]]\nuse = "kl-in-reward"\n[[pipeline]]\nuse = "discounted-returns"\nmake = "token_advantages"',
+    )
+    text = text.replace('[[pipeline]]\nuse = "group-centre"\n', "", 1)
+    text = (
+        text[: text.index('[[pipeline]]\nuse = "group-centre"')]
+        + text[text.index('[[pipeline]]\nuse = "place-rewards"') :]
+    )
+    with pytest.raises(RuntimeError, match=r"expected ref_logp from verl.*use_kl_loss=true"):
+        credit(
+            text.replace(
+                'use = "tests.adapters.verl_signals:even_steps"',
+                'use = "tests.adapters.verl_signals:even_steps"\nweight = 0.0',
+            ),
+            SAID,
+        )
+
+
+def test_settings_that_would_be_ignored_are_refused(credit, recipe, caplog):
+    with pytest.raises(RecipeError, match=r"use_kl_in_reward=false.*kl-in-reward"):
+        credit(STEPS, SAID, "algorithm.use_kl_in_reward=true")
+    with caplog.at_level(logging.WARNING):
+        credit(STEPS, SAID, "actor_rollout_ref.actor.policy_loss.loss_mode=vanilla")
+    assert "losses are left to verl: actor.policy_loss.loss_mode is vanilla" in caplog.text
+    with pytest.raises(ValueError, match=r"reads ref_logp"):
+        credit(STEPS + '[[loss]]\nuse = "kl-loss"\n', SAID)

@@ -3,7 +3,6 @@
 import os
 import warnings
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import transformers
 import verl
 from hydra import compose, initialize_config_dir
 from tensordict import TensorDict
+from transfer_queue import KVBatchMeta
 from verl import DataProto
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
@@ -63,11 +63,15 @@ class Queue:
 
     def __init__(self, rows: dict[str, dict[str, Any]]):
         self.rows = rows
-        self.batch = SimpleNamespace(keys=list(rows), partition_id="train", tags=[{} for _ in rows])
+        self.batch = KVBatchMeta(keys=list(rows), partition_id="train", tags=[{} for _ in rows])
 
     def kv_batch_get(self, keys, partition_id, select_fields):
         found = [{f: self.rows[k][f] for f in select_fields if f in self.rows[k]} for k in keys]
-        return list_of_dict_to_tensordict(found)
+        data = list_of_dict_to_tensordict(found)
+        for name, value in found[0].items():
+            if isinstance(value, torch.Tensor):  # nested even where all rows have the same length
+                data[name] = torch.nested.as_nested_tensor([row[name] for row in found], layout=torch.jagged)
+        return data
 
     def kv_batch_put(self, keys, partition_id, fields):
         for name in fields.keys():  # noqa: SIM118  a TensorDict iterates over its rows

@@ -112,7 +112,7 @@ def test_the_manager_refuses_an_estimator_that_takes_nan_for_a_number(recipe, to
 # the trainer --------------------------------------------------------------------------------------------------------
 
 
-def drawn(tokenizer, recipe_text, recipe, said, *, padding=0):
+def drawn(tokenizer, recipe_text, recipe, said, *, padding=0, earlier=None):
     """A queue as verl's agent loop leaves it: (uid, text, answer) per row, scored by our manager; and its trainer."""
     recipe(recipe_text)
     made = manager(tokenizer, MODE)
@@ -123,7 +123,8 @@ def drawn(tokenizer, recipe_text, recipe, said, *, padding=0):
         response = data.batch["responses"][0]
         rm_scores = torch.zeros(len(response))
         rm_scores[-1] = result["reward_score"]
-        rows[f"{uid}_{i}_0"] = {
+        output_of = (earlier or {}).get(i)  # an output that came before the last one of another row's session
+        rows[f"{uid}_{i}_1" if output_of is None else f"{uid}_{output_of}_0"] = {
             "uid": uid,
             "prompts": data.batch["prompts"][0],
             "responses": response,
@@ -149,8 +150,8 @@ def drawn(tokenizer, recipe_text, recipe, said, *, padding=0):
 def credit(recipe, tokenizer, monkeypatch):
     """Runs the trainer's step from scores to advantages, all of it verl's own but the queue."""
 
-    def run(text, said, *overrides, padding=0):
-        queue = drawn(tokenizer, text, recipe, said, padding=padding)
+    def run(text, said, *overrides, padding=0, earlier=None):
+        queue = drawn(tokenizer, text, recipe, said, padding=padding, earlier=earlier)
         monkeypatch.setattr(trainer_base, "tq", queue)
         cls = get_trainer_cls("guerdon_sync")
         made = object.__new__(cls)
@@ -202,6 +203,31 @@ def test_rows_that_verl_appends_change_nothing(credit):
     for before, after in zip(plain, rows, strict=False):
         assert torch.equal(before["advantages"], after["advantages"])
     assert not any(row["loss_mask"].any() or row["advantages"].any() for row in rows[len(plain) :])
+
+
+PLAIN = STEPS[: STEPS.index('[[pipeline]]\nuse = "group-centre"\ntake')] + '[[loss]]\nuse = "reinforce"\n'
+PLAIN = PLAIN.replace(
+    'use = "tests.adapters.verl_signals:even_steps"', 'use = "tests.adapters.verl_signals:even_steps"\nweight = 0.0'
+)
+
+
+def test_earlier_outputs_of_a_session_share_what_its_last_earned_and_are_no_members(credit):
+    plain, _, _ = credit(PLAIN, SAID)
+    rows, _, _ = credit(PLAIN, [*SAID, ("a", "7", "3")], earlier={5: 0})
+    for before, after in zip(plain, rows, strict=False):
+        assert torch.equal(before["advantages"], after["advantages"])
+    assert rows[5]["advantages"].unique() == rows[0]["advantages"].unique()
+    with pytest.raises(RecipeError, match=r"sessions have several outputs"):
+        credit(STEPS, [*SAID, ("a", "7", "3")], earlier={5: 0})
+
+
+def test_weights_ride_inside_the_advantages(credit):
+    plain, _, _ = credit(PLAIN, SAID)
+    weighed, _, _ = credit(
+        PLAIN.replace("[[loss]]", '[[pipeline]]\nuse = "tests.adapters.verl_signals:half"\n[[loss]]'), SAID
+    )
+    for before, after in zip(plain, weighed, strict=True):
+        assert torch.equal(0.5 * before["advantages"], after["advantages"])
 
 
 def test_what_verl_was_not_told_to_compute_is_asked_for_by_its_setting(credit):

@@ -36,7 +36,7 @@ def by_method(info: Method) -> Callable[..., tuple[Tensor, Tensor]]:
         options = dict(config.get(NAME, None) or {}) if config is not None else {}
         made = info.call(**{t.name: batch[t.name] for t in info.takes if not t.optional}, **options)
         values = made if isinstance(made, tuple) else (made,)
-        return credited(batch.with_(**dict(zip(info.makes, values, strict=True))))
+        return credited(batch.with_(**dict(zip(info.makes, values, strict=True))))[:2]
 
     estimate.__name__ = f"{NAME}_{info.call.__name__}"
     return estimate
@@ -49,14 +49,22 @@ def by_recipe(token_level_rewards, response_mask, index=None, config=None, **_) 
         return ready
     recipe = cut()
     batch = _batch(token_level_rewards, response_mask, index)
-    return credited(recipe.pipeline.run(batch, stages=recipe.credit_of_rewards()).batch)
+    return credited(recipe.pipeline.run(batch, stages=recipe.credit_of_rewards()).batch)[:2]
 
 
-def credited(batch: Rollouts) -> tuple[Tensor, Tensor]:
-    """Advantages and returns [B, T] for verl; 0 outside the loss. Without returns of its own, they are the advantages."""
+def credited(batch: Rollouts) -> tuple[Tensor, Tensor, Tensor]:
+    """Advantages and returns [B, T] for verl, 0 outside the loss, and the positions in the loss [B, T].
+
+    Without returns of its own, they are the advantages. Weights ride inside the advantages, since verl has no place for
+    them; every loss here, and verl's clipped one, is linear in the size of an advantage.
+    """
     advantages, keep = final_credit(batch)
+    for weights in (batch["weights"][:, None] if "weights" in batch else None, batch.get("token_weights", None)):
+        if weights is not None:
+            keep = keep & weights.isfinite()
+            advantages = torch.where(keep, advantages * weights, 0.0)
     returns = batch.get("token_returns", advantages)
-    return advantages, returns.nan_to_num(nan=0.0).masked_fill(~keep, 0.0)
+    return advantages, returns.nan_to_num(nan=0.0).masked_fill(~keep, 0.0), keep
 
 
 def _batch(token_level_rewards: Tensor, response_mask: Tensor, index: Any) -> Rollouts:

@@ -115,6 +115,9 @@ def _cut(recipe: str, columns: frozenset[str] | None, tools: bool) -> Cut:
     separator = None if loaded.task is None else loaded.task.options.get("separator")
     known = _asked(loaded) if columns is None else columns
     pipeline = compile_for(HOSTS["verl"], loaded, columns=known, steps=separator is not None)
+    counted = [s for s in pipeline.stages if "counts" in s.makes]
+    if counted:
+        raise RecipeError(f"{counted[0].place}: makes counts, but verl trains on each row once; weigh rows instead")
     there = _OF_A_ROW | (set() if tools else OF_THE_MASK)
     shaping = ancestors(list(pipeline.stages), {"rewards"})
     early: list[BoundStage] = []

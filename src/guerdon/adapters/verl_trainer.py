@@ -9,7 +9,7 @@ from tensordict import TensorDict  # pyright: ignore[reportMissingImports]
 from verl.trainer.ppo.v1 import trainer_base  # pyright: ignore[reportMissingImports]
 from verl.workers.utils.padding import response_to_nested  # pyright: ignore[reportMissingImports]
 
-from guerdon.adapters.data import final_credit, group_ids, rollouts_of, with_steps
+from guerdon.adapters.data import group_ids, rollouts_of, with_steps
 from guerdon.adapters.verl_credit import CREDIT, NAME, credited, refuse_loss
 from guerdon.adapters.verl_data import RECIPE, columns_of, cut, ended, unpack, writes_tools
 from guerdon.batch import Rollouts
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 FIELDS = {
     "old_logp": ("old_log_probs", "algorithm.rollout_correction.bypass_mode=false"),
     "ref_logp": ("ref_log_prob", "actor_rollout_ref.actor.use_kl_loss=true, with kl_loss_coef=0 for none in the loss"),
+    "old_entropy": ("entropy", "algorithm.rollout_correction.bypass_mode=false"),
     "old_values": ("values", "critic.enable=true"),
     "sampled_logp": ("rollout_log_probs", "actor_rollout_ref.rollout.calculate_log_probs=true"),
 }
@@ -46,8 +47,9 @@ def subclass(base: Any, mode: str) -> type:
 
         def _compute_advantage(self, batch, metrics):
             pipeline, queue = self.recipe.pipeline, _Queue(batch)
+            whole = rollouts(queue, self.tokenizer, self.config.data.max_response_length, self.recipe)
             outcome = pipeline.run(
-                rollouts(queue, self.tokenizer, self.config.data.max_response_length, self.recipe),
+                whole.index(queue.last),
                 stages=self.recipe.late,
                 provide=_lacking,
                 progress=min(1.0, self.global_steps / max(1, self.total_training_steps)),
@@ -55,8 +57,9 @@ def subclass(base: Any, mode: str) -> type:
             outcome = with_failures(outcome)
             metrics.update(summary(outcome))
             pipeline.check_failures(outcome, pipeline.recipe.training.failure_limit)
-            queue.narrow(final_credit(outcome.batch)[1])
-            token = CREDIT.set(credited(outcome.batch))
+            advantages, returns, keep = credited(spread(outcome.batch, whole, queue))
+            queue.narrow(keep)
+            token = CREDIT.set((advantages, returns))
             try:
                 done = super()._compute_advantage(batch, metrics)
             finally:
@@ -74,6 +77,13 @@ class _Queue:
     def __init__(self, batch: Any):
         self.keys, self.partition = batch.keys, batch.partition_id
         self.padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
+
+        sessions = [key.rsplit("_", 1)[0] for key in self.keys]
+        ends = {s: i for i, s in sorted(enumerate(sessions), key=lambda at: int(self.keys[at[0]].rsplit("_", 1)[1]))}
+        self.last = sorted(ends.values())
+        """The row of each session's last output, the one that was scored."""
+        self.session = [self.last.index(ends[s]) for s in sessions]
+        """Which of ``last`` each row belongs to."""
 
     def get(self, *fields: str) -> TensorDict:
         return trainer_base.tq.kv_batch_get(keys=self.keys, partition_id=self.partition, select_fields=list(fields))
@@ -114,6 +124,18 @@ def rollouts(queue: _Queue, tokenizer: Any, limit: int, recipe: Any) -> Rollouts
         **given,
     )
     return with_steps(batch.with_(**said), recipe.separator)
+
+
+def spread(made: Rollouts, whole: Rollouts, queue: _Queue) -> Rollouts:
+    """What the last outputs of all sessions earned, on every output of theirs."""
+    if len(queue.last) == whole.rows:
+        return made
+    if "token_advantages" in made:
+        raise RecipeError(
+            "expected an advantage of the whole row where sessions have several outputs, got one of positions, which "
+            "says nothing of the earlier outputs; leave out stages such as step-credit and add-levels"
+        )
+    return whole.with_(advantages=made["advantages"][torch.tensor(queue.session)])
 
 
 def with_failures(outcome: Outcome) -> Outcome:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from guerdon.adapters.verl_data import RECIPE, columns_of, cut, ended, pack, rewards_of, unpack
+from guerdon.adapters.verl_data import RECIPE, columns_of, cut, ended, on_chosen, pack, unpack
 from guerdon.batch import Rollouts
 from guerdon.recipe import RecipeError
 
@@ -88,6 +88,5 @@ def test_a_response_cut_off_is_not_taken_for_one_that_ended():
 
 def test_a_score_on_a_position_of_a_tool_moves_to_the_last_of_the_policy():
     mask = torch.tensor([[1, 1, 0, 0]]).bool()
-    made = rewards_of(torch.tensor([[0.5, 0.0, 0.0, 2.0]]), mask)
-    assert made["rewards"].tolist() == [2.5]
-    assert made["token_rewards"].tolist() == [[0.5, 2.0, 0.0, 0.0]]
+    made = on_chosen(torch.tensor([[0.5, 0.0, 0.0, 2.0]]), mask)
+    assert made.tolist() == [[0.5, 2.0, 0.0, 0.0]]

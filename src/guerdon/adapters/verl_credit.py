@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from guerdon.adapters.data import final_credit, group_ids
-from guerdon.adapters.verl_data import cut, rewards_of
+from guerdon.adapters.verl_data import cut, on_chosen
 from guerdon.batch import Rollouts
 from guerdon.method import Method, methods
 from guerdon.pipeline.losses import Objective
@@ -30,11 +30,12 @@ _IN_A_LOSS = {"logp", "old_logp", "token_advantages", "mask"}
 
 def by_method(info: Method) -> Callable[..., tuple[Tensor, Tensor]]:
     """A method of credit as an estimator of verl; its options stand under ``+algorithm.guerdon``."""
+    takes = [t.name for t in info.takes if not t.optional]
 
-    def estimate(token_level_rewards, response_mask, index=None, config=None, **_) -> tuple[Tensor, Tensor]:
-        batch = _batch(token_level_rewards, response_mask, index)
+    def estimate(token_level_rewards, response_mask, index=None, config=None, **_others) -> tuple[Tensor, Tensor]:
+        batch = _batch(token_level_rewards, response_mask, index, tokens="token_rewards" in takes)
         options = dict(config.get(NAME, None) or {}) if config is not None else {}
-        made = info.call(**{t.name: batch[t.name] for t in info.takes if not t.optional}, **options)
+        made = info.call(**{name: batch[name] for name in takes}, **options)
         values = made if isinstance(made, tuple) else (made,)
         return credited(batch.with_(**dict(zip(info.makes, values, strict=True))))[:2]
 
@@ -42,14 +43,16 @@ def by_method(info: Method) -> Callable[..., tuple[Tensor, Tensor]]:
     return estimate
 
 
-def by_recipe(token_level_rewards, response_mask, index=None, config=None, **_) -> tuple[Tensor, Tensor]:
+def by_recipe(token_level_rewards, response_mask, index=None, config=None, **_others) -> tuple[Tensor, Tensor]:
     """The credit of the recipe, from verl's rewards or, inside a trainer of ours, from everything."""
     ready = CREDIT.get()
     if ready is not None:
         return ready
     recipe = cut()
-    batch = _batch(token_level_rewards, response_mask, index)
-    return credited(recipe.pipeline.run(batch, stages=recipe.credit_of_rewards()).batch)[:2]
+    stages = recipe.credit_of_rewards()
+    tokens = any("token_rewards" in s.reads for s in stages)
+    batch = _batch(token_level_rewards, response_mask, index, tokens=tokens)
+    return credited(recipe.pipeline.run(batch, stages=stages).batch)[:2]
 
 
 def credited(batch: Rollouts) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,15 +66,19 @@ def credited(batch: Rollouts) -> tuple[Tensor, Tensor, Tensor]:
         if weights is not None:
             keep = keep & weights.isfinite()
             advantages = torch.where(keep, advantages * weights, 0.0)
-    returns = batch.get("token_returns", advantages)
-    return advantages, returns.nan_to_num(nan=0.0).masked_fill(~keep, 0.0), keep
+    if "token_returns" not in batch:
+        return advantages, advantages, keep
+    return advantages, torch.where(keep, batch["token_returns"], 0.0), keep
 
 
-def _batch(token_level_rewards: Tensor, response_mask: Tensor, index: Any) -> Rollouts:
+def _batch(token_level_rewards: Tensor, response_mask: Tensor, index: Any, *, tokens: bool) -> Rollouts:
     mask = response_mask.bool()
     keys = range(len(mask)) if index is None else index.tolist()
     group = group_ids(keys).to(mask.device)
-    return Rollouts({"mask": mask, "attention_mask": mask, "group": group, **rewards_of(token_level_rewards, mask)})
+    rewards = {"rewards": token_level_rewards.float().sum(-1)}
+    if tokens:
+        rewards["token_rewards"] = on_chosen(token_level_rewards.float(), mask)
+    return Rollouts({"mask": mask, "attention_mask": mask, "group": group, **rewards})
 
 
 # losses ------------------------------------------------------------------------------------------------------------
@@ -121,8 +128,7 @@ def loss_by_recipe(
         batch = batch.with_(token_weights=rollout_is_weights)
     info = {} if config is None else config.global_batch_info
     shares = [_denominator(s.spec, objective, batch["mask"], info) for s in objective.losses]
-    total, metrics = objective.loss(batch, {"logp": batch["logp"]}, shares, 0.0)
-    return total, {f"actor/{NAME}/{label}": value for label, value in metrics.items()}
+    return objective.loss(batch, {"logp": batch["logp"]}, shares, 0.0)[0], {}
 
 
 def refuse_loss(objective: Objective) -> None:

@@ -202,13 +202,12 @@ def ended(tokens: Tensor, present: Tensor, stop: Iterable[int | None], limit: in
     return (lengths < limit) | torch.isin(last, stops)
 
 
-def rewards_of(token_rewards: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """``rewards`` [B] and ``token_rewards`` [B, T] from what verl calls token_level_rewards [B, T].
+def on_chosen(token_rewards: Tensor, mask: Tensor) -> Tensor:
+    """What verl calls token_level_rewards [B, T], on positions that the policy chose.
 
     verl puts a row's score on the last position of its response. Where that is a tool's and not the policy's (mask
     False), it moves to the last position that the policy chose, so that no return loses it.
     """
-    rewards = token_rewards.float()
-    chosen = torch.where(mask, rewards, 0.0)
-    elsewhere = torch.where(mask, 0.0, rewards).sum(-1)
-    return {"rewards": rewards.sum(-1), "token_rewards": chosen + place_rewards(elsewhere, mask)}
+    chosen = torch.where(mask, token_rewards, 0.0)
+    elsewhere = torch.where(mask, 0.0, token_rewards).sum(-1)
+    return chosen + place_rewards(elsewhere, mask)

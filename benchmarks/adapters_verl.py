@@ -14,6 +14,7 @@ is smaller. Bar: 2%.
 import os
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,8 @@ def _share(data: dict[str, Any], verl: Any, estimator_ms: float) -> dict[str, An
     old = torch.randn(rows, WIDTH, generator=g)
     new = (old + 0.1 * torch.randn(rows, WIDTH, generator=g)).requires_grad_()
     mask, credit = data["response_mask"][:rows].bool(), torch.randn(rows, WIDTH, generator=g)
-    actor = Settings(clip_ratio=0.2, clip_ratio_low=0.2, clip_ratio_high=0.2, global_batch_info={})
+    actor = SimpleNamespace(clip_ratio=0.2, clip_ratio_low=0.2, clip_ratio_high=0.2, global_batch_info={})
+    actor.get = lambda _, default: default
 
     def logprobs():
         logits.grad = None

@@ -1,5 +1,9 @@
 """A recipe cut for verl, and what travels between the halves; needs no verl."""
 
+import re
+import tomllib
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -90,3 +94,13 @@ def test_a_score_on_a_position_of_a_tool_moves_to_the_last_of_the_policy():
     mask = torch.tensor([[1, 1, 0, 0]]).bool()
     made = on_chosen(torch.tensor([[0.5, 0.0, 0.0, 2.0]]), mask)
     assert made.tolist() == [[0.5, 2.0, 0.0, 0.0]]
+
+
+def test_the_recipes_of_the_page_run_as_it_says():
+    text = (Path(__file__).parents[2] / "docs/verl.md").read_text("utf-8")
+    plain, steps = (cut(tomllib.loads(block)) for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL))
+    assert labels(plain.credit_of_rewards()) == ["group-normalise"]
+    assert labels(steps.early) == ["final-answer", "verified-steps", "weighted-sum"]
+    assert labels(steps.late)[-1] == "add-levels"
+    with pytest.raises(RecipeError, match="guerdon_sync"):
+        steps.credit_of_rewards()

@@ -1,7 +1,10 @@
 """verl's reward manager and trainer with a recipe in them, on verl's own configuration, without a cluster."""
 
 import logging
+import re
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,8 +12,15 @@ import torch
 pytest.importorskip("verl", reason="verl is not installed; make test-hosts installs and runs this")
 with warnings.catch_warnings():  # what verl and ray warn of while they are imported
     warnings.simplefilter("ignore")
+    from tensordict import TensorDict
+    from verl.trainer.ppo import core_algos
     from verl.trainer.ppo.reward import load_reward_manager
+    from verl.trainer.ppo.utils import need_reference_policy
     from verl.trainer.ppo.v1 import get_trainer_cls, trainer_base
+    from verl.utils.config import validate_config
+    from verl.utils.tensordict_utils import assign_non_tensor
+    from verl.workers.config import ActorConfig, PolicyLossConfig
+    from verl.workers.utils.losses import ppo_loss
 
     import guerdon.adapters.verl  # noqa: F401  registers
     from tests.adapters.verl_stage import LIMIT, Queue, configure, make_tokenizer, session
@@ -258,3 +268,59 @@ def test_settings_that_would_be_ignored_are_refused(credit, recipe, caplog):
     assert "losses are left to verl: actor.policy_loss.loss_mode is vanilla" in caplog.text
     with pytest.raises(ValueError, match=r"reads ref_logp"):
         credit(STEPS + '[[loss]]\nuse = "kl-loss"\n', SAID)
+
+
+# the page ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_of_the_page_is_a_configuration_that_verl_accepts(recipe, tokenizer, monkeypatch):
+    text = (Path(__file__).parents[2] / "docs/verl.md").read_text("utf-8")
+    (command,) = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    given = re.findall(r"^    (\S+=\S+)", command, re.MULTILINE)
+    assert sum("guerdon" in line for line in (*given, command.splitlines()[0])) <= 5
+    config = configure(*given)
+    validate_config(config, need_reference_policy(config), use_critic=False)
+    recipe(re.findall(r"```toml\n(.*?)```", text, re.DOTALL)[0])
+    made = load_reward_manager(config, tokenizer)
+    result = score(made, session(tokenizer, ["3"], reward_model={"ground_truth": "3"}))
+    assert result["reward_extra_info"]["final-answer"] == 1.0
+    cls = get_trainer_cls(config.trainer.v1.trainer_mode)
+    monkeypatch.setattr(cls.__mro__[1], "__init__", lambda self, config: None)
+    assert [s.label for s in cls(config).recipe.late] == ["weighted-sum", "group-normalise"]
+    assert core_algos.get_policy_loss_fn(config.actor_rollout_ref.actor.policy_loss.loss_mode)
+    assert core_algos.get_adv_estimator_fn(config.algorithm.adv_estimator)
+    # the line for a cluster
+    (line,) = re.findall(r"`(\+ray_kwargs\S+)`", text)
+    assert configure(*given, line).ray_kwargs.ray_init.runtime_env.env_vars[RECIPE] == "/a/path/on/every/node"
+
+
+def test_the_actors_loss_reaches_ours_and_adds_up_over_micro_batches(recipe):
+    """Through the function that verl's actor calls on each micro-batch, with what its engine counts for the mini-batch."""
+    recipe(PLAIN.replace('use = "reinforce"', 'use = "clipped-surrogate"\naggregate = "sequence-mean"'))
+    g = torch.Generator().manual_seed(0)
+    lengths, prompts = [3, 5, 2, 4], [2, 1, 3, 2]
+
+    def ragged(sizes, draw):
+        return [draw(n) for n in sizes]
+
+    rows = {
+        "prompts": ragged(prompts, torch.arange),
+        "responses": ragged(lengths, torch.arange),
+        "response_mask": ragged(lengths, lambda n: torch.ones(n, dtype=torch.long)),
+        "old_log_probs": ragged(lengths, lambda n: torch.randn(n, generator=g)),
+        "advantages": ragged(lengths, lambda n: torch.randn(n, generator=g)),
+    }
+    said = [torch.randn(p + n, generator=g) for p, n in zip(prompts, lengths, strict=True)]
+
+    def loss(name, at):
+        config = ActorConfig(strategy="fsdp", rollout_n=1, ppo_micro_batch_size_per_gpu=1, clip_ratio_c=100.0)
+        config = replace(config, policy_loss=PolicyLossConfig(loss_mode=name), loss_agg_mode="seq-mean-token-mean")
+        nested = {k: torch.nested.as_nested_tensor([v[i] for i in at], layout=torch.jagged) for k, v in rows.items()}
+        data = TensorDict(nested, batch_size=len(at))
+        assign_non_tensor(data, dp_size=1, batch_num_tokens=sum(lengths), global_batch_size=4)
+        out = {"log_probs": torch.nested.as_nested_tensor([said[i] for i in at], layout=torch.jagged)}
+        return ppo_loss(config, out, data)[0]
+
+    whole = loss("guerdon", [0, 1, 2, 3])
+    torch.testing.assert_close(whole, loss("vanilla", [0, 1, 2, 3]))
+    torch.testing.assert_close(loss("guerdon", [2]) + loss("guerdon", [0, 3]) + loss("guerdon", [1]), whole)

@@ -74,7 +74,7 @@ def judge_url():
 
 
 @pytest.mark.parametrize(
-    "file", ["README.md", "docs/credit.md", "docs/signals.md", "docs/judges.md", "docs/engines.md"]
+    "file", ["README.md", "docs/credit.md", "docs/verl.md", "docs/signals.md", "docs/judges.md", "docs/engines.md"]
 )
 def test_links_lead_somewhere(file):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / file).read_text("utf-8")):

@@ -50,7 +50,8 @@ def by_recipe(token_level_rewards, response_mask, index=None, config=None, **_ot
         return ready
     recipe = cut()
     stages = recipe.credit_of_rewards()
-    tokens = any("token_rewards" in s.reads for s in stages)
+    maker = next((i for i, s in enumerate(stages) if "token_rewards" in s.makes), len(stages))
+    tokens = any("token_rewards" in s.reads for s in stages[: maker + 1])
     batch = _batch(token_level_rewards, response_mask, index, tokens=tokens)
     return credited(recipe.pipeline.run(batch, stages=stages).batch)[:2]
 

@@ -208,6 +208,7 @@ def on_chosen(token_rewards: Tensor, mask: Tensor) -> Tensor:
     verl puts a row's score on the last position of its response. Where that is a tool's and not the policy's (mask
     False), it moves to the last position that the policy chose, so that no return loses it.
     """
-    chosen = torch.where(mask, token_rewards, 0.0)
+    if not bool(((token_rewards != 0) & ~mask).any()):
+        return token_rewards
     elsewhere = torch.where(mask, 0.0, token_rewards).sum(-1)
-    return chosen + place_rewards(elsewhere, mask)
+    return torch.where(mask, token_rewards, 0.0) + place_rewards(elsewhere, mask)

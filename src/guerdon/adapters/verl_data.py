@@ -123,7 +123,7 @@ def _cut(recipe: str, columns: frozenset[str] | None, tools: bool) -> Cut:
     early: list[BoundStage] = []
     blocked = False
     for stage in pipeline.stages:
-        of_a_row = stage.instance is None and all(lookup(r) is None or r.split(".")[0] in there for r in stage.reads)
+        of_a_row = stage.instance is None and all(lookup(r) is None or r.split(".")[0] in there for r in stage.needs)
         if of_a_row and (stage.kind == "reward" or (stage in shaping and not blocked)):
             early.append(stage)
         elif stage in shaping:

@@ -1,6 +1,7 @@
 """verl's trainers with a whole recipe as their advantage; needs verl with its TransferQueue."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from guerdon.batch import Rollouts
 from guerdon.pipeline.run import Outcome
 from guerdon.policies.token_text import TokenText
 from guerdon.recipe import RecipeError
-from guerdon.signals.scores import FAILED
+from guerdon.signals.scores import Outcome as Said
 
 logger = logging.getLogger(__name__)
 
@@ -139,13 +140,9 @@ def spread(made: Rollouts, whole: Rollouts, queue: _Queue) -> Rollouts:
 
 
 def with_failures(outcome: Outcome) -> Outcome:
-    """The outcome with the share of rows on which each signal failed, here or in the reward manager."""
-    failed, examples = {}, {}
-    for label, reasons in outcome.batch.get("reasons", {}).items():
-        bad = [r for r in reasons if r is not None and r.startswith(FAILED)]
-        failed[label] = len(bad) / len(reasons)
-        examples |= {label: bad[0]} if bad else {}
-    return Outcome(outcome.batch, outcome.lineage, outcome.seconds, failed, examples)
+    """The outcome with what each signal said, here or in the reward manager."""
+    reasons = outcome.batch.get("reasons", {})
+    return replace(outcome, said={label: Said({}, found, 0.0) for label, found in reasons.items()})
 
 
 def summary(outcome: Outcome) -> dict[str, float]:

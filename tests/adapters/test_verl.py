@@ -1,13 +1,18 @@
 """Inside verl itself: our names through its own functions, on its own DataProto, against its own results."""
 
 import inspect
+import os
+import subprocess
+import sys
+import tomllib
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("verl", reason="verl is not installed; make test-hosts installs and runs this")
+pytest.importorskip("verl", reason="verl is not installed; make test installs it")
 with warnings.catch_warnings():  # what verl and ray warn of while they are imported
     warnings.simplefilter("ignore")
     from verl import DataProto
@@ -275,3 +280,12 @@ def test_the_self_check_names_everything_and_fails_where_something_is_missing(mo
     monkeypatch.delitem(core_algos.ADV_ESTIMATOR_REGISTRY, "guerdon_rloo")
     assert plugin.main() == 1
     assert "missing: guerdon_rloo" in capsys.readouterr().out
+
+
+def test_verl_loads_the_plug_in_by_itself_in_a_new_process():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    (module,) = project["entry-points"]["verl.plugins"].values()
+    code = "from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY as r; print(sorted(n for n in r if 'guerdon' in n))"
+    env = {**os.environ, "VERL_USE_EXTERNAL_MODULES": module, "VERL_USE_EXTERNAL_PLUGINS": "none"}
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=env, capture_output=True, text=True)
+    assert "'guerdon_rloo'" in run.stdout, run.stderr[-2000:]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest.importorskip("verl", reason="verl is not installed; make test-hosts installs and runs this")
+pytest.importorskip("verl", reason="verl is not installed; make test installs it")
 with warnings.catch_warnings():  # what verl and ray warn of while they are imported
     warnings.simplefilter("ignore")
     from tensordict import TensorDict

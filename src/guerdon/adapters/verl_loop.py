@@ -26,9 +26,10 @@ class GuerdonRewardManager(RewardManagerBase):
         ValueError: the configuration would hand NaN to an estimator of verl that takes it for a number.
     """
 
-    def __init__(self, config, tokenizer, compute_score=None, **_others: Any):
+    def __init__(self, config, tokenizer: Any, compute_score=None, **_others: Any):
         super().__init__(config, tokenizer, compute_score)
         self.text = TokenText(tokenizer)
+        self.stop = tokenizer.eos_token_id
         self.limit = int(config.data.max_response_length)
         name = str(config.algorithm.adv_estimator)
         if name.split("_")[0] != NAME:
@@ -80,13 +81,13 @@ class GuerdonRewardManager(RewardManagerBase):
         prompt = fields.get("raw_prompt")
         if prompt is None:
             kept = data.batch["prompts"][-1][data.batch["attention_mask"][-1, :width].bool()]
-            prompt = self.tokenizer.decode(kept, skip_special_tokens=True)
+            prompt = self.text.decode([kept.tolist()])[0]
         return rollouts_of(
             prompts=[prompt if isinstance(prompt, str) else list(prompt)],
             tokens=tokens,
             present=present,
             group=torch.zeros(1, dtype=torch.int64),
-            terminated=ended(tokens, present, [self.tokenizer.eos_token_id], self.limit),
+            terminated=ended(tokens, present, [self.stop], self.limit),
             text=self.text,
             columns={k: [v] for k, v in columns.items()},
         )

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import verl.trainer.ppo.v1.trainer_base  # pyright: ignore[reportMissingImports]
 from omegaconf import open_dict  # pyright: ignore[reportMissingImports]
 from tensordict import TensorDict  # pyright: ignore[reportMissingImports]
-from verl.trainer.ppo.v1 import trainer_base  # pyright: ignore[reportMissingImports]
 from verl.workers.utils.padding import response_to_nested  # pyright: ignore[reportMissingImports]
 
 from guerdon.adapters.data import group_ids, rollouts_of, with_steps
@@ -20,6 +20,7 @@ from guerdon.recipe import RecipeError
 from guerdon.signals.scores import Outcome as Said
 
 logger = logging.getLogger(__name__)
+_verl: Any = verl.trainer.ppo.v1.trainer_base
 
 FIELDS = {
     "old_logp": ("old_log_probs", "algorithm.rollout_correction.bypass_mode=false"),
@@ -86,14 +87,14 @@ class _Queue:
         self.session = [self.last.index(ends[s]) for s in sessions]
         """Which of ``last`` each row belongs to."""
 
-    def get(self, *fields: str) -> TensorDict:
-        return trainer_base.tq.kv_batch_get(keys=self.keys, partition_id=self.partition, select_fields=list(fields))
+    def get(self, *fields: str) -> Any:
+        return _verl.tq.kv_batch_get(keys=self.keys, partition_id=self.partition, select_fields=list(fields))
 
     def narrow(self, keep: torch.Tensor) -> None:
         """Leave only the positions ``keep`` in the loss, and in what verl divides it by."""
         kept = response_to_nested(keep.long(), self.get("response_mask")["response_mask"])
         fields = TensorDict({"response_mask": kept, "loss_mask": kept.clone()}, batch_size=len(keep))
-        trainer_base.tq.kv_batch_put(keys=self.keys, partition_id=self.partition, fields=fields)
+        _verl.tq.kv_batch_put(keys=self.keys, partition_id=self.partition, fields=fields)
 
 
 def rollouts(queue: _Queue, tokenizer: Any, limit: int, recipe: Any) -> Rollouts:

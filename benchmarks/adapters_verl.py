@@ -3,7 +3,9 @@
 Both sides get what verl's trainer passes, ``token_level_rewards`` [B, T], ``response_mask`` [B, T] int64 and an array of
 prompt uids, and give advantages and returns [B, T]; they have to agree before a ratio counts. Bar: 20 times its loops.
 ``ratio`` is the smallest of the group estimators; the token estimators, whose loops verl runs over positions and not
-over rows, are beside it.
+over rows, are beside it. ``floor_ms`` is what nobody can go below: one new [B, T] tensor, written once from [B] numbers. At
+this size it is a large part of verl's own time, so that the bar is out of reach for the group estimators whatever their
+grouping costs; `groups_vs_peers` times the grouping alone.
 
 The share of a step is the time of our estimator over that of the update phase alone, as far as verl's own functions make
 it up: the log-probabilities from logits (on 512 tokens of a vocabulary of 32,000, times the number of tokens) and its
@@ -100,6 +102,7 @@ def measure() -> dict[str, Any]:
             "shape": [ROWS, WIDTH],
             "group": GROUP,
             "threads": torch.get_num_threads(),
+            "floor_ms": _floor(data),
             "by_rows": found,
             "by_tokens": tokens,
             "update": share,
@@ -122,6 +125,11 @@ def _gae(data: dict[str, Any], verl: Any):
         return made * mask  # beyond the mask verl leaves what it carried over; the loss masks it later
 
     return theirs, ours
+
+
+def _floor(data: dict[str, Any]) -> float:
+    mask, rows = data["response_mask"].bool(), torch.randn(ROWS, 1)
+    return times({"write": lambda: torch.where(mask, rows, 0.0)}, 5)["write"]["median_ms"]
 
 
 def _against(theirs: Any, ours: Any, repetitions: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+HOSTS := $(VENV)/.hosts
 CLAIMS := $(patsubst claims/%.py,%,$(filter-out claims/_%,$(wildcard claims/*.py)))
 BENCHES := $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
@@ -17,6 +18,11 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[hf,tasks,text,judge,engine,fast,tensorboard,dev]'
 	touch $(STAMP)
 
+# verl, for the tests inside it: only what its imports need (the file says why).
+$(HOSTS): $(STAMP) tests/adapters/requirements-verl.txt
+	$(BIN)/pip install --quiet --no-deps --requirement tests/adapters/requirements-verl.txt
+	touch $(HOSTS)
+
 train: $(STAMP)
 	$(BIN)/guerdon train $(ARGS)
 
@@ -26,7 +32,7 @@ lint: $(STAMP)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-test: lint
+test: lint $(HOSTS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 claims: $(STAMP)

@@ -121,6 +121,12 @@ def test_equal_entries_whiten_to_exactly_zero(value):
     assert (z.nan_to_num() == 0).all()
 
 
+def test_the_spread_of_millions_of_entries_is_exact():
+    x = torch.randn(1500, 1000, generator=torch.Generator().manual_seed(0)) * 3
+    want = x.double().var().float()
+    torch.testing.assert_close(masked.masked_var(x, torch.ones_like(x, dtype=torch.bool)), want, rtol=1e-6, atol=0)
+
+
 def test_whiten_without_a_spread_or_without_entries():
     x, none = torch.tensor([[3.0, 1.0]]), torch.zeros(1, 2, dtype=torch.bool)
     close(masked.whiten(x, torch.tensor([[True, False]])), torch.tensor([[NAN, 0.0]]))

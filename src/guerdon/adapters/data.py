@@ -8,7 +8,6 @@ from torch import Tensor
 
 from guerdon.batch import Rollouts
 from guerdon.credit.steps import split_steps
-from guerdon.kernels.placement import broadcast_rows
 from guerdon.policies.token_text import TokenText
 
 Messages = list[dict[str, Any]]
@@ -84,6 +83,10 @@ def final_credit(batch: Rollouts) -> tuple[Tensor, Tensor]:
     loss nor its denominator.
     """
     mask = batch["mask"]
-    credit = batch["token_advantages"] if "token_advantages" in batch else broadcast_rows(batch["advantages"], mask)
+    if "token_advantages" not in batch:
+        rows = batch["advantages"][:, None]
+        keep = mask & rows.isfinite()
+        return torch.where(keep, rows, 0.0), keep
+    credit = batch["token_advantages"]
     keep = mask & credit.isfinite()
-    return credit.masked_fill(~keep, 0.0), keep
+    return torch.where(keep, credit, 0.0), keep

@@ -51,13 +51,12 @@ HOSTS: dict[str, Host] = {
     "trl-rewards": Host("a reward function of TRL", frozenset({"rollout"}), _ROWS | _NO_PASS, runs="rewards"),
     "verl": Host(
         "verl's trainer",
-        frozenset({"rollout", "old_logp", "ref_logp", "old_values", "logp"}),
+        frozenset({"rollout", "old_logp", "old_entropy", "ref_logp", "old_values", "logp"}),
         _TREES
         | _GAMES
         | _EXTRA
         | _NO_HIDDEN
         | {
-            "old_entropy": f"it keeps no entropies; {_TRL}",
             "entropy": "it adds its own entropy term; set actor.entropy_coeff",
             "values": "its critic has its own loss; leave value losses to it",
             "bootstrap_values": f"its critic stops at the last token; {_TRL}",

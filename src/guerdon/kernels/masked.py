@@ -11,6 +11,8 @@ from torch import Tensor
 
 from guerdon.kernels import scan
 
+_PIECE = 1024
+
 
 def _scored(x: Tensor, mask: Tensor) -> Tensor:
     return mask & ~torch.isnan(x)
@@ -95,10 +97,18 @@ def _moments(x: Tensor, mask: Tensor, ddof: int) -> tuple[Tensor, Tensor]:
         offset = _offset(x, scored)
     n = torch.count_nonzero(scored)
     centred = offset.sub_(offset.sum() / n.clamp(min=1)).mul_(scored)
-    variance = torch.where(n > ddof, torch.linalg.vector_norm(centred).square() / (n - ddof), torch.nan)
+    variance = torch.where(n > ddof, _squares(centred) / (n - ddof), torch.nan)
     if unscored is not None:
         centred = centred.masked_fill_(unscored, torch.nan)
     return centred, variance
+
+
+def _squares(x: Tensor) -> Tensor:
+    """Sum of squares. In pieces: one float32 norm of millions of entries adds them one by one and is off by 1e-3."""
+    flat = x.reshape(-1)
+    whole = flat.numel() // _PIECE * _PIECE
+    pieces = torch.linalg.vector_norm(flat[:whole].view(-1, _PIECE), dim=-1)
+    return pieces.square().sum() + torch.linalg.vector_norm(flat[whole:]).square()
 
 
 def _offset(x: Tensor, mask: Tensor) -> Tensor:

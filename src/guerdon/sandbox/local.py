@@ -231,7 +231,7 @@ class _Worker:
 
 
 def _observed(reply: dict[str, Any]) -> Observed:
-    lines = tuple(str(reply.get("lines", "")).splitlines())
+    lines = tuple(reply.get("lines", "").split("\n")[:-1])
     return Observed(
         reply["end"],
         lines,

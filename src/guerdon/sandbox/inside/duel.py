@@ -79,8 +79,12 @@ def serve(program: str, line: Line) -> None:
         at = places.setdefault(id(value), len(kept))
         if at == len(kept):
             kept.append(value)
-        raised = isinstance(value, type) and issubclass(value, Exception)
-        return {"t": "object", "v": at, "n": f"!{value.__name__}" if raised else type(value).__name__}
+        kind = type(value).__name__
+        if isinstance(value, types.ModuleType):
+            kind = f"module {value.__name__}"
+        elif isinstance(value, type) and issubclass(value, Exception):
+            kind = f"raises {value.__name__}"
+        return {"t": "object", "v": at, "n": kind}
 
     try:
         exec(compile(program, "program.py", "exec"), names)
@@ -193,7 +197,13 @@ _RAISED: dict[str, type[Exception]] = {}
 
 
 def _stand_in(line: Line, at: int, kind: str) -> Any:
-    return _error(kind[1:], False) if kind.startswith("!") else Remote(line, {"on": at}, kind)
+    """A stand-in; for an exception of the program's a class of that name, for a known module the module itself."""
+    first, _, name = kind.partition(" ")
+    if first == "raises":
+        return _error(name, False)
+    if first == "module" and (name in sys.stdlib_module_names or name == "numpy") and name in sys.modules:
+        return sys.modules[name]
+    return Remote(line, {"on": at}, kind)
 
 
 def _error(name: str, iterating: bool) -> type[Exception]:
@@ -226,11 +236,8 @@ def _outcome(tests: dict[str, Any], line: Line) -> tuple[int, int, str]:
         return 0, 1, ": ".join(map(str, hello["load"]))
     module = types.ModuleType("solution")
     for name in map(str, hello["names"]):
-        known = _module(name)
-        if known is None and not hasattr(builtins, name):
+        if name == tests.get("entry") or not hasattr(builtins, name):
             module.__dict__[name] = _ask(line, {"name": name})
-        elif known is not None:
-            module.__dict__[name] = known
     for alias in ("solution", "program", "main"):
         sys.modules[alias] = module
     names = work.namespace("tests")
@@ -247,11 +254,6 @@ def _outcome(tests: dict[str, Any], line: Line) -> tuple[int, int, str]:
         except BaseException as error:  # noqa: BLE001  a test that fails
             first = first or f"{label}: {': '.join(work.said(error))}"
     return (passed, len(runs), first) if runs else (1, 1, "")
-
-
-def _module(name: str) -> Any:
-    """The module that a program imported under its own name, from those that are there anyway."""
-    return sys.modules.get(name) if name in sys.stdlib_module_names or name == "numpy" else None
 
 
 def _runs(names: dict[str, Any], entry: str | None) -> Iterator[tuple[str, Any]]:

@@ -19,5 +19,16 @@ the kernel; for that use a machine of its own.
 from guerdon.sandbox.jail import SandboxUnavailable
 from guerdon.sandbox.local import LocalSandbox
 from guerdon.sandbox.protocol import Check, Limits, Observed, Request, Sandbox, Verdict
+from guerdon.sandbox.remote import RemoteSandbox
 
-__all__ = ["Check", "Limits", "LocalSandbox", "Observed", "Request", "Sandbox", "SandboxUnavailable", "Verdict"]
+__all__ = [
+    "Check",
+    "Limits",
+    "LocalSandbox",
+    "Observed",
+    "RemoteSandbox",
+    "Request",
+    "Sandbox",
+    "SandboxUnavailable",
+    "Verdict",
+]

@@ -12,7 +12,6 @@ import operator
 import os
 import sys
 import types
-import unittest
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -261,17 +260,18 @@ def _runs(names: dict[str, Any], entry: str | None) -> Iterator[tuple[str, Any]]
     check = names.get("check")
     if isinstance(check, types.FunctionType) and entry:
         yield "check", lambda: check(names[entry])
+    unittest = sys.modules.get("unittest")
     for name, value in list(names.items()):
         if isinstance(value, types.FunctionType) and name.startswith("test"):
             yield name, value
-        elif isinstance(value, type) and issubclass(value, unittest.TestCase):
+        elif unittest and isinstance(value, type) and issubclass(value, unittest.TestCase):
             for case in unittest.defaultTestLoader.loadTestsFromTestCase(value):
                 yield str(case), _case(case)
 
 
 def _case(case: Any) -> Any:
     def run() -> None:
-        result = unittest.TestResult()
+        result = sys.modules["unittest"].TestResult()
         case.run(result)
         trouble = [*result.failures, *result.errors, *[(t, "unexpected success") for t in result.unexpectedSuccesses]]
         if trouble:

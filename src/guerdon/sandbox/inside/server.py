@@ -23,10 +23,10 @@ from typing import Any
 from . import duel, seccomp, work
 
 WARM = (
-    "math", "cmath", "json", "re", "collections", "itertools", "functools", "operator", "heapq", "bisect", "random",
-    "string", "datetime", "decimal", "fractions", "statistics", "typing", "copy", "dataclasses", "enum", "io",
-    "unittest", "textwrap", "hashlib", "threading",
+    "math", "cmath", "json", "re", "collections", "itertools", "functools", "operator", "heapq", "bisect", "string",
+    "datetime", "decimal", "fractions", "typing", "copy", "dataclasses", "enum", "io", "textwrap",
 )  # fmt: skip
+"""What programs import most. Not random and threading, which do work of their own after every fork."""
 LINE, REPLY = 8 << 20, 2 << 20
 """Bytes of a request, and of what a child may say in answer."""
 _REMOUNT = 32

@@ -8,7 +8,7 @@ from typing import Any
 from guerdon.sandbox.inside.values import Unfit, decode
 from guerdon.sandbox.outside import Undecided
 from guerdon.sandbox.protocol import Check, Observed, Request, Verdict
-from guerdon.sandbox.split import Plan, plan
+from guerdon.sandbox.split import Plan, foreign, plan
 
 _FIRST, _TESTS = 300, 100_000
 
@@ -17,6 +17,7 @@ class Judging:
     """``run`` and ``run_all`` of a sandbox, from its ``observe``."""
 
     workers = 1
+    packages: tuple[str, ...] = ()
 
     def observe(self, request: Request) -> Observed:
         """Run a program and say what was seen."""
@@ -28,7 +29,7 @@ class Judging:
         Raises:
             ValueError: tests that are no Python.
         """
-        return judge(check, self.observe)
+        return judge(check, self.observe, self.packages)
 
     def run_all(self, checks: Sequence[Check]) -> list[Verdict]:
         """Several checks, as many at once as there are workers; verdicts in the order of the checks."""
@@ -47,12 +48,16 @@ class Judging:
         self.close()
 
 
-def judge(check: Check, observe: Callable[[Request], Observed]) -> Verdict:
+def judge(check: Check, observe: Callable[[Request], Observed], packages: Sequence[str] = ()) -> Verdict:
     """Ask what a check needs to know, and judge the answers."""
     if check.pairs:
         return _pairs(check, observe)
     parts = plan(check.tests, check.entry)
     if parts is None:
+        missing = foreign(check.tests, packages)
+        if missing:
+            told = f"unavailable: the tests import {missing[0]}, which the sandbox does not have; name it in packages"
+            return Verdict((), told, known=False)
         request = Request("tests", check.program, (), check.limits, check.tests, check.entry)
         return _outcome(observe(request))
     return _calls(parts, observe(Request("calls", check.program, parts.expressions, check.limits)))

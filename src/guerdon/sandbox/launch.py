@@ -31,12 +31,17 @@ def main(user: int, command: list[str]) -> None:
             os._exit(0)
     os.close(say)
     if ctypes.CDLL(None, use_errno=True).unshare(NEW_USER) != 0:
-        sys.exit(71)
+        _refused("unshare", os.strerror(ctypes.get_errno()))
     os.write(tell, b"1")
     if not os.read(done, 1):
-        sys.exit(71)
+        _refused("uid_map", "cannot be written")
     os.wait()
     os.execv(command[0], command)
+
+
+def _refused(what: str, why: str) -> None:
+    print(f"this machine lets root make no user namespace ({what}: {why})", file=sys.stderr)
+    sys.exit(71)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from guerdon.sandbox.jail import SandboxUnavailable, Start, jailed, unjailed
+from guerdon.sandbox.jail import ADVICE, SandboxUnavailable, Start, jailed, unjailed
 from guerdon.sandbox.judge import Judging
 from guerdon.sandbox.protocol import Limits, Observed, Request
 
@@ -91,7 +91,7 @@ class LocalSandbox(Judging):
             worker.greet()
         except _WorkerLost as error:
             self._drop(worker)
-            raise SandboxUnavailable(f"expected the sandbox to start, got {error}; see LocalSandbox") from error
+            raise SandboxUnavailable(f"expected the sandbox to start, got: {error}; {ADVICE}") from error
         return worker
 
     def _drop(self, worker: "_Worker") -> None:

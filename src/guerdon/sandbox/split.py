@@ -8,12 +8,16 @@ and runs in a process beside the program's (`inside.duel`).
 
 import ast
 import builtins
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from guerdon.sandbox.outside import KNOWN, MODULES, evaluate
 
+PROGRAM = ("solution", "program", "main")
+"""Names under which tests may import the program."""
 # fmt: off
 _PURE_METHODS = frozenset([
     "lower", "upper", "strip", "lstrip", "rstrip", "split", "splitlines", "startswith", "endswith", "join", "replace",
@@ -47,8 +51,9 @@ class Plan:
     assertions: tuple[Assertion, ...]
 
 
+@lru_cache(maxsize=1024)
 def plan(tests: str, entry: str | None = None) -> Plan | None:
-    """Take tests apart; None where they must run as they are.
+    """Take tests apart; None where they must run as they are. Remembered, since a group of completions shares its tests.
 
     Raises:
         ValueError: tests that are no Python.
@@ -61,6 +66,17 @@ def plan(tests: str, entry: str | None = None) -> Plan | None:
         return _Splitter(entry).plan(tree)
     except _Whole:
         return None
+
+
+def foreign(tests: str, packages: Sequence[str]) -> list[str]:
+    """Packages that tests import and the sandbox does not have: then it is the tests that cannot run."""
+    wanted = set()
+    for node in ast.walk(ast.parse(tests)):
+        if isinstance(node, ast.Import):
+            wanted |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            wanted.add(node.module.split(".")[0])
+    return sorted(wanted - set(sys.stdlib_module_names) - set(packages) - set(PROGRAM))
 
 
 class _Whole(Exception):

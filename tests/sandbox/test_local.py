@@ -64,6 +64,68 @@ def test_why_it_fails(sandbox, program, reason):
     assert verdict.score == 0
 
 
+def test_tests_that_ask_nothing(sandbox):
+    """They hold whatever the program is: nothing is known of it."""
+    verdict = sandbox.run(Check("def total(x): return 3", "assert sum([1, 2]) == 3"))
+    assert not verdict.known
+    assert "ask nothing" in verdict.reason
+
+
+OBJECTS = """
+import unittest
+class Empty(Exception): pass
+class Stack:
+    def __init__(self, *items): self.items = list(items)
+    def push(self, item): self.items.append(item); return self
+    def pop(self):
+        if not self.items: raise Empty('nothing left')
+        return self.items.pop()
+    def __len__(self): return len(self.items)
+    def __iter__(self): return iter(self.items)
+    def __getitem__(self, i): return self.items[i]
+    def __contains__(self, x): return x in self.items
+LIMIT = 7
+def numbers(n):
+    yield from range(n)
+"""
+
+WHOLE = """
+from solution import Stack
+import unittest
+
+class TestStack(unittest.TestCase):
+    def setUp(self):
+        self.stack = Stack(1, 2)
+
+    def test_items(self):
+        self.assertEqual(len(self.stack), 2)
+        self.assertEqual(list(self.stack), [1, 2])
+        self.assertIn(2, self.stack)
+        self.assertEqual(self.stack[0], 1)
+        self.assertIs(type(self.stack.items), list)
+
+    def test_identity(self):
+        self.assertEqual(self.stack.push(3), self.stack)
+        self.assertNotEqual(self.stack, Stack(1, 2, 3))
+        self.assertIsInstance(self.stack, Stack)
+
+    def test_its_own_exception(self):
+        with self.assertRaises(Empty):
+            Stack().pop()
+        with self.assertRaises(IndexError):
+            self.stack[9]
+
+def test_generator():
+    assert list(numbers(3)) == [0, 1, 2]
+    assert LIMIT == 7
+"""
+
+
+def test_objects_stay_where_they_are(sandbox):
+    verdict = sandbox.run(Check(OBJECTS, WHOLE))
+    assert verdict.passed == (True,) * 4, verdict.reason
+
+
 def test_more_output_than_allowed(sandbox):
     verdict = sandbox.run(Check("while True: print('x' * 1000)", pairs=(("", "x"),)))
     assert (verdict.score, verdict.reason) == (0, "output")

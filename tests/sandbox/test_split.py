@@ -62,6 +62,10 @@ def test_what_must_run_whole(tests):
     assert plan(tests) is None
 
 
+def test_an_entry_that_has_the_name_of_a_builtin():
+    assert plan("assert sum(10, 15) == 6", "sum").expressions == ("sum(10, 15)",)
+
+
 def test_a_check_without_an_entry_runs_whole():
     assert plan("def check(candidate):\n    assert candidate(1) == 2") is None
 

@@ -71,8 +71,8 @@ class BoundStage:
         """Its quantities from a batch; ``key`` picks the part under ``each``."""
         return {b.parameter: source[f"{b.source}.{key}" if b.keyed else b.source] for b in self.bindings}
 
-    def call(self, arguments: Mapping[str, Any], progress: float, generator: torch.Generator | None) -> tuple[Any, ...]:
-        """Run it once; always a tuple, one entry for each of ``makes``."""
+    def call(self, arguments: Mapping[str, Any], progress: float, generator: torch.Generator | None) -> Any:
+        """Run it once: a tuple, one entry for each of ``makes``, or the `Scores` of a signal that makes several."""
         extra: dict[str, Any] = {} if generator is None else dict.fromkeys(self.method.injected, generator)
         if self.instance is None:
             options = {name: at(value, progress) for name, value in self.options.items()}

@@ -156,5 +156,7 @@ def _outcome(seen: Observed) -> Verdict:
         return Verdict((False,), seen.ending if seen.ending != "ok" else "crashed")
     if type(passed) is not int or type(total) is not int or not 0 <= passed <= total or not 0 < total < _TESTS:
         return Verdict((False,), "crashed")
+    if passed == total and not said.get("asked"):
+        return Verdict((), "unavailable: the tests ask nothing of the program; correct the data", known=False)
     told = str(said.get("first", ""))[:_FIRST]
     return Verdict((True,) * passed + (False,) * (total - passed), f"raised: {told}" if passed < total else "")

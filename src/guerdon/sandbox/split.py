@@ -188,7 +188,8 @@ class _Splitter:
         """A call of something of the program's, or a part of what such a call gave."""
         match node:
             case ast.Call(func=ast.Name(id=name)):
-                return name not in KNOWN and name not in self.outside and name not in vars(builtins)
+                known = name in KNOWN or name in self.outside or name in vars(builtins)
+                return name == self.entry or not known
             case ast.Call(func=ast.Attribute(value=value, attr=method)):
                 return method in _PURE_METHODS and self._of_program(value)
             case ast.Attribute(value=value, attr=name):

@@ -218,3 +218,48 @@ def test_what_one_check_leaves_the_next_does_not_find(sandbox):
     find = "import sys, builtins, os\ndef f(x): return [hasattr(builtins, 'planted'), 'planted' in sys.modules, 'PLANTED' in os.environ, os.listdir('/tmp'), os.listdir('.')]"
     assert sandbox.run(Check(leave, "assert f(0) == 1")).score == 1
     assert sandbox.run(Check(find, "assert f(0) == [False, False, False, ['check'], []]")).score == 1
+
+
+SCAN = """
+import __main__, ctypes, gc, re
+gc.unfreeze()
+needle = re.compile(b'SIBLING[_]ANSWER')
+def f(x):
+    for o in gc.get_objects():
+        for held in (o.values() if isinstance(o, dict) else o if isinstance(o, (list, tuple)) else ()):
+            if isinstance(held, (str, bytes, bytearray, memoryview)) and needle.search(bytes(str(held), 'utf-8', 'replace')):
+                return True
+            if isinstance(held, (bytearray, memoryview)) and needle.search(held):
+                return True
+    if any(needle.search(held) for held in __main__.Pipe.buffers):
+        return True
+    start = id(object()) & ~0xFFFFF
+    return any(needle.search(ctypes.string_at(start + k * 4096, 4096)) for k in range(256))
+"""
+
+
+def test_nothing_of_one_check_is_in_the_memory_of_the_next(sandbox, outside):
+    """A group shares its tests: the program of the last completion, or what it returned, would be worth stealing."""
+    for _ in range(3):
+        honest = Check("def f(x): return 'SIBLING' + '_ANSWER'", "assert f(0) == 'SIBLING_ANSWER'")
+        assert sandbox.run(honest).score == 1
+        attacked(sandbox, outside, Check(SCAN, "assert f(0) == True or f(0) == 'SIBLING_ANSWER'", limits=LONG))
+
+
+def test_nothing_outlives_a_check_that_may_have_processes(sandbox, outside):
+    """A daemon in a session of its own, which ignores signals, is gone with its check."""
+    daemon = (
+        "import os, signal, time\ndef f(x):\n    if os.fork() == 0:\n        os.setsid()\n        if os.fork() == 0:\n"
+        "            signal.signal(signal.SIGTERM, signal.SIG_IGN)\n            time.sleep(60)\n        os._exit(0)\n"
+        "    os.wait()\n    return 8"
+    )
+    check = Check(daemon, "assert f(3) == 9", limits=Limits(processes=4))
+    assert attacked(sandbox, outside, check).reason == "wrong: an assertion fails"
+
+
+def test_a_module_that_tests_use_is_the_real_one(sandbox, outside):
+    """Tests that lean on the program's own ``import math`` do not get the program's idea of it."""
+    fake = "class math:\n    isclose = staticmethod(lambda *a, **k: True)\ndef f(x): return 1.0"
+    tests = "for x in [1]:\n    assert math.isclose(f(x), 2.0)"
+    attacked(sandbox, outside, Check(fake, tests, limits=LIMITS))
+    assert sandbox.run(Check("import math\ndef f(x): return 2.0", tests, limits=LONG)).score == 1

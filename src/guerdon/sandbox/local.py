@@ -23,7 +23,7 @@ from guerdon.sandbox.jail import ADVICE, SandboxUnavailable, Start, jailed, unja
 from guerdon.sandbox.judge import Judging
 from guerdon.sandbox.protocol import Limits, Observed, Request
 
-_START, _SLACK, _REPLY, _TRIES = 60.0, 10.0, 8 << 20, 2
+_START, _SLACK, _REPLY, _TRIES, _DETAIL = 60.0, 10.0, 8 << 20, 2, 400
 
 
 class LocalSandbox(Judging):
@@ -68,8 +68,8 @@ class LocalSandbox(Judging):
                     if worker is not None:
                         self._drop(worker)
                     worker = self._starter.submit(self._start).result()
-                reply = worker.ask(request)
-                kept = worker if reply["sound"] else None
+                seen, sound = worker.ask(request)
+                kept = worker if sound else None
             except SandboxUnavailable as error:
                 return Observed("unavailable", detail=str(error))
             except _WorkerLost as error:
@@ -79,7 +79,7 @@ class LocalSandbox(Judging):
                 if kept is None and worker is not None:
                     self._drop(worker)
                 self._free.put(kept)
-            return _observed(reply)
+            return seen
         return Observed("crashed", detail=trouble)
 
     def _start(self) -> "_Worker":
@@ -148,41 +148,41 @@ class _Worker:
             _WorkerLost: it cannot; what it said says why.
         """
         self._line(time.monotonic() + _START)
-        reply = self.ask(Request("calls", "", ("1 + 1",), Limits()))
-        if reply["lines"].strip() != '{"v": 2}':
-            raise _WorkerLost(f"{reply['end']}: {self._said()}")
+        seen, _ = self.ask(Request("calls", "", ("1 + 1",), Limits(wall=_START, cpu=_START)))
+        if seen.lines != ('{"v": 2}',):
+            raise _WorkerLost(f"its first check failed ({seen.ending}); {self._said()}")
 
-    def ask(self, request: Request) -> dict[str, Any]:
-        """Send a request and wait for the reply.
+    def ask(self, request: Request) -> tuple[Observed, bool]:
+        """Send a request and wait for the reply; the second is False where the worker must be replaced.
 
         Raises:
             _WorkerLost: it does not come.
         """
-        self.number, nonce = self.number + 1, ""
-        limits = request.limits
+        self.number += 1
+        limits, nonce = request.limits, secrets.token_hex(16)
         deadline = time.monotonic() + limits.wall + _SLACK
-        self._send(
-            {
-                "id": self.number,
-                "mode": request.mode,
-                "program": request.program,
-                "items": request.items,
-                "limits": vars(limits),
-            },
-            deadline,
-        )
-        if request.mode == "tests":
-            nonce = secrets.token_hex(16)
-            self._line(deadline)
-            self._send({"nonce": nonce, "tests": request.tests, "entry": request.entry}, deadline)
-        reply = {**self._line(deadline), "nonce": nonce}
+        if request.mode == "calls":
+            payloads = [{"program": request.program, "items": request.items}]
+        elif request.mode == "stdin":
+            payloads = [{"program": request.program, "stdin": request.items[0]}]
+        else:
+            tests = {"nonce": nonce, "tests": request.tests, "entry": request.entry}
+            payloads = [tests, {"program": request.program}]
+        self._send([{"id": self.number, "mode": request.mode, "limits": vars(limits)}, *payloads], deadline)
+        reply = self._line(deadline)
         if reply.get("id") != self.number:
             raise _WorkerLost("an answer to another question")
-        return reply
+        said = [self._bytes(size, deadline).decode("utf-8", "replace") for size in reply["sizes"]]
+        if request.mode == "stdin":
+            seen = Observed(reply["end"], stdout=said[0], detail=said[1][-_DETAIL:])
+        else:
+            lines = tuple(said[0].split("\n")[:-1])  # the last piece was cut off, or is empty
+            seen = Observed(reply["end"], lines, nonce=nonce if request.mode == "tests" else "")
+        return seen, reply["sound"]
 
-    def _send(self, message: dict[str, Any], deadline: float) -> None:
-        text = json.dumps(message).encode() + b"\n"
-        rest = memoryview(b"%010d" % len(text) + text)
+    def _send(self, messages: list[dict[str, Any]], deadline: float) -> None:
+        texts = [json.dumps(message).encode() + b"\n" for message in messages]
+        rest = memoryview(b"".join(b"%010d" % len(text) + text for text in texts))
         while rest:
             try:
                 rest = rest[os.write(self.into, rest) :]
@@ -195,18 +195,25 @@ class _Worker:
 
     def _line(self, deadline: float) -> dict[str, Any]:
         while b"\n" not in self.held:
-            left = deadline - time.monotonic()
-            if left <= 0 or len(self.held) > _REPLY:
-                raise _WorkerLost(f"no answer within its time; {self._said()}")
-            if self.selector.select(left):
-                piece = os.read(self.out, 1 << 20)
-                if not piece:
-                    raise _WorkerLost(self._ended())
-                self.held += piece
-        at = self.held.index(b"\n")
-        line = bytes(self.held[:at])
-        del self.held[: at + 1]
-        return json.loads(line)
+            self._more(deadline)
+        return json.loads(self._bytes(self.held.index(b"\n") + 1, deadline))
+
+    def _bytes(self, size: int, deadline: float) -> bytes:
+        while len(self.held) < size:
+            self._more(deadline)
+        taken = bytes(self.held[:size])
+        del self.held[:size]
+        return taken
+
+    def _more(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0 or len(self.held) > _REPLY:
+            raise _WorkerLost(f"no answer within its time; {self._said()}")
+        if self.selector.select(left):
+            piece = os.read(self.out, 1 << 20)
+            if not piece:
+                raise _WorkerLost(self._ended())
+            self.held += piece
 
     def _ended(self) -> str:
         self.process.wait(5.0)
@@ -228,14 +235,3 @@ class _Worker:
                     file.close()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _observed(reply: dict[str, Any]) -> Observed:
-    lines = tuple(reply.get("lines", "").split("\n")[:-1])
-    return Observed(
-        reply["end"],
-        lines,
-        stdout=reply.get("stdout", ""),
-        detail=reply.get("stderr", ""),
-        nonce=reply.get("nonce", ""),
-    )

@@ -6,13 +6,16 @@ process may look into the other: no ptrace, no /proc, not dumpable. The program 
 descriptor on which a verdict could be written.
 """
 
+import ast
 import builtins
+import importlib
 import json
 import operator
 import os
 import sys
 import types
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from . import values, work
@@ -235,9 +238,11 @@ def _outcome(tests: dict[str, Any], line: Line) -> tuple[int, int, str]:
     hello = line.receive()
     if "load" in hello:
         return 0, 1, ": ".join(map(str, hello["load"]))
-    module = types.ModuleType("solution")
+    module, real = types.ModuleType("solution"), _modules(tests["tests"])
     for name in map(str, hello["names"]):
-        if name == tests.get("entry") or not hasattr(builtins, name):
+        if name in real and name != tests.get("entry"):
+            module.__dict__[name] = real[name]
+        elif name == tests.get("entry") or not hasattr(builtins, name):
             module.__dict__[name] = _ask(line, {"name": name})
     for alias in ("solution", "program", "main"):
         sys.modules[alias] = module
@@ -255,6 +260,20 @@ def _outcome(tests: dict[str, Any], line: Line) -> tuple[int, int, str]:
         except BaseException as error:  # noqa: BLE001  a test that fails
             first = first or f"{label}: {': '.join(work.said(error))}"
     return (passed, len(runs), first) if runs else (1, 1, "")
+
+
+def _modules(tests: str) -> dict[str, Any]:
+    """Modules that tests use as ``name.something``: the real ones, whatever the program calls by that name."""
+    bases = {
+        n.value.id for n in ast.walk(ast.parse(tests)) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)
+    }
+    found = {}
+    for name in bases:
+        real = "numpy" if name == "np" else name
+        if real in sys.stdlib_module_names or real == "numpy":
+            with suppress(ImportError):
+                found[name] = importlib.import_module(real)
+    return found
 
 
 def _runs(names: dict[str, Any], entry: str | None) -> Iterator[tuple[str, Any]]:

@@ -1,8 +1,12 @@
 """The process that a worker of the sandbox is: it imports once, and forks a child for every check.
 
-One line of JSON in, one out. The parent never runs a line of what it checks, and says only what it saw itself: the
-bytes that a child wrote, and how the child ended. Tests never pass through its memory (`duel`), since its children
-inherit that. Run as ``python -m inside.server OPTIONS``, where OPTIONS is JSON.
+The parent never runs a line of what it checks, and says only what it saw itself: the bytes that a child wrote, and how
+the child ended. Its children inherit its memory, so that nothing of a check may pass through it: programs, inputs and
+tests are read from the trainer's pipe by the child that needs them, and what a child wrote goes from a buffer to the
+trainer, and is wiped. Run as ``python -m inside.server OPTIONS``, where OPTIONS is JSON.
+
+    trainer to server    a header, then what the children read, each a JSON text after ten digits of its length
+    server to trainer    a line of JSON, then as many bytes as its ``sizes`` say
 """
 
 import ctypes
@@ -30,7 +34,7 @@ WARM = (
 LINE, REPLY = 8 << 20, 2 << 20
 """Bytes of a request, and of what a child may say in answer."""
 _REMOUNT = 32
-_KEEP = 64 << 10
+_KEEP, _PIECE = 64 << 10, 64 << 10
 
 
 def main(options: dict[str, Any]) -> None:
@@ -43,9 +47,11 @@ def main(options: dict[str, Any]) -> None:
         request = json.loads(line)
         folder = os.path.join(options["folder"], "check")
         os.mkdir(folder, 0o700)
-        reply = _MODES[request["mode"]](request, folder, options)
+        ending, pipes = _MODES[request["mode"]](request, folder, options)
         sound = clean(folder)
-        _say({"id": request["id"], "sound": sound, **reply})
+        _say({"id": request["id"], "sound": sound, "end": ending, "sizes": [pipe.size for pipe in pipes]})
+        for pipe in pipes:
+            pipe.send()
         if not sound:
             break  # the trainer starts another
 
@@ -92,10 +98,44 @@ def _length(held: bytearray) -> int:
     return 10 if len(held) < 10 else 10 + int(held[:10])
 
 
+def payload(fd: int) -> dict[str, Any]:
+    """What a child is told by the trainer, read from its pipe, which is closed then."""
+    line = read_line(fd)
+    os.close(fd)
+    return json.loads(line or b"{}")
+
+
 def _say(reply: dict[str, Any]) -> None:
-    text = memoryview(json.dumps(reply).encode() + b"\n")
+    _write(memoryview(json.dumps(reply).encode() + b"\n"))
+
+
+def _write(text: memoryview) -> None:
     while text:
         text = text[os.write(1, text) :]
+
+
+class Pipe:
+    """What a child says, at most ``most`` bytes, in one of the server's own buffers.
+
+    No copy of it is made in the server's memory, where the next child could find the answers of the last.
+    """
+
+    buffers = (bytearray(REPLY + 1), bytearray(REPLY + 1))
+
+    def __init__(self, most: int, place: int = 0):
+        self.read, self.write = os.pipe()
+        self.most, self.buffer, self.size = min(most, REPLY), memoryview(self.buffers[place]), 0
+
+    def take(self) -> bool:
+        """Read a piece; whether more may come."""
+        got = os.readv(self.read, [self.buffer[self.size : min(self.size + _PIECE, self.most + 1)]])
+        self.size += got
+        return got > 0
+
+    def send(self) -> None:
+        """Hand what was said to the trainer, and wipe it."""
+        _write(self.buffer[: self.size])
+        self.buffer[: self.size] = bytes(self.size)
 
 
 def spawn(run: Callable[[], None], keep: dict[int, int], folder: str, request: dict[str, Any], options: Any) -> int:
@@ -116,41 +156,40 @@ def spawn(run: Callable[[], None], keep: dict[int, int], folder: str, request: d
         os._exit(1)  # a child never returns into the server
 
 
-def wait(pids: list[int], pipes: dict[int, int], seconds: float) -> tuple[dict[int, bytes], int, str]:
-    """Read ``pipes`` {descriptor: most bytes} until the first process ends, or the time is over.
+def wait(pids: list[int], pipes: list[Pipe], seconds: float) -> str:
+    """Read ``pipes`` until the first process ends, or the time is over; how it ended (`_ending`).
 
-    Gives what each pipe said, the wait status of the first process, and "" or why it was ended: ``timeout``,
-    ``output``. Every process is killed then, and so is all that they started.
+    Every process is killed then, and so is all that they started.
     """
     deadline = time.monotonic() + seconds
-    said: dict[int, bytearray] = {fd: bytearray() for fd in pipes}
     gone, why, poll = os.pidfd_open(pids[0]), "", select.poll()
-    for fd in (gone, *pipes):
-        poll.register(fd, select.POLLIN)
+    poll.register(gone, select.POLLIN)
+    for pipe in pipes:
+        os.close(pipe.write)
+        poll.register(pipe.read, select.POLLIN)
     over = False
     while not over and not why:
         left = deadline - time.monotonic()
         ready = [fd for fd, _ in poll.poll(1000 * left)] if left > 0 else []
         over, why = gone in ready, "" if ready else "timeout"
-        why = _read(poll, ready, said, pipes) or why
+        why = _read(poll, ready, pipes) or why
     status = end_all(pids)
     while not why and (ready := [fd for fd, _ in poll.poll(0) if fd != gone]):
-        why = _read(poll, ready, said, pipes)
-    for fd in (gone, *pipes):
-        os.close(fd)
-    return {fd: bytes(text[: pipes[fd]]) for fd, text in said.items()}, status, why
+        why = _read(poll, ready, pipes)
+    os.close(gone)
+    for pipe in pipes:
+        os.close(pipe.read)
+        pipe.size = min(pipe.size, pipe.most)
+    return _ending(status, why)
 
 
-def _read(poll: select.poll, ready: list[int], said: dict[int, bytearray], pipes: dict[int, int]) -> str:
+def _read(poll: select.poll, ready: list[int], pipes: list[Pipe]) -> str:
     """One piece from each pipe that has one; ``output`` where it is too much."""
-    for fd in ready:
-        if fd in pipes:
-            piece = os.read(fd, 65536)
-            said[fd] += piece
-            if not piece:
-                poll.unregister(fd)
-            elif len(said[fd]) > pipes[fd]:
-                return "output"
+    for pipe in pipes:
+        if pipe.read in ready and not pipe.take():
+            poll.unregister(pipe.read)
+        elif pipe.size > pipe.most:
+            return "output"
     return ""
 
 
@@ -189,7 +228,7 @@ def clean(folder: str) -> bool:
     return True
 
 
-def ending(status: int, why: str) -> str:
+def _ending(status: int, why: str) -> str:
     """How a check ended, from what the parent saw: ``ok``, ``timeout``, ``output``, ``raised``, ``crashed``."""
     if why:
         return why
@@ -198,67 +237,46 @@ def ending(status: int, why: str) -> str:
     return "ok" if os.WEXITSTATUS(status) == 0 else "memory" if os.WEXITSTATUS(status) == work.MEMORY else "raised"
 
 
-def _calls(request: dict[str, Any], folder: str, options: dict[str, Any]) -> dict[str, Any]:
-    out, into = os.pipe()
+def _calls(request: dict[str, Any], folder: str, options: dict[str, Any]) -> tuple[str, list[Pipe]]:
+    out = Pipe(REPLY)
     null = os.open(os.devnull, os.O_RDWR)
-    keep = {0: null, 1: null, 2: null, 3: into}
-    pid = spawn(lambda: work.calls(3, request["program"], request["items"]), keep, folder, request, options)
-    os.close(into)
+    keep = {0: null, 1: null, 2: null, 3: out.write, 4: 0}
+    pid = spawn(lambda: work.calls(3, **payload(4)), keep, folder, request, options)
     os.close(null)
-    said, status, why = wait([pid], {out: REPLY}, request["limits"]["wall"])
-    return {"end": ending(status, why), "lines": said[out].decode("utf-8", "replace")}
+    return wait([pid], [out], request["limits"]["wall"]), [out]
 
 
-def _stdin(request: dict[str, Any], folder: str, options: dict[str, Any]) -> dict[str, Any]:
-    path = os.path.join(folder, "stdin")
-    given = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    os.unlink(path)
-    text = memoryview(request["items"][0].encode("utf-8", "surrogatepass"))
-    while text:
-        text = text[os.write(given, text) :]
-    os.lseek(given, 0, os.SEEK_SET)
-    out, into = os.pipe()
-    errors, told = os.pipe()
-    keep = {0: given, 1: into, 2: told}
-    pid = spawn(lambda: work.script(request["program"]), keep, folder, request, options)
-    for fd in (given, into, told):
-        os.close(fd)
+def _stdin(request: dict[str, Any], folder: str, options: dict[str, Any]) -> tuple[str, list[Pipe]]:
     most = request["limits"]["output"]
-    said, status, why = wait([pid], {out: most, errors: max(most, _KEEP)}, request["limits"]["wall"])
-    told_last = said[errors][-400:].decode("utf-8", "replace")
-    return {"end": ending(status, why), "stdout": said[out].decode("utf-8", "replace"), "stderr": told_last}
+    out, errors = Pipe(most), Pipe(max(most, _KEEP), 1)
+    null = os.open(os.devnull, os.O_RDWR)
+    keep = {0: null, 1: out.write, 2: errors.write, 4: 0}
+    pid = spawn(lambda: work.script(**payload(4)), keep, folder, request, options)
+    os.close(null)
+    return wait([pid], [out, errors], request["limits"]["wall"]), [out, errors]
 
 
-def _tests(request: dict[str, Any], folder: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The program in one process, the tests in another, which reads them from the trainer's own pipe."""
-    out, into = os.pipe()
-    ask, asked = os.pipe()
-    answer, answered = os.pipe()
-    started, start = os.pipe()
+def _tests(request: dict[str, Any], folder: str, options: dict[str, Any]) -> tuple[str, list[Pipe]]:
+    """The tests in one process, then the program in another: each reads its own from the trainer's pipe."""
+    out, ask, answer, told = Pipe(REPLY), os.pipe(), os.pipe(), os.pipe()
     null = os.open(os.devnull, os.O_RDWR)
 
     def judge() -> None:
-        tests = json.loads(read_line(4) or b"{}")
-        os.write(8, b"r")
-        for fd in (4, 8):
-            os.close(fd)
+        tests = payload(4)
+        os.close(8)
         duel.judge(tests, duel.Line(read=6, write=5), 3)
 
-    given = os.dup(0)
-    keep = {0: null, 1: null, 2: null, 3: into, 4: given, 5: asked, 6: answer, 8: start}
-    first = spawn(judge, keep, folder, request, options)
-    for fd in (into, given, asked, answer, start):
+    keep = {0: null, 1: null, 2: null, 3: out.write, 4: 0, 5: ask[1], 6: answer[0], 8: told[1]}
+    pids = [spawn(judge, keep, folder, request, options)]
+    os.close(told[1])
+    os.read(told[0], 1)  # ends when the tests have been read
+    keep = {0: null, 1: null, 2: null, 4: 0, 5: ask[0], 6: answer[1]}
+    pids.append(
+        spawn(lambda: duel.serve(payload(4)["program"], duel.Line(read=5, write=6)), keep, folder, request, options)
+    )
+    for fd in (*ask, *answer, told[0], null):
         os.close(fd)
-    _say({"send": True})
-    pids = [first]
-    if os.read(started, 1) == b"r":
-        keep = {0: null, 1: null, 2: null, 5: ask, 6: answered}
-        program = request["program"]
-        pids.append(spawn(lambda: duel.serve(program, duel.Line(read=5, write=6)), keep, folder, request, options))
-    for fd in (ask, answered, started, null):
-        os.close(fd)
-    said, status, why = wait(pids, {out: REPLY}, request["limits"]["wall"])
-    return {"end": ending(status, why), "lines": said[out].decode("utf-8", "replace")}
+    return wait(pids, [out], request["limits"]["wall"]), [out]
 
 
 _MODES = {"calls": _calls, "stdin": _stdin, "tests": _tests}

@@ -84,8 +84,16 @@ def namespace(name: str) -> dict[str, Any]:
     return module.__dict__
 
 
-def script(program: str) -> None:
+def script(program: str, stdin: str) -> None:
     """Run a program as a script; its exit code is that of an interpreter."""
+    given = os.open("stdin", os.O_RDWR | os.O_CREAT, 0o600)
+    os.unlink("stdin")
+    text = memoryview(stdin.encode("utf-8", "surrogatepass"))
+    while text:
+        text = text[os.write(given, text) :]
+    os.lseek(given, 0, os.SEEK_SET)
+    os.dup2(given, 0)
+    os.close(given)
     code = 0
     try:
         exec(compile(program, "program.py", "exec"), namespace("__main__"))
@@ -103,7 +111,7 @@ def script(program: str) -> None:
     _exit(code & 255)
 
 
-def calls(out: int, program: str, expressions: list[str]) -> None:
+def calls(out: int, program: str, items: list[str]) -> None:
     """Run a program as a module and evaluate expressions among its names; one line each."""
     names = namespace("solution")
     try:
@@ -111,7 +119,7 @@ def calls(out: int, program: str, expressions: list[str]) -> None:
     except BaseException as error:  # noqa: BLE001  told to the trainer
         _tell(out, {"load": said(error)})
         _exit(0)
-    for expression in expressions:
+    for expression in items:
         try:
             line = {"v": values.encode(eval(compile(expression, "call", "eval"), names))}
         except BaseException as error:  # noqa: BLE001  told to the trainer

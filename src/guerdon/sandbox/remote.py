@@ -1,6 +1,6 @@
 """A SandboxFusion server as the sandbox: programs go over HTTP and run there.
 
-``POST {url}/run_code`` with code, language, stdin and run_timeout; the answer has a status and a run_result with stdout,
+``POST {url}/run_code`` with code, language, stdin, run_timeout and memory_limit_MB; the answer has a status and a run_result with stdout,
 stderr, return_code and execution_time. Expressions are evaluated by a few lines put after the program, which print what
 each gave as JSON; verdicts are made here, as for every sandbox. Tests that cannot be taken apart would have to run beside
 the program in one process there, where the program could pay itself: they are refused as not known.
@@ -31,8 +31,7 @@ class RemoteSandbox(Judging):
         retries: further tries where the server does not answer, or answers that it failed; a wait before each doubles
             from ``back_off`` seconds.
 
-    Memory of a program is limited as the server is set up; time and output as the check says. Where the server cannot be
-    reached, nothing is known of a program.
+    Where the server cannot be reached, or says that it failed itself, nothing is known of a program.
     """
 
     def __init__(self, url: str, *, workers: int = 16, retries: int = 3, back_off: float = 0.5):
@@ -54,10 +53,11 @@ class RemoteSandbox(Judging):
         code, given = request.program, request.items[0] if request.mode == "stdin" else ""
         if request.mode == "calls":
             code = _driver(request, mark)
-        reply = self._post({"code": code, "language": "python", "stdin": given, "run_timeout": request.limits.wall})
+        limits = {"run_timeout": request.limits.wall, "memory_limit_MB": request.limits.memory >> 20}
+        reply = self._post({"code": code, "language": "python", "stdin": given, **limits})
         if isinstance(reply, str):
             return Observed("unavailable", detail=reply)
-        result = reply.get("run_result") or {}
+        result = reply["run_result"]
         stdout, stderr = str(result.get("stdout") or ""), str(result.get("stderr") or "")
         ending = _ending(result)
         if request.mode == "stdin":
@@ -82,7 +82,7 @@ class RemoteSandbox(Judging):
             except (OSError, ValueError, urllib.error.URLError) as error:
                 trouble = f"{self.url} does not answer ({error})"
                 continue
-            if isinstance(reply, dict) and reply.get("status") in ("Success", "Failed") and "run_result" in reply:
+            if isinstance(reply, dict) and reply.get("status") in ("Success", "Failed") and reply.get("run_result"):
                 return reply
             trouble = f"{self.url} failed: {str(reply)[:200]}"
         return trouble

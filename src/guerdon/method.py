@@ -25,7 +25,7 @@ ROOMS = ("signals", "shaping", "credit", "objectives")
 TAGGED = (
     "guerdon.tasks.arithmetic",
     "guerdon.policies",
-    *(f"guerdon.reward_models.{part}" for part in ("losses", "language", "decomposition", "flow")),
+    *(f"guerdon.reward_models.{part}" for part in ("losses", "language", "decomposition", "factors", "flow")),
     "guerdon.training.trees",
 )
 """Modules outside the rooms whose code follows papers."""

@@ -31,6 +31,17 @@ COLUMNS: dict[str, list[Any]] = {
     "required": [["17"], [], ["a", "b"], ["x"], ["number"], ["7"], ["1"], ["9"], ["0"]],
     "language": ["en", "de", "en", "fr", "en", "zh", "en", "es", "it"],
     "exemplar": ["x", "_", "xx", "__", "x_", "_x", "", "12", "9"],
+    "tests": [
+        "assert f(1) == 2",
+        ["assert f(1) == 2", "assert f(2)"],
+        None,
+        {"inputs": ["1"], "outputs": ["7"]},
+        "?",
+        "",
+        [],
+        "def check(f): pass",
+        "x = 1",
+    ],
     "dataset": ["gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k"],
     "schema": [{"type": "integer"}, True, {}, '{"type": "string"}', {"type": 3}, "?", False, {}, {"minimum": 0}],
     "entry": [{"question": "q", "answer": a, "metadata": {"source_dataset": "basic_arithmetic"}} for a in "974102710"],
@@ -40,6 +51,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{key: {"model": "judge"} for key in ("judge-score", "judge-pairwise", "judge-exemplar")},
     "judge-log-odds": {"model": "sure"},
     "self-certainty": {"vocabulary": 50},
+    "unit-tests": {"unsafe_local": True, "workers": 2},
 }
 
 SCORED = frozenset(

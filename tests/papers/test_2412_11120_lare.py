@@ -1,6 +1,7 @@
 """LaRe (arXiv:2412.11120): return decomposition over factors, on the numbers of its worked example, and from a recipe."""
 
 import itertools
+import json
 
 import pytest
 import torch
@@ -36,15 +37,36 @@ def factors(steps: list[str], answer: str, **_) -> list[list[float]]:
     return [[len(step), float(step.rstrip("=") == answer)] for step in steps]
 
 
-def test_the_recipe(tmp_path):
-    """Factors written in Python, weighed by a network that learns in the loop, as rewards of steps."""
+class Model:
+    """A stand-in for a language model: its first program does not run, and it listens to the error."""
+
+    def __init__(self):
+        self.asked: list[str] = []
+
+    def __call__(self, prompt: str, *, temperature: float) -> str:
+        self.asked.append(prompt)
+        code = "def factors(steps, answer, **_): return [[len(s), s.rstrip('=') == answer] for s in stepz]"
+        return json.dumps({"Functions": code.replace("stepz", "steps") if "NameError" in prompt else code})
+
+
+language_model = Model()
+
+SOURCES = {
+    "factors": {"factors": "tests.papers.test_2412_11120_lare:factors"},
+    "proposer": {"proposer": "tests.papers.test_2412_11120_lare:language_model", "candidates": 2, "unsafe_local": True},
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_recipe(tmp_path, source):
+    """Factors written in Python by a person or a model, weighed by a network that learns in the loop, as rewards of steps."""
     recipe = {
         "task": {"use": "arithmetic", "operands": [2, 3]},
         "model": [
             {
                 "use": "factor-decomposition",
                 "name": "lare",
-                "factors": "tests.papers.test_2412_11120_lare:factors",
+                **SOURCES[source],
                 "width": 16,
                 "learning_rate": 1e-2,
             }
@@ -62,3 +84,5 @@ def test_the_recipe(tmp_path):
     run = train(recipe, tmp_path / "run").run
     losses = [e["model/lare/loss"] for e in run.events() if e["event"] == "iteration"]
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    if source == "proposer":
+        assert len(language_model.asked) == 4  # two candidates, the merged one, and its correction

@@ -7,6 +7,7 @@ A recipe names one under [[model]]; a stage that takes ``model_logp``, ``model_t
 - `losses`: from its outputs and the outcome to one number, pure functions on tensors;
 - `language`: models that are a language model, read as log-probabilities or through a head of one number per position;
 - `decomposition`: factors of each step, written by a person or a program, weighed by a small network (LaRe);
+  `factors`: the code of such factors, asked of a language model, checked and run in a sandbox;
 - `flow`: how far hidden states stray from those of correct answers (RLFR).
 
 The policy never receives a gradient from here, nor a model one from the policy's loss: outputs are numbers by then.

@@ -19,6 +19,7 @@ also makes ``correct``, which no mixture changes.
 - `language`: is it in the language that was asked for?
 - `tools`, `actions`, `criteria`, `forecasts`: is a call, an action, a decision, a forecast right, and how nearly?
 - `length`: how long is it?
+- `programs`: does the code do what its tests say (`unit_tests`, in a sandbox)?
 - `environment`: what did the environment pay (`environment_score`, `environment_steps`)?
 - `reasoning_gym`: the scorer of a reasoning-gym task.
 - `judges`: what does a language model think of it?
@@ -51,6 +52,7 @@ from guerdon.signals.length import length
 from guerdon.signals.mathematics import math_equal
 from guerdon.signals.overlap import answer_f1
 from guerdon.signals.patterns import reasoning_pattern
+from guerdon.signals.programs import unit_tests
 from guerdon.signals.reasoning_gym import reasoning_gym_score
 from guerdon.signals.runner import How, ask, chat_form, run_signal
 from guerdon.signals.scores import Outcome, Scores
@@ -109,5 +111,6 @@ __all__ = [
     "tool_layout",
     "tool_match",
     "tulu_verifier",
+    "unit_tests",
     "verified_steps",
 ]

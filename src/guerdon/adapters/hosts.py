@@ -85,8 +85,19 @@ HOSTS: dict[str, Host] = {
     "verifiers": Host("a rubric of verifiers", frozenset({"rollout"}), _ROWS | _NO_PASS, runs="rewards"),
     "stable-baselines3": Host(
         "the rollout buffer of Stable-Baselines3",
-        frozenset({"mask", "attention_mask", "turn_ids", "turn_scores", "old_values", "bootstrap_values", "old_logp"}),
-        _TREES | _EXTRA | _NO_HIDDEN,
+        frozenset(
+            {"mask", "attention_mask", "turn_ids", "turn_scores", "terminated", "truncated"}
+            | {"old_values", "bootstrap_values", "old_logp"}
+        ),
+        _TREES
+        | _EXTRA
+        | _NO_HIDDEN
+        | {
+            "rollout": f"its episodes are numbers, not text; {_OURS}",
+            "group": "its episodes have no prompt in common; use old_values or whiten in place of a group",
+            "policy": f"its buffer keeps log-probabilities only; {_OURS}",
+            "reference": f"it has no reference policy; {_OURS}",
+        },
         runs="advantages",
     ),
 }
@@ -126,7 +137,8 @@ def compile_for(
     if host.runs == "loss":
         return pipeline
     wanted = {"rewards"} if host.runs == "rewards" else {"advantages", "token_advantages"}
-    kept = ancestors(list(pipeline.stages), wanted)
+    targets = {"token_returns"} if host.runs == "advantages" else set[str]()  # a host's critic may learn from them
+    kept = ancestors(list(pipeline.stages), wanted | targets)
     if not kept or not {m for s in kept for m in s.makes} & wanted:
         raise RecipeError(
             f"expected a stage that makes {' or '.join(sorted(wanted))} for {host.name}, got none; "

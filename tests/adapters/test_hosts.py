@@ -25,9 +25,9 @@ def test_a_plain_recipe_runs_as_far_as_the_host_goes():
     [
         ("prime", "verl", ("implicit-token-reward", "model_logp", "verl's trainer", "guerdon train")),
         ("remax", "openrlhf", ("greedy-baseline", "greedy_rewards", "OpenRLHF", "guerdon.adapters.trl")),
-        ("ppo", "slime", ("bootstrap_values", "an advantage function of slime")),
+        ("ppo", "slime", ("kl-in-reward", "ref_logp", "a rollout of slime", "--kl-loss-coef")),
         ("portool", "trl", ("node_ids", "TRL's GRPOTrainer", "do not branch")),
-        ("istar", "verifiers", ("model_logp", "a rubric of verifiers")),
+        ("istar", "verifiers", ("model_logp", "a reward of verifiers")),
     ],
 )
 def test_a_refusal_names_stage_quantity_host_and_what_to_use_instead(preset, host, words):

@@ -10,7 +10,7 @@ from typing import Any
 
 from guerdon.pipeline import OWN, BoundStage, Host, Pipeline, compile_recipe
 from guerdon.pipeline.extra import ancestors
-from guerdon.quantities import lookup
+from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe, RecipeError, load
 from guerdon.training.parts import faces
 
@@ -40,6 +40,7 @@ _NO_PASS = {
     "value": f"it hands out no values; use a baseline of the group such as leave-one-out, or {_TRL}",
 }
 _ROWS = _TREES | _GAMES | _TURNS | _EXTRA
+_SPANS = f"its traces do not say which characters a token stands for; {_TRL}"
 
 HOSTS: dict[str, Host] = {
     "guerdon": OWN,
@@ -69,20 +70,64 @@ HOSTS: dict[str, Host] = {
         runs="advantages",
     ),
     "slime": Host(
-        "an advantage function of slime",
-        frozenset({"rollout", "old_logp", "ref_logp", "old_values"}),
-        _TREES | _GAMES | _EXTRA | _NO_HIDDEN | {"policy": f"it hands out log-probabilities only; {_TRL}"},
+        "a rollout of slime",
+        frozenset({"rollout", "old_logp"}),
+        _TREES
+        | _GAMES
+        | _EXTRA
+        | _NO_HIDDEN
+        | {
+            "turn_scores": f"its rewards are one per completion; {_OURS}",
+            "old_entropy": f"it keeps no entropies; {_TRL}",
+            "reference": "its ranks see the reference after the recipe has run; set --kl-loss-coef in place of a KL in the reward",
+            "value": f"its ranks see the critic after the recipe has run; use a baseline of the group, or {_TRL}",
+        },
         runs="advantages",
     ),
     "prime-rl": Host(
         "an algorithm of prime-rl",
         frozenset({"rollout", "old_logp"}),
-        _TREES | _GAMES | _EXTRA | _NO_HIDDEN | _NO_PASS,
+        _TREES
+        | _EXTRA
+        | _NO_HIDDEN
+        | _NO_PASS
+        | {k: v for k, v in _GAMES.items() if k != "turn_scores"}
+        | {"token_spans": _SPANS},
         runs="advantages",
     ),
-    "openrlhf": Host("a reward function of OpenRLHF", frozenset({"rollout"}), _ROWS | _NO_PASS, runs="rewards"),
-    "ms-swift": Host("a reward plug-in of ms-swift", frozenset({"rollout"}), _ROWS | _NO_PASS, runs="rewards"),
-    "verifiers": Host("a rubric of verifiers", frozenset({"rollout"}), _ROWS | _NO_PASS, runs="rewards"),
+    "prime-rl-loss": Host(
+        "a custom loss of prime-rl",
+        frozenset({"rollout", "old_logp", "logp", "ref_logp"}),
+        _TREES
+        | _GAMES
+        | _EXTRA
+        | _NO_HIDDEN
+        | {"policy": f"it hands out log-probabilities only; {_TRL}", "value": _NO_PASS["value"]},
+    ),
+    "openrlhf": Host(
+        "a reward function of OpenRLHF",
+        frozenset({"rollout", "prompts", "completions"}),
+        _ROWS | _NO_PASS,
+        dict.fromkeys(("rollout", "derived"), f"it hands over one completion at a time, as text; {_TRL}"),
+        runs="rewards",
+    ),
+    "ms-swift": Host(
+        "a reward plug-in of ms-swift",
+        frozenset({"rollout", "prompts", "completions", "tokens", "attention_mask", "mask", "terminated", "truncated"}),
+        _ROWS | _NO_PASS,
+        {
+            "group": f"its processes see a part of a group each; {_TRL}",
+            "rollout": f"it hands over text and token ids only; {_TRL}",
+        },
+        runs="rewards",
+    ),
+    "verifiers": Host(
+        "a reward of verifiers",
+        frozenset({"rollout"}),
+        _ROWS | _NO_PASS,
+        {"group": f"it asks for one completion at a time; {_TRL}", "token_spans": _SPANS},
+        runs="rewards",
+    ),
     "stable-baselines3": Host(
         "the rollout buffer of Stable-Baselines3",
         frozenset(
@@ -144,6 +189,13 @@ def compile_for(
             f"expected a stage that makes {' or '.join(sorted(wanted))} for {host.name}, got none; "
             f"add {'weighted-sum' if host.runs == 'rewards' else 'a stage of credit such as group-normalise'}"
         )
+    for stage in kept:
+        for name in stage.reads:
+            if (advice := host.withheld(name)) is not None:
+                raise RecipeError(
+                    f"{stage.place}: takes {name} ({QUANTITIES[name.split('.')[0]].meaning}), which {host.name} does not "
+                    f"provide to what runs in it; {advice}"
+                )
     dropped = [s for s in pipeline.stages if s not in kept and s.kind != "reward"]
     _refuse(host, [s for s in dropped if host.runs == "rewards"])
     return replace(pipeline, stages=tuple(s for s in pipeline.stages if s not in dropped))

@@ -16,17 +16,20 @@ class Host:
         offers: providers (`guerdon.quantities`) and single quantities that it makes for a recipe.
         lacks: quantities or providers that it does not make, each with what to use instead. A quantity by name, here or
             under ``offers``, wins over a provider.
+        withholds: quantities or providers that the host's own credit has, but no stage that runs in it, each with what to use
+            instead; a quantity under ``offers`` wins over its provider.
         runs: how far a recipe runs in it: up to ``rewards``, up to ``advantages``, or with its losses (``loss``).
     """
 
     name: str
     offers: frozenset[str]
     lacks: Mapping[str, str] = field(default_factory=dict)
+    withholds: Mapping[str, str] = field(default_factory=dict)
     runs: Literal["rewards", "advantages", "loss"] = "loss"
 
     def __post_init__(self):
         known = {q.provider for q in QUANTITIES.values()} | set(QUANTITIES)
-        odd = sorted({*self.offers, *self.lacks} - known)
+        odd = sorted({*self.offers, *self.lacks, *self.withholds} - known)
         if odd:
             raise ValueError(f"expected quantities or providers, got {odd[0]!r} for the host {self.name}; correct it")
 
@@ -44,6 +47,13 @@ class Host:
         quantity = lookup(name)
         provider = None if quantity is None else quantity.provider
         return self.lacks.get(name) or self.lacks.get(provider or "") or "use a method that does without"
+
+    def withheld(self, name: str) -> str | None:
+        """What to use instead, where a stage that runs in it cannot have the quantity ``name``; None where it can."""
+        quantity = lookup(name)
+        if quantity is None or quantity.name in self.offers:
+            return None
+        return self.withholds.get(quantity.name) or self.withholds.get(quantity.provider or "")
 
 
 OWN = Host("Guerdon's trainer", frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model"}))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from guerdon.method import find
 from guerdon.pipeline import OWN, BoundStage, Host, Pipeline, compile_recipe
 from guerdon.pipeline.extra import ancestors
 from guerdon.quantities import QUANTITIES, lookup
@@ -199,6 +200,19 @@ def compile_for(
     dropped = [s for s in pipeline.stages if s not in kept and s.kind != "reward"]
     _refuse(host, [s for s in dropped if host.runs == "rewards"])
     return replace(pipeline, stages=tuple(s for s in pipeline.stages if s not in dropped))
+
+
+def columns_of(recipe: Recipe) -> frozenset[str]:
+    """The columns that the recipe's signals ask of a data set."""
+    asked: set[str] = set()
+    for spec in recipe.reward:
+        try:
+            takes = find(spec.use).takes
+        except LookupError:
+            continue  # the compiler says it better
+        names = [spec.take.get(t.name, "" if t.optional else t.name) for t in takes]
+        asked |= {name for name in names if name and lookup(name) is None}
+    return frozenset(asked)
 
 
 def left_to(host: Host, pipeline: Pipeline) -> tuple[str, ...]:

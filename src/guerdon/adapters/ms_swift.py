@@ -43,7 +43,7 @@ def reward(recipe: Any, *, asynchronous: bool = False) -> type:
     Raises:
         RecipeError: unreadable; what cannot run there is refused at the first call, when the columns are known.
     """
-    from swift.rewards import ORM, AsyncORM
+    from swift.rewards import ORM, AsyncORM  # pyright: ignore[reportMissingImports]
 
     scorer = Scorer(HOSTS["ms-swift"], recipe)
 
@@ -53,13 +53,15 @@ def reward(recipe: Any, *, asynchronous: bool = False) -> type:
     class GuerdonReward(ORM):
         """The recipe's rewards."""
 
-        def __call__(self, completions: Sequence[str], **given: Any) -> list[float | None]:
+        def __call__(self, completions: Sequence[str], **given: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
             return score(completions, **given)
 
     class GuerdonAsyncReward(AsyncORM):
         """The recipe's rewards, in a thread."""
 
-        async def __call__(self, completions: Sequence[str], **given: Any) -> list[float | None]:
+        async def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+            self, completions: Sequence[str], **given: Any
+        ) -> Any:
             return await asyncio.to_thread(score, completions, **given)
 
     return GuerdonAsyncReward if asynchronous else GuerdonReward

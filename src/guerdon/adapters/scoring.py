@@ -9,7 +9,7 @@ from torch import Tensor
 
 from guerdon.adapters.hosts import compile_for, left_to
 from guerdon.batch import Rollouts
-from guerdon.pipeline import Host, Pipeline, SignalFailure
+from guerdon.pipeline import BoundStage, Host, Pipeline, SignalFailure
 from guerdon.pipeline.run import Outcome
 from guerdon.quantities import QUANTITIES
 from guerdon.recipe import load
@@ -64,13 +64,13 @@ class Scorer:
             logger.info("in %s runs: %s; left to it: %s", self.host.name, _labels(made), ", ".join(left) or "nothing")
         return self._compiled[names]
 
-    def run(self, rows: Rollouts) -> Outcome:
-        """Run the recipe on rows; what is no quantity among them is a column.
+    def run(self, rows: Rollouts, stages: tuple[BoundStage, ...] | None = None) -> Outcome:
+        """Run the recipe, or some of its stages, on rows; what is no quantity among them is a column.
 
         Raises:
             SignalFailure: a signal failed on more rows than ``training.failure_limit`` allows, of 64 or more.
         """
-        outcome = self.pipeline(name for name in rows if name not in QUANTITIES).run(rows)
+        outcome = self.pipeline(name for name in rows if name not in QUANTITIES).run(rows, stages=stages)
         for label, share in outcome.failed.items():
             self._asked[label] += rows.rows
             self._failed[label] += round(share * rows.rows)

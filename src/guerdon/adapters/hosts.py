@@ -13,6 +13,7 @@ from guerdon.pipeline import OWN, BoundStage, Host, Pipeline, compile_recipe
 from guerdon.pipeline.extra import ancestors
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe, RecipeError, load
+from guerdon.recipe_words import nearest
 from guerdon.training.parts import faces
 
 _OURS = "train it with guerdon train"
@@ -49,6 +50,7 @@ HOSTS: dict[str, Host] = {
         "TRL's GRPOTrainer",
         frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model"}),
         _TREES | _GAMES | {"turn_scores": f"its tools pay nothing; {_OURS}"},
+        carries=frozenset({"step_ids", "turn_ids"}),
     ),
     "trl-rewards": Host("a reward function of TRL", frozenset({"rollout"}), _ROWS | _NO_PASS, runs="rewards"),
     "verl": Host(
@@ -63,6 +65,7 @@ HOSTS: dict[str, Host] = {
             "values": "its critic has its own loss; leave value losses to it",
             "bootstrap_values": f"its critic stops at the last token; {_TRL}",
         },
+        carries=frozenset({"step_ids", "turn_ids"}),
     ),
     "verl-estimator": Host(
         "a registered estimator of verl",
@@ -83,6 +86,7 @@ HOSTS: dict[str, Host] = {
             "reference": "its ranks see the reference after the recipe has run; set --kl-loss-coef in place of a KL in the reward",
             "value": f"its ranks see the critic after the recipe has run; use a baseline of the group, or {_TRL}",
         },
+        carries=frozenset({"turn_ids"}),
         runs="advantages",
     ),
     "prime-rl": Host(
@@ -94,6 +98,7 @@ HOSTS: dict[str, Host] = {
         | _NO_PASS
         | {k: v for k, v in _GAMES.items() if k != "turn_scores"}
         | {"token_spans": _SPANS},
+        carries=frozenset({"turn_ids", "turn_scores"}),
         runs="advantages",
     ),
     "prime-rl-loss": Host(
@@ -104,6 +109,8 @@ HOSTS: dict[str, Host] = {
         | _EXTRA
         | _NO_HIDDEN
         | {"policy": f"it hands out log-probabilities only; {_TRL}", "value": _NO_PASS["value"]},
+        carries=frozenset({"turn_ids", "turn_scores"}),
+        runs="losses",
     ),
     "openrlhf": Host(
         "a reward function of OpenRLHF",
@@ -127,6 +134,7 @@ HOSTS: dict[str, Host] = {
         frozenset({"rollout"}),
         _ROWS | _NO_PASS,
         {"group": f"it asks for one completion at a time; {_TRL}", "token_spans": _SPANS},
+        frozenset({"turn_ids"}),
         runs="rewards",
     ),
     "stable-baselines3": Host(
@@ -144,6 +152,7 @@ HOSTS: dict[str, Host] = {
             "policy": f"its buffer keeps log-probabilities only; {_OURS}",
             "reference": f"it has no reference policy; {_OURS}",
         },
+        carries=frozenset({"step_ids", "turn_ids", "turn_scores"}),
         runs="advantages",
     ),
 }
@@ -178,10 +187,12 @@ def compile_for(
         structure=structure,
         models=faces(loaded),
         host=host,
-        objective=host.runs == "loss",
+        objective=host.runs in ("loss", "losses"),
     )
     if host.runs == "loss":
         return pipeline
+    if host.runs == "losses":
+        return replace(pipeline, stages=())
     wanted = {"rewards"} if host.runs == "rewards" else {"advantages", "token_advantages"}
     targets = {"token_returns"} if host.runs == "advantages" else set[str]()  # a host's critic may learn from them
     kept = ancestors(list(pipeline.stages), wanted | targets)
@@ -198,12 +209,41 @@ def compile_for(
                     f"provide to what runs in it; {advice}"
                 )
     dropped = [s for s in pipeline.stages if s not in kept and s.kind != "reward"]
-    _refuse(host, [s for s in dropped if host.runs == "rewards"])
+    _refuse(host, [*dropped, *pipeline.objective.weighting])
     return replace(pipeline, stages=tuple(s for s in pipeline.stages if s not in dropped))
 
 
+def host_of(name: str) -> Host:
+    """The host that ``guerdon explain --host`` means.
+
+    Raises:
+        RecipeError: none of that name.
+    """
+    if name not in HOSTS:
+        raise RecipeError(
+            f"expected a host among {', '.join(HOSTS)}, got {name!r}; {nearest(name, list(HOSTS)) or 'name one of them'}"
+        )
+    return HOSTS[name]
+
+
+def compile_at_best(host: Host, recipe: Recipe) -> Pipeline:
+    """Compile a recipe for a host whose data set has every column that the signals ask for, and whose rows carry all that
+    they can.
+
+    Raises:
+        RecipeError: what cannot run there whatever the data.
+    """
+    return compile_for(
+        host,
+        recipe,
+        columns=columns_of(recipe),
+        steps="step_ids" in host.carries,
+        structure=host.carries - {"step_ids"},
+    )
+
+
 def columns_of(recipe: Recipe) -> frozenset[str]:
-    """The columns that the recipe's signals ask of a data set."""
+    """The columns that the recipe's signals and models ask of a data set."""
     asked: set[str] = set()
     for spec in recipe.reward:
         try:
@@ -212,22 +252,28 @@ def columns_of(recipe: Recipe) -> frozenset[str]:
             continue  # the compiler says it better
         names = [spec.take.get(t.name, "" if t.optional else t.name) for t in takes]
         asked |= {name for name in names if name and lookup(name) is None}
+    asked |= {name for face in faces(recipe).values() for name in face.reads if lookup(name) is None}
     return frozenset(asked)
 
 
 def left_to(host: Host, pipeline: Pipeline) -> tuple[str, ...]:
     """Stages and losses of the recipe that ``compile_for`` left to the host, by label; an adapter tells the person."""
-    recipe, kept = pipeline.recipe, {s.label for s in (*pipeline.stages, *pipeline.objective.stages)}
-    return tuple(s.label for s in (*recipe.pipeline, *recipe.loss) if s.label not in kept)
+    recipe, kept = pipeline.recipe, [s.spec for s in (*pipeline.stages, *pipeline.objective.stages)]
+    return tuple(s.label for s in (*recipe.pipeline, *recipe.loss) if not any(s is other for other in kept))
 
 
 def _refuse(host: Host, dropped: list[BoundStage]) -> None:
-    """A host that takes one reward per completion may do the row's group statistics itself, and nothing finer."""
+    """What a host does in place of the recipe: statistics of rows' groups where it takes rewards, and losses; nothing else."""
     for stage in dropped:
+        weights = [made for made in stage.makes if made in ("weights", "token_weights", "counts")]
+        if weights:
+            raise RecipeError(
+                f"{stage.place}: makes {weights[0]}, but {host.name} has no weights in its losses; {_TRL}"
+            )
         fine = [
             n for n in (*stage.reads, *stage.makes) if (q := lookup(n)) is not None and q.level in ("step", "token")
         ]
-        if fine:
+        if fine and host.runs == "rewards":
             raise RecipeError(
                 f"{stage.place}: makes credit of {fine[0]}, but {host.name} takes one reward per completion; {_TRL}"
             )

@@ -113,6 +113,11 @@ def loss(inputs: Any, recipe: str, progress: float = 0.0) -> Any:
 def _objective(recipe: str) -> Objective:
     loaded = load(recipe)
     pipeline = compile_for(HOSTS["prime-rl-loss"], loaded, columns=columns_of(loaded), structure=STRUCTURE)
+    across = next((stage for stage in pipeline.objective.weighting if stage.method.across), None)
+    if across is not None:
+        raise RecipeError(
+            f"{across.place}: looks across rows, but prime-rl hands over one sample at a time; leave the stage out"
+        )
     for stage in pipeline.objective.losses:
         if stage.spec.aggregate != "token-mean":
             raise RecipeError(

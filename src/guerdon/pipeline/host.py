@@ -18,18 +18,21 @@ class Host:
             under ``offers``, wins over a provider.
         withholds: quantities or providers that the host's own credit has, but no stage that runs in it, each with what to use
             instead; a quantity under ``offers`` wins over its provider.
-        runs: how far a recipe runs in it: up to ``rewards``, up to ``advantages``, or with its losses (``loss``).
+        carries: structure that its rows bring with them (``step_ids``, ``turn_ids``, ``turn_scores`` ...), at best.
+        runs: how far a recipe runs in it: up to ``rewards``, up to ``advantages``, with its losses (``loss``), or nothing but its
+            losses (``losses``).
     """
 
     name: str
     offers: frozenset[str]
     lacks: Mapping[str, str] = field(default_factory=dict)
     withholds: Mapping[str, str] = field(default_factory=dict)
-    runs: Literal["rewards", "advantages", "loss"] = "loss"
+    carries: frozenset[str] = frozenset()
+    runs: Literal["rewards", "advantages", "loss", "losses"] = "loss"
 
     def __post_init__(self):
         known = {q.provider for q in QUANTITIES.values()} | set(QUANTITIES)
-        odd = sorted({*self.offers, *self.lacks, *self.withholds} - known)
+        odd = sorted({*self.offers, *self.lacks, *self.withholds, *self.carries} - known)
         if odd:
             raise ValueError(f"expected quantities or providers, got {odd[0]!r} for the host {self.name}; correct it")
 
@@ -56,5 +59,9 @@ class Host:
         return self.withholds.get(quantity.name) or self.withholds.get(quantity.provider or "")
 
 
-OWN = Host("Guerdon's trainer", frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model"}))
+OWN = Host(
+    "Guerdon's trainer",
+    frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model"}),
+    carries=frozenset({"step_ids", "turn_ids", "node_ids", "turn_scores", "turn_accepted", "potentials"}),
+)
 """Our own trainer."""

@@ -143,10 +143,35 @@ def test_what_cannot_run_is_refused_when_the_model_is_made(recipe, words):
         small_ppo(walks(), GuerdonRolloutBuffer, recipe)
 
 
-@pytest.mark.parametrize("recipe", [None, MONTE_CARLO])
-def test_it_learns_to_balance_a_pole(recipe):
+def test_a_method_with_state_learns_once_for_each_rollout():
+    recipe = {
+        "reward": [{"use": "environment-score"}],
+        "pipeline": [
+            {"use": "weighted-sum"},
+            {"use": "moving-average-baseline"},
+            {"use": "place-rewards"},
+            {"use": "discounted-returns"},
+        ],
+    }
+    model = small_ppo(walks(), GuerdonRolloutBuffer, recipe)
+    seen = []
+    baseline = next(s.instance for s in model.rollout_buffer.pipeline.stages if s.label == "moving-average-baseline")
+    learn = baseline.update
+    baseline.update = lambda rewards: (seen.append(len(rewards)), learn(rewards))
+    model.learn(64 * 3 * 2, callback=EpisodeEnds())
+    assert len(seen) == 2
+    assert all(64 * 3 / 10 <= rows < 64 * 3 for rows in seen)  # episodes of at most ten steps
+
+
+def test_it_learns_to_balance_a_pole():
     model = small_ppo(
-        gym.make("CartPole-v1"), GuerdonRolloutBuffer, recipe, n_steps=512, n_epochs=8, learning_rate=2e-3
+        gym.make("CartPole-v1"),
+        GuerdonRolloutBuffer,
+        MONTE_CARLO,
+        n_steps=512,
+        n_epochs=8,
+        batch_size=128,
+        learning_rate=3e-3,
     )
     model.learn(4096, callback=EpisodeEnds())
     lengths = [entry["l"] for entry in model.ep_info_buffer]

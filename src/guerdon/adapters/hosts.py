@@ -202,7 +202,7 @@ def compile_for(
             f"add {'weighted-sum' if host.runs == 'rewards' else 'a stage of credit such as group-normalise'}"
         )
     for stage in kept:
-        for name in stage.reads:
+        for name in stage.needs:
             if (advice := host.withheld(name)) is not None:
                 raise RecipeError(
                     f"{stage.place}: takes {name} ({QUANTITIES[name.split('.')[0]].meaning}), which {host.name} does not "

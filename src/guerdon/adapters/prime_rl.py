@@ -13,7 +13,8 @@
 
 prime-rl names its algorithms in a table of classes and has no other way in: `install` puts ours there under the name of one. What
 the environment's own rewards say is in the recipe's reach as ``use = "environment-score"``. prime-rl leaves positions of credit 0
-out of its loss and of its denominator, which is how an unscored row leaves it. Either half works without the other.
+out of its loss and of its denominator, which is how an unscored row leaves it. It knows no iterations: methods with state learn
+from each group. Either half works without the other.
 
 Written against prime-rl at 559b447 (`orchestrator/algo/base.py`, `algo/routing.py`, `trainer/rl/loss.py`).
 """
@@ -131,5 +132,6 @@ def _credit(scorer: Scorer, traces: Sequence[Any]) -> list[list[float]]:
     """Credit of each trace's sampled tokens, in order."""
     rows = rows_of(traces, group_ids([trace.agent.name for trace in traces]).tolist())
     outcome = scorer.run(rows)
+    scorer.learn(outcome)
     credit, _ = final_credit(outcome.batch)
     return [values[mask].tolist() for values, mask in zip(credit, rows["mask"], strict=True)]

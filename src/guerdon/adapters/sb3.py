@@ -88,6 +88,7 @@ class GuerdonRolloutBuffer(RolloutBuffer):
             )
         rows = _Rows(self, last_values.detach().cpu().numpy().flatten(), dones)
         outcome = self.pipeline.run(rows.batch, generator_for=partial(derive, 0, self._iteration))
+        self.pipeline.update(outcome.batch)
         self._iteration += 1
         credit, keep = final_credit(outcome.batch)
         returns = outcome.batch["token_returns"]

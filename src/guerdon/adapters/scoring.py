@@ -78,10 +78,14 @@ class Scorer:
             if self._asked[label] >= _ENOUGH and self._failed[label] > limit * self._asked[label]:
                 raise SignalFailure(
                     f"expected the signal {label!r} to score at least {1 - limit:.0%} of the rows, got failures on "
-                    f"{self._failed[label]} of {self._asked[label]} ({outcome.examples.get(label, 'no reason')}); "
+                    f"{self._failed[label]} of {self._asked[label]} ({outcome.example(label)}); "
                     "mend the signal, or raise training.failure_limit"
                 )
         return outcome
+
+    def learn(self, outcome: Outcome) -> None:
+        """Let methods with state learn from rows that a recipe has run on; once for each row."""
+        self.pipeline(name for name in outcome.batch if name not in QUANTITIES).update(outcome.batch)
 
 
 def numbers(values: Tensor) -> list[float | None]:

@@ -73,6 +73,7 @@ def post_process_rewards(args: Any, samples: Sequence[Any]) -> tuple[list[float]
     scorer = _scorer(args.guerdon_recipe)
     stages = tuple(stage for stage in _pipeline(args, samples).stages if stage.kind != "reward")
     outcome = scorer.run(_rows(args, samples).with_(**_kept(samples)), stages=stages)
+    scorer.learn(outcome)
     credit, keep = final_credit(outcome.batch)
     for sample, values, kept in zip(samples, credit, keep, strict=True):
         length = sample.response_length

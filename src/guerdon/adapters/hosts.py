@@ -87,6 +87,7 @@ HOSTS: dict[str, Host] = {
             "value": f"its ranks see the critic after the recipe has run; use a baseline of the group, or {_TRL}",
         },
         carries=frozenset({"turn_ids"}),
+        adapter="guerdon.adapters.slime",
         runs="advantages",
     ),
     "prime-rl": Host(
@@ -99,6 +100,7 @@ HOSTS: dict[str, Host] = {
         | {k: v for k, v in _GAMES.items() if k != "turn_scores"}
         | {"token_spans": _SPANS},
         carries=frozenset({"turn_ids", "turn_scores"}),
+        adapter="guerdon.adapters.prime_rl",
         runs="advantages",
     ),
     "prime-rl-loss": Host(
@@ -110,6 +112,7 @@ HOSTS: dict[str, Host] = {
         | _NO_HIDDEN
         | {"policy": f"it hands out log-probabilities only; {_TRL}", "value": _NO_PASS["value"]},
         carries=frozenset({"turn_ids", "turn_scores"}),
+        adapter="guerdon.adapters.prime_rl",
         runs="losses",
     ),
     "openrlhf": Host(
@@ -117,6 +120,7 @@ HOSTS: dict[str, Host] = {
         frozenset({"rollout", "prompts", "completions"}),
         _ROWS | _NO_PASS,
         dict.fromkeys(("rollout", "derived"), f"it hands over one completion at a time, as text; {_TRL}"),
+        adapter="guerdon.adapters.openrlhf",
         runs="rewards",
     ),
     "ms-swift": Host(
@@ -127,6 +131,7 @@ HOSTS: dict[str, Host] = {
             "group": f"its processes see a part of a group each; {_TRL}",
             "rollout": f"it hands over text and token ids only; {_TRL}",
         },
+        adapter="guerdon.adapters.ms_swift",
         runs="rewards",
     ),
     "verifiers": Host(
@@ -135,6 +140,7 @@ HOSTS: dict[str, Host] = {
         _ROWS | _NO_PASS,
         {"group": f"it asks for one completion at a time; {_TRL}", "token_spans": _SPANS},
         frozenset({"turn_ids"}),
+        adapter="guerdon.adapters.verifiers",
         runs="rewards",
     ),
     "stable-baselines3": Host(
@@ -153,6 +159,7 @@ HOSTS: dict[str, Host] = {
             "reference": f"it has no reference policy; {_OURS}",
         },
         carries=frozenset({"step_ids", "turn_ids", "turn_scores"}),
+        adapter="guerdon.adapters.sb3",
         runs="advantages",
     ),
 }

@@ -9,6 +9,7 @@ OpenRLHF asks for one completion at a time, as text: no signal or stage may look
 Credit and loss are its own. Written against OpenRLHF 0.11.2 (`openrlhf/utils/agent.py: SingleTurnAgentExecutor`).
 """
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,13 +21,14 @@ from guerdon.batch import Rollouts
 
 
 def reward_function(
-    recipe: Any, *, label: str = "answer", end: Sequence[str] = (), unscored: float | None = None
+    recipe: Any, *, label: str | Sequence[str] = "answer", end: Sequence[str] = (), unscored: float | None = None
 ) -> Callable[..., dict[str, Any]]:
     """The function that OpenRLHF calls with ``queries`` (prompt and completion), ``prompts`` and ``labels``.
 
     Args:
         recipe: as for `guerdon.recipe.load`.
-        label: the column that the recipe's signals know OpenRLHF's ``labels`` by.
+        label: the column that the recipe's signals know OpenRLHF's ``labels`` by. Several names: each label is then the text of
+            a JSON object that holds them.
         end: texts of special tokens that may end a query, taken off: OpenRLHF decodes with special tokens.
         unscored: reward of a completion that nothing scored. OpenRLHF has no word for "unscored"; None refuses such a
             completion, which ends the run.
@@ -38,11 +40,11 @@ def reward_function(
     Raises:
         RecipeError: what cannot run there, at once and not at the first completion, whose errors OpenRLHF only logs.
     """
-    scorer = Scorer(HOSTS["openrlhf"], recipe, {label})
+    scorer = Scorer(HOSTS["openrlhf"], recipe, {label} if isinstance(label, str) else set(label))
 
     def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any], **_: Any) -> dict[str, Any]:
         said = [_completion(query, prompt, end) for query, prompt in zip(queries, prompts, strict=True)]
-        outcome = scorer.run(Rollouts({"prompts": list(prompts), "completions": said, label: list(labels)}))
+        outcome = scorer.run(Rollouts({"prompts": list(prompts), "completions": said, **_columns(label, labels)}))
         rewards = torch.tensor(scored(outcome, unscored))
         scores = rewards.clamp(0.0, 1.0)
         if "correct" in outcome.batch:
@@ -53,6 +55,13 @@ def reward_function(
         return {"rewards": rewards, "scores": scores, "extra_logs": logs}
 
     return reward_func
+
+
+def _columns(names: str | Sequence[str], labels: Sequence[Any]) -> dict[str, list[Any]]:
+    if isinstance(names, str):
+        return {names: list(labels)}
+    rows = [json.loads(text) for text in labels]
+    return {name: [row[name] for row in rows] for name in names}
 
 
 def _completion(query: str, prompt: str, end: Sequence[str]) -> str:

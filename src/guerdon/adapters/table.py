@@ -5,6 +5,8 @@ compiler says: a method runs, is left to the host, or is refused in the refusal'
 """
 
 import argparse
+import ast
+import importlib.util
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from guerdon.adapters.hosts import HOSTS, columns_of, compile_for, left_to
+from guerdon.batch import DERIVED_FROM
 from guerdon.method import Method, methods
 from guerdon.pipeline import Host, compile_recipe
 from guerdon.pipeline.compile import CARRIED
@@ -53,7 +56,7 @@ _MADE_BY: dict[str, dict[str, Any]] = {
 """What no method makes under its own name."""
 _STRUCTURE = CARRIED | {"step_ids", "turn_ids"}
 _ASKING = ("model", "greedy", "extra")
-_FROM = {"step_mask": "step_ids", "step_end": "step_ids", "turn_mask": "turn_ids", "lengths": "mask"}
+_FROM = {name: needs[0] for name, needs in DERIVED_FROM.items()}
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,9 @@ class _Smallest:
             kinds["reward" if makes & _PARTS else "loss" if makes & _LOSSES else "pipeline"].append(stage)
         if not kinds["reward"]:
             kinds["reward"] = [{"use": "environment-score" if "turn_scores" in self.host.carries else "random-reward"}]
+        for stage in kinds["pipeline"]:
+            if "part" in self.known[stage["use"]].hypers:
+                stage["part"] = kinds["reward"][0]["use"]
         if objective and "token_advantages" not in _taken(method):
             kinds["loss"].insert(0, {"use": "reinforce"})
         return {"model": self.models, **kinds}
@@ -278,11 +284,12 @@ def _page(table: Table) -> Iterator[str]:
         "stage runs there. *its own*: the host does its own in place of it, and the stage is left out. *no*: refused, for the reason\n"
         "under the host's name below.\n"
     )
-    yield "| host | what it is | what of a recipe runs there | methods |"
-    yield "|---|---|---|---:|"
+    yield "| host | what it is | what of a recipe runs there | methods | adapter |"
+    yield "|---|---|---|---:|---|"
     for name, host in HOSTS.items():
         count = sum(c.verdict == "runs" for c in table[name].values())
-        yield f"| {name} | {host.name} | {_RUNS[host.runs]} | {count} |"
+        adapter = f"`{host.adapter}`" if host.adapter else ""
+        yield f"| {name} | {host.name} | {_RUNS[host.runs]} | {count} | {adapter} |"
     yield "\n| method | " + " | ".join(HOSTS) + " |"
     yield "|---|" + "---|" * len(HOSTS)
     for method in sorted(methods()):
@@ -292,11 +299,22 @@ def _page(table: Table) -> Iterator[str]:
         for method, found in table[name].items():
             if found.verdict == "refused":
                 why[found.words].append(method)
+        if not why and not host.adapter:
+            continue
+        yield f"\n## {name}\n"
+        if host.adapter:
+            yield f"{_told(host.adapter)}\n"
         if why:
-            yield f"\n## {name}\n"
             yield f"What {host.name} refuses:\n"
             for words, names in sorted(why.items(), key=lambda item: (-len(item[1]), item[0])):
                 yield f"- {', '.join(names)}: {words}"
+
+
+def _told(module: str) -> str:
+    """What an adapter says of itself; read, not imported, since its host may not be here."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None
+    return ast.get_docstring(ast.parse(Path(spec.origin).read_text("utf-8"))) or ""
 
 
 def main() -> None:

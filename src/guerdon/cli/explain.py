@@ -113,6 +113,8 @@ def _dataflow(recipe: Any, as_json: bool, where: str) -> None:
         console.print(f"left to the host: {', '.join(left_to(host, pipeline)) or 'nothing'}")
         console.print(f"columns that its data must have: {columns}")
         console.print(f"besides samples it must provide: {', '.join(needs) or 'nothing'}")
+        if host.adapter:
+            console.print(f"adapter: {host.adapter} (docs/hosts.md says how to set it up)", markup=False)
     extra = pipeline.recipe.rollouts.model_dump(exclude_defaults=True)
     if extra:
         console.print("rollouts: " + ", ".join(f"{k} = {v}" for k, v in extra.items()))

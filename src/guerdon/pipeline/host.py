@@ -19,6 +19,7 @@ class Host:
         withholds: quantities or providers that the host's own credit has, but no stage that runs in it, each with what to use
             instead; a quantity under ``offers`` wins over its provider.
         carries: structure that its rows bring with them (``step_ids``, ``turn_ids``, ``turn_scores`` ...), at best.
+        adapter: the module that runs a recipe in it.
         runs: how far a recipe runs in it: up to ``rewards``, up to ``advantages``, with its losses (``loss``), or nothing but its
             losses (``losses``).
     """
@@ -28,6 +29,7 @@ class Host:
     lacks: Mapping[str, str] = field(default_factory=dict)
     withholds: Mapping[str, str] = field(default_factory=dict)
     carries: frozenset[str] = frozenset()
+    adapter: str = ""
     runs: Literal["rewards", "advantages", "loss", "losses"] = "loss"
 
     def __post_init__(self):

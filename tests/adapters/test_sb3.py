@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import PPO
+from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -141,6 +141,21 @@ def test_without_the_callback_it_says_what_to_pass():
 def test_what_cannot_run_is_refused_when_the_model_is_made(recipe, words):
     with pytest.raises(RecipeError, match=words):
         small_ppo(walks(), GuerdonRolloutBuffer, recipe)
+
+
+def test_observations_that_are_dictionaries_are_refused():
+    space = gym.spaces.Dict({"a": gym.spaces.Box(-1.0, 1.0, (2,))})
+    with pytest.raises(ValueError, match="FlattenObservation"):
+        GuerdonRolloutBuffer(4, space, gym.spaces.Discrete(2))
+
+
+def test_a2c_takes_it_too():
+    settings = {"n_steps": 8, "seed": 0, "device": "cpu"}
+    ours = A2C("MlpPolicy", walks(), rollout_buffer_class=GuerdonRolloutBuffer, **settings)
+    ours.learn(8 * 3 * 5, callback=EpisodeEnds())
+    theirs = A2C("MlpPolicy", walks(), **settings).learn(8 * 3 * 5)
+    for name, value in theirs.policy.state_dict().items():
+        torch.testing.assert_close(ours.policy.state_dict()[name], value, atol=1e-5, rtol=1e-4)
 
 
 def test_a_method_with_state_learns_once_for_each_rollout():

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
@@ -55,6 +56,7 @@ class GuerdonRolloutBuffer(RolloutBuffer):
 
     Raises:
         RecipeError: what cannot run here, or no stage that makes the ``token_returns`` which the value function learns.
+        ValueError: observations that are dictionaries, for which the host has another buffer.
     """
 
     def __init__(self, *arguments: Any, recipe: Any = None, **named: Any):
@@ -65,6 +67,11 @@ class GuerdonRolloutBuffer(RolloutBuffer):
 
     def reset(self) -> None:
         """Forget the rollouts."""
+        if isinstance(self.observation_space, spaces.Dict):
+            raise ValueError(
+                "expected observations of one array, got a dictionary; wrap the environment in "
+                "gymnasium.wrappers.FlattenObservation"
+            )
         super().reset()
         shape = (self.buffer_size, self.n_envs)
         self.paid = np.full(shape, np.nan, dtype=np.float32)

@@ -6,7 +6,6 @@ compiler says: a method runs, is left to the host, or is refused in the refusal'
 
 import argparse
 import ast
-import importlib.util
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -294,6 +293,7 @@ def _page(table: Table) -> Iterator[str]:
     yield "|---|" + "---|" * len(HOSTS)
     for method in sorted(methods()):
         yield f"| {method} | " + " | ".join(_MARK[table[name][method].verdict] for name in HOSTS) + " |"
+    told: dict[str, str] = {}
     for name, host in HOSTS.items():
         why: dict[str, list[str]] = defaultdict(list)
         for method, found in table[name].items():
@@ -302,7 +302,10 @@ def _page(table: Table) -> Iterator[str]:
         if not why and not host.adapter:
             continue
         yield f"\n## {name}\n"
-        if host.adapter:
+        if host.adapter in told:
+            yield f"Set up as under {told[host.adapter]}.\n"
+        elif host.adapter:
+            told[host.adapter] = name
             yield f"{_told(host.adapter)}\n"
         if why:
             yield f"What {host.name} refuses:\n"
@@ -312,9 +315,8 @@ def _page(table: Table) -> Iterator[str]:
 
 def _told(module: str) -> str:
     """What an adapter says of itself; read, not imported, since its host may not be here."""
-    spec = importlib.util.find_spec(module)
-    assert spec is not None and spec.origin is not None
-    return ast.get_docstring(ast.parse(Path(spec.origin).read_text("utf-8"))) or ""
+    path = Path(__file__).with_name(f"{module.rpartition('.')[2]}.py")
+    return ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
 
 
 def main() -> None:

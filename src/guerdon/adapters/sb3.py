@@ -14,7 +14,7 @@ reward of an episode that a time limit cut, so that a reward is no longer what t
 paid, and hands the value to the recipe as ``bootstrap_values`` with ``truncated``; a piece that goes on in the next buffer is
 truncated too, with the value of the observation after it.
 
-Written against Stable-Baselines3 2.9.2 (`on_policy_algorithm.py: collect_rollouts`, `buffers.py: RolloutBuffer`).
+Needs the extra ``sb3``. Written against Stable-Baselines3 2.9.2 (`on_policy_algorithm.py: collect_rollouts`, `buffers.py: RolloutBuffer`).
 """
 
 from collections.abc import Generator

@@ -210,6 +210,8 @@ _DERIVED = {
     "step_end": (("step_ids", "mask"), _step_end),
     "turn_mask": (("turn_ids",), _turn_mask),
 }
+DERIVED_FROM = {name: needs for name, (needs, _) in _DERIVED.items()}
+"""What each derived quantity is read from."""
 
 
 # plumbing ----------------------------------------------------------------------------------------------------------

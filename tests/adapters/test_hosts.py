@@ -1,5 +1,8 @@
 """Compiling for a host: what runs, how far, and the words of a refusal."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 
 from guerdon.adapters import HOSTS, compile_for
@@ -25,9 +28,9 @@ def test_a_plain_recipe_runs_as_far_as_the_host_goes():
     [
         ("prime", "verl", ("implicit-token-reward", "model_logp", "verl's trainer", "guerdon train")),
         ("remax", "openrlhf", ("greedy-baseline", "greedy_rewards", "OpenRLHF", "guerdon.adapters.trl")),
-        ("ppo", "slime", ("bootstrap_values", "an advantage function of slime")),
+        ("ppo", "slime", ("kl-in-reward", "ref_logp", "a rollout of slime", "--kl-loss-coef")),
         ("portool", "trl", ("node_ids", "TRL's GRPOTrainer", "do not branch")),
-        ("istar", "verifiers", ("model_logp", "a rubric of verifiers")),
+        ("istar", "verifiers", ("model_logp", "a reward of verifiers")),
     ],
 )
 def test_a_refusal_names_stage_quantity_host_and_what_to_use_instead(preset, host, words):
@@ -50,3 +53,13 @@ def test_step_credit_is_refused_where_only_rewards_go_in():
     }
     with pytest.raises(RecipeError, match=r"(min-form|step-credit).*one reward per completion.*GuerdonGRPOTrainer"):
         compile_for(HOSTS["ms-swift"], recipe, columns={"answer", "expression"}, steps=True)
+
+
+def test_an_adapter_that_is_named_is_there_and_says_how_it_is_set_up():
+    named = {host.adapter for host in HOSTS.values() if host.adapter}
+    assert len(named) >= 6
+    for module in named:
+        spec = importlib.util.find_spec(module)
+        assert spec is not None, module
+        text = Path(spec.origin).read_text("utf-8")
+        assert f"{module}" in text.split('"""')[1], module

@@ -11,6 +11,9 @@ from guerdon.cli.common import mistakes_end_the_command, overridden, print_json
 def explain(
     recipe: Annotated[str | None, typer.Argument(help="Recipe file or shipped name; none: the embedded task.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="stage.option=value; repeatable.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Trainer that is to run it: trl, verl, slime ... (docs/hosts.md).")
+    ] = "guerdon",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     toml: Annotated[bool, typer.Option("--toml", help="The recipe, presets expanded, as TOML.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="JSON schema of recipes.")] = False,
@@ -24,7 +27,13 @@ def explain(
 
       guerdon explain my.toml --toml > expanded.toml
 
+      guerdon explain --host verl my.toml
+
       guerdon explain --quantities
+
+    With --host: what runs in that trainer, what is left to it, and what its data
+    and its policy must bring; a recipe that it cannot run is refused with the
+    stage, the quantity, and what to use instead.
 
     Exit codes: 0 done, 2 the recipe cannot run (the message says why).
     """
@@ -38,13 +47,16 @@ def explain(
         elif toml:
             print(overridden(recipe, {}, settings or []).toml(), end="")
         else:
-            _dataflow(overridden(recipe, {}, settings or []), as_json)
+            _dataflow(overridden(recipe, {}, settings or []), as_json, host)
 
 
-def _dataflow(recipe: Any, as_json: bool) -> None:
+def _dataflow(recipe: Any, as_json: bool, where: str) -> None:
+    from guerdon.adapters.hosts import compile_at_best, host_of, left_to
     from guerdon.training import build
 
-    pipeline = build(recipe).pipeline
+    host = host_of(where)
+    own = where == "guerdon"
+    pipeline = build(recipe).pipeline if own else compile_at_best(host, recipe)
     rows = [_row(stage) for stage in (*pipeline.stages, *pipeline.objective.stages)]
     needs = sorted(n for n in pipeline.needs if not n.startswith("model_"))
     made = {m for s in pipeline.stages for m in s.makes}
@@ -56,19 +68,24 @@ def _dataflow(recipe: Any, as_json: bool) -> None:
         }
         told = {"stages": rows, "needs": needs, "implicit_lift": lift, "columns": sorted(pipeline.columns)}
         engine = pipeline.recipe.sampling.engine
-        print_json({**told, "models": models, "engine": None if engine is None else engine.model_dump()})
+        told |= {"engine": None if engine is None else engine.model_dump()}
+        print_json({**told, "models": models, "host": where, "left_to_host": list(left_to(host, pipeline))})
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
+    if not own:
+        console.print(f"in {host.name}", style="bold", highlight=False)
     _models(console, pipeline)
     phases = {
         "rollout": "rollout phase: once per iteration, no gradient",
         "update": "update phase: for every mini-batch",
     }
     for phase, title in phases.items():
+        if not own and all(row["phase"] != phase for row in rows):
+            continue
         console.print(f"[bold]{title}[/]")
         table = Table.grid(padding=(0, 2))
         table.add_column(no_wrap=True)
@@ -88,8 +105,16 @@ def _dataflow(recipe: Any, as_json: bool) -> None:
                     flow.append(f"\n{options}", "dim")
                 table.add_row(Text(f"  {row['stage']}"), flow)
         console.print(table)
-    console.print(f"columns of the task: {', '.join(sorted(pipeline.columns)) or 'none'}")
-    console.print(f"the policy must provide: {', '.join(needs) or 'nothing but samples'}")
+    columns = ", ".join(sorted(pipeline.columns)) or "none"
+    if own:
+        console.print(f"columns of the task: {columns}")
+        console.print(f"the policy must provide: {', '.join(needs) or 'nothing but samples'}")
+    else:
+        console.print(f"left to the host: {', '.join(left_to(host, pipeline)) or 'nothing'}")
+        console.print(f"columns that its data must have: {columns}")
+        console.print(f"besides samples it must provide: {', '.join(needs) or 'nothing'}")
+        if host.adapter:
+            console.print(f"adapter: {host.adapter} (docs/hosts.md says how to set it up)", markup=False)
     extra = pipeline.recipe.rollouts.model_dump(exclude_defaults=True)
     if extra:
         console.print("rollouts: " + ", ".join(f"{k} = {v}" for k, v in extra.items()))

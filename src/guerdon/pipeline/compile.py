@@ -319,7 +319,9 @@ class _Compiler:
         if head in ("step_ids", "step_mask", "step_end") or (
             head in ("prefix_values", "answer_logp") and self.host.provides(head)
         ):
-            return f"{place}: expected steps in the rollouts for {head}, got none; the task names no separator: set task.separator, or add split-steps above"
+            return f"{place}: expected steps in the rollouts for {head}, got none; {self._steps()}"
+        if (head in ("turn_ids", "turn_mask") or head in CARRIED) and self.host is not OWN:
+            return f"{place}: takes {head} ({QUANTITIES[head].meaning}), but rows of {self.host.name} carry none; {self.host.instead(head)}"
         if head in ("turn_ids", "turn_mask") or head in CARRIED:
             return (
                 f"{place}: takes {head} ({QUANTITIES[head].meaning}), but the rollouts carry none; {_CARRIED_BY[head]}"
@@ -339,6 +341,20 @@ class _Compiler:
         if late is not None:
             advice = f"{late}, which makes it, stands below: move it above"
         return f'{place}: takes {head}, but nothing above makes it; {advice}, or take = {{{take.name} = "..."}}'
+
+    def _steps(self) -> str:
+        """Where steps may come from."""
+        if self.host is OWN:
+            return "the task names no separator: set task.separator, or add split-steps above"
+        if "step_ids" in self.host.carries:
+            return f"name what separates them to the adapter of {self.host.name}, or add split-steps above"
+        spans, turns = self.host.withheld("token_spans") is None, "turn_ids" in self.host.carries
+        ways = [
+            w
+            for w, there in (("split-steps", spans and self._available("token_spans")), ("turns-as-steps", turns))
+            if there
+        ]
+        return f"add {' or '.join(ways)} above" if ways else f"{self.host.name} has none: leave the stage out"
 
     def _not_here(self, place: str, head: str) -> str:
         meaning, advice = QUANTITIES[head].meaning, self.host.instead(head)

@@ -1,5 +1,6 @@
 """Extra rollouts: which stages score them, and which may not stand above."""
 
+from guerdon.batch import DERIVED_FROM
 from guerdon.pipeline.stage import BoundStage
 from guerdon.quantities import lookup
 from guerdon.recipe import RecipeError
@@ -12,7 +13,8 @@ def ancestors(stages: list[BoundStage], targets: set[str]) -> list[BoundStage]:
         heads = {m.split(".", 1)[0] for m in stage.makes} | set(stage.makes)
         if heads & wanted:
             kept.append(stage)
-            wanted |= set(stage.reads) | {r.split(".", 1)[0] for r in stage.reads}
+            wanted |= set(stage.needs) | {r.split(".", 1)[0] for r in stage.needs}
+            wanted |= {source for r in stage.needs for source in DERIVED_FROM.get(r, ())}
     return kept[::-1]
 
 

@@ -16,17 +16,25 @@ class Host:
         offers: providers (`guerdon.quantities`) and single quantities that it makes for a recipe.
         lacks: quantities or providers that it does not make, each with what to use instead. A quantity by name, here or
             under ``offers``, wins over a provider.
-        runs: how far a recipe runs in it: up to ``rewards``, up to ``advantages``, or with its losses (``loss``).
+        withholds: quantities or providers that the host's own credit has, but no stage that runs in it, each with what to use
+            instead; a quantity under ``offers`` wins over its provider.
+        carries: structure that its rows bring with them (``step_ids``, ``turn_ids``, ``turn_scores`` ...), at best.
+        adapter: the module that runs a recipe in it.
+        runs: how far a recipe runs in it: up to ``rewards``, up to ``advantages``, with its losses (``loss``), or nothing but its
+            losses (``losses``).
     """
 
     name: str
     offers: frozenset[str]
     lacks: Mapping[str, str] = field(default_factory=dict)
-    runs: Literal["rewards", "advantages", "loss"] = "loss"
+    withholds: Mapping[str, str] = field(default_factory=dict)
+    carries: frozenset[str] = frozenset()
+    adapter: str = ""
+    runs: Literal["rewards", "advantages", "loss", "losses"] = "loss"
 
     def __post_init__(self):
         known = {q.provider for q in QUANTITIES.values()} | set(QUANTITIES)
-        odd = sorted({*self.offers, *self.lacks} - known)
+        odd = sorted({*self.offers, *self.lacks, *self.withholds, *self.carries} - known)
         if odd:
             raise ValueError(f"expected quantities or providers, got {odd[0]!r} for the host {self.name}; correct it")
 
@@ -45,6 +53,17 @@ class Host:
         provider = None if quantity is None else quantity.provider
         return self.lacks.get(name) or self.lacks.get(provider or "") or "use a method that does without"
 
+    def withheld(self, name: str) -> str | None:
+        """What to use instead, where a stage that runs in it cannot have the quantity ``name``; None where it can."""
+        quantity = lookup(name)
+        if quantity is None or quantity.name in self.offers:
+            return None
+        return self.withholds.get(quantity.name) or self.withholds.get(quantity.provider or "")
 
-OWN = Host("Guerdon's trainer", frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model"}))
+
+OWN = Host(
+    "Guerdon's trainer",
+    frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model"}),
+    carries=frozenset({"step_ids", "turn_ids", "node_ids", "turn_scores", "turn_accepted", "potentials"}),
+)
 """Our own trainer."""

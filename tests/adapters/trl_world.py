@@ -1,11 +1,13 @@
 """A tiny random model with a character tokenizer, prompts, and trainers on them: what the tests of TRL share."""
 
+import os
 import random
 from pathlib import Path
 from typing import Any
 
 import torch
 
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL tells its makers of each trainer that is made
 CHARACTERS = "0123456789+-*/=() abc"
 GRPO = {"preset": "grpo", "reward": [{"use": "tests.adapters.trl_world:digits"}]}
 

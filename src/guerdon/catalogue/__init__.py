@@ -55,7 +55,7 @@ def papers() -> list[PaperEntry]:
     return entries
 
 
-def evidence() -> dict[str, dict[str, str]]:
+def evidence() -> dict[str, dict[str, Any]]:
     """Example, claim and verdict by key of the paper, as committed."""
     return read("evidence")
 

@@ -1,6 +1,6 @@
 """The rollout phase: signals, shaping and credit on one batch, without gradient, with lineage."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -182,12 +182,16 @@ class Pipeline:
                 view = self._view(stage, work)
             view = listen()
             if stages is None and provide is not None:
-                for name in sorted(self.objective.reads & self.needs):
-                    quantity = lookup(name)
-                    if quantity is not None and quantity.phase == "rollout" and name not in view:
-                        work[name] = provide(name, view)
-                        view = Rollouts(work)
+                view = self.provided(view, provide)
         return Outcome(view, tuple(lineage), said)
+
+    def provided(self, view: Rollouts, provide: Provide, *, but: Collection[str] = ()) -> Rollouts:
+        """The batch with what the losses read of the rollout phase and no stage has asked for, ``but`` these."""
+        for name in sorted(self.objective.reads & self.needs - set(but)):
+            quantity = lookup(name)
+            if quantity is not None and quantity.phase == "rollout" and name not in view:
+                view = view.with_(**{name: provide(name, view)})
+        return view
 
     def early(self, batch: Rollouts) -> tuple[BoundStage, ...]:
         """The signals that need nothing but the rollouts: they can score one part of a batch before the next is there."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from guerdon.batch import Rollouts
 from guerdon.policies.protocol import Sampling
 from guerdon.policies.sampling import draw
 from guerdon.policies.token_text import StopStrings
@@ -105,3 +106,16 @@ def decode(
     width = max(1, int(lengths.max())) if total else 1
     real = torch.arange(width, device=device) < lengths[:, None]
     return Drawn(tokens[:, :width] * real, logp[:, :width] * real, lengths, ended)
+
+
+def left_aligned(batch: Rollouts, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Prompt and response without gaps [B, W], padding 0 at the right; and where the response begins [B]."""
+    prompt_mask, present = batch["prompt_mask"].to(device), batch["attention_mask"].to(device)
+    first = prompt_mask.sum(-1)
+    width = max(1, int((first + present.sum(-1)).max())) if len(first) else 1
+    ids = torch.zeros(len(first), width, dtype=torch.int64, device=device)
+    row, at = prompt_mask.nonzero(as_tuple=True)
+    ids[row, (prompt_mask.cumsum(-1) - 1)[row, at]] = batch["prompt_tokens"].to(device)[row, at]
+    row, at = present.nonzero(as_tuple=True)
+    ids[row, first[row] + at] = batch["tokens"].to(device)[row, at]
+    return ids, first

@@ -109,15 +109,6 @@ def save_merged(model: Any, folder: Path) -> None:
             logging.enable_progress_bar()
 
 
-def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Every token that ends a completion, by the generation settings and by the tokenizer."""
-    ends: set[int] = set()
-    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
-        found = getattr(source, "eos_token_id", None)
-        ends |= set(found) if isinstance(found, (list, tuple)) else ({found} if found is not None else set())
-    return tuple(sorted(ends))
-
-
 @torch.no_grad()
 def standard_head(model: Any) -> bool:
     """Whether logits are exactly the output embedding applied to the base model's last hidden state.
@@ -136,6 +127,23 @@ def standard_head(model: Any) -> bool:
     ids = torch.arange(4, device=head.weight.device)[None] % head.weight.shape[0]
     whole = model(input_ids=ids, use_cache=False).logits
     return torch.equal(whole.float(), head(base(input_ids=ids, use_cache=False)[0]).float())
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy; a forward that somebody hung on the object is left off, since it would still run the original."""
+    twin: Any = copy.deepcopy(model)
+    for part in (twin, twin.get_base_model() if hasattr(twin, "get_base_model") else twin):
+        part.__dict__.pop("forward", None)
+    return twin
+
+
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends a completion, by the generation settings and by the tokenizer."""
+    ends: set[int] = set()
+    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
+        found = getattr(source, "eos_token_id", None)
+        ends |= set(found) if isinstance(found, (list, tuple)) else ({found} if found is not None else set())
+    return sorted(ends)
 
 
 def _refuse_pickle(folder: Path) -> None:

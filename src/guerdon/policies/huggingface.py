@@ -9,7 +9,7 @@ import copy
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from guerdon.batch import Rollouts
 from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
-from guerdon.policies.hf_decoding import decode
-from guerdon.policies.hf_loading import add_lora, end_tokens, load, save_merged, standard_head
+from guerdon.policies.hf_decoding import decode, left_aligned
+from guerdon.policies.hf_loading import add_lora, copied, end_tokens, load, save_merged, standard_head
 from guerdon.policies.protocol import Policy, Prompt, Sampling
 from guerdon.policies.token_text import StopStrings, TokenText
 
@@ -72,19 +72,33 @@ class HuggingFace:
         )
         if lora is not None:
             wrapped = add_lora(wrapped, rank=lora, alpha=lora_alpha, targets=lora_targets, seed=seed)
-        self.gradient_checkpointing = gradient_checkpointing
         if gradient_checkpointing:
             wrapped.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        self.module = nn.ModuleDict({"model": wrapped})
+        self._wrap(wrapped, chat, gradient_checkpointing)
         self.module.eval()
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, *, chat: bool | None = None) -> "HuggingFace":
+        """A model that is there already, such as one that another trainer trains: not copied, not changed."""
+        made, checkpointing = cls.__new__(cls), (getattr(p, "gradient_checkpointing", False) for p in model.modules())
+        made.device, made.tokenizer = next(model.parameters()).device, tokenizer
+        made._wrap(model, chat, any(checkpointing))
+        return made
+
+    def _wrap(self, model: Any, chat: bool | None, gradient_checkpointing: bool) -> None:
+        self.gradient_checkpointing = gradient_checkpointing
+        self.module = nn.ModuleDict({"model": model})
         self.chat = self.tokenizer.chat_template is not None if chat is None else chat
         self._text = TokenText(self.tokenizer)
-        self._adapter = hasattr(wrapped, "disable_adapter")
+        self._adapter = hasattr(model, "disable_adapter")
         self._adapter_off = False
         self._parameters = set(inspect.signature(self._causal.forward).parameters)
         self._cache_name = "cache" if "cache" in self._parameters else "past_key_values"
-        self._split = standard_head(self._causal)
         self.ends = end_tokens(self._causal, self.tokenizer)
+
+    @cached_property
+    def _split(self) -> bool:
+        return standard_head(self._causal)
 
     @property
     def _causal(self) -> Any:
@@ -206,7 +220,7 @@ class HuggingFace:
             raise ValueError(f"expected quantities among {sorted(_MAKES)}, got {sorted(make - _MAKES)}")
         if temperature <= 0:
             raise ValueError(f"expected a temperature above 0, got {temperature}; greedy draws are evaluated at 1")
-        ids, first = _left_aligned(batch, self.device)
+        ids, first = left_aligned(batch, self.device)
         mask, present = batch["mask"].to(self.device), batch["attention_mask"].to(self.device)
         row, at = mask.nonzero(as_tuple=True)
         before = first[row] + at - 1
@@ -286,7 +300,7 @@ class HuggingFace:
         if self._adapter:
             other._adapter_off = True
             return other
-        frozen = copy.deepcopy(self.module["model"])  # pyright: ignore[reportIndexIssue]
+        frozen = copied(self.module["model"])  # pyright: ignore[reportIndexIssue]
         other.module = nn.ModuleDict({"model": frozen}).requires_grad_(False).eval()
         return other
 
@@ -379,19 +393,6 @@ class HuggingFace:
                 f"expected prompt and completion within the model's {room} positions, got {prompt} + {new}; "
                 "lower sampling.max_tokens or shorten the prompts"
             )
-
-
-def _left_aligned(batch: Rollouts, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Prompt and response without gaps [B, W], padding 0 at the right; and where the response begins [B]."""
-    prompt_mask, present = batch["prompt_mask"].to(device), batch["attention_mask"].to(device)
-    first = prompt_mask.sum(-1)
-    width = max(1, int((first + present.sum(-1)).max())) if len(first) else 1
-    ids = torch.zeros(len(first), width, dtype=torch.int64, device=device)
-    row, at = prompt_mask.nonzero(as_tuple=True)
-    ids[row, (prompt_mask.cumsum(-1) - 1)[row, at]] = batch["prompt_tokens"].to(device)[row, at]
-    row, at = present.nonzero(as_tuple=True)
-    ids[row, first[row] + at] = batch["tokens"].to(device)[row, at]
-    return ids, first
 
 
 def _placed(x: Tensor, row: Tensor, at: Tensor, mask: Tensor) -> Tensor:

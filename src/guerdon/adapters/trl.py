@@ -1,0 +1,186 @@
+"""A recipe inside TRL: its rewards as reward functions of any trainer, and the whole of it in `GRPOTrainer`.
+
+TRL samples, steps and logs; everything between its completions and the scalar that it differentiates is the recipe's.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from guerdon.adapters import trl_parts as parts
+from guerdon.adapters.data import with_steps
+from guerdon.adapters.hosts import HOSTS, compile_for
+from guerdon.adapters.processes import Shared, gathered, score
+from guerdon.adapters.trl_rewards import OWN, named, of_rows, reward_functions
+from guerdon.batch import Rollouts
+from guerdon.kernels.masked import masked_mean
+from guerdon.policies.token_text import TokenText
+from guerdon.recipe import Recipe
+from guerdon.training.generators import derive
+from guerdon.training.rollouts import Provider
+
+__all__ = ["GuerdonGRPOTrainer", "reward_functions"]
+
+
+class GuerdonGRPOTrainer(GRPOTrainer):
+    """TRL's GRPO trainer with a recipe in place of its rewards, advantages and loss.
+
+    Denominators are counted over all that an optimiser step sees, on all processes. Unscored completions are in neither
+    the loss nor a denominator. TRL's logs show the recipe's parts by name, its advantages and its losses.
+
+    Args:
+        model: as for `GRPOTrainer`.
+        recipe: as for `guerdon.recipe.load`; its [task], [policy], [sampling] and [training] are TRL's business, but for
+            ``training.failure_limit`` and ``training.micro_tokens``.
+        args: TRL's settings; those that the recipe takes over (``beta``, ``loss_type`` ...) must be left alone.
+        train_dataset: its columns besides ``prompt`` are columns for signals.
+        separator: what separates the steps of a completion, where the recipe has steps.
+        columns: columns that a ``rollout_func`` adds.
+        options: everything else that `GRPOTrainer` takes.
+
+    Raises:
+        RecipeError: what cannot run in TRL, or a setting that the recipe takes over.
+        ImportError: a version of TRL whose methods are others.
+    """
+
+    args: GRPOConfig  # as TRL declares them nowhere
+    model: Any
+    _buffered_inputs: Any
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        recipe: Recipe | Mapping[str, Any] | str | Path,
+        args: GRPOConfig | None = None,
+        train_dataset: Any = None,
+        separator: str | None = None,
+        columns: Iterable[str] = (),
+        **options: Any,
+    ):
+        parts.check_version(GRPOTrainer)
+        args = GRPOConfig("guerdon-GRPO") if args is None else args
+        parts.check_settings(args)
+        self.recipe = parts.fitted(recipe, args)
+        found = {*(getattr(train_dataset, "column_names", None) or ()), *columns} - OWN
+        self.pipeline = compile_for(HOSTS["trl"], self.recipe, columns=found, steps=separator is not None)
+        labels = [s.label for s in self.pipeline.signals]
+        super().__init__(model, [named(label) for label in labels], args=args, train_dataset=train_dataset, **options)
+        self._text = TokenText(self._tokenizer)
+        base = self.accelerator.unwrap_model(self.model)
+        wanted = parts.served(
+            self.pipeline,
+            args,
+            processes=self.accelerator.num_processes,
+            sharded=self.is_fsdp_enabled or self.is_deepspeed_enabled,
+            drawn=self.use_vllm or self.rollout_func is not None,
+        )
+        self._parts = parts.HostedParts.of(self.recipe, self.pipeline, separator, base, self._tokenizer)
+        self._cast = self._parts.cast(wanted, self._tokenize_prompts)
+        self._learning = parts.Learning(self.pipeline, self._cast)
+        self._shares: list[Tensor] = []
+
+    @property
+    def _progress(self) -> float:
+        return self.state.global_step / max(1, self.state.max_steps)
+
+    @property
+    def _iteration(self) -> int:
+        """How many times completions for training have been drawn before."""
+        micro = self.state.global_step * self.args.gradient_accumulation_steps
+        return micro // ((self.args.steps_per_generation or 1) * self.num_iterations)
+
+    # rollout phase --------------------------------------------------------------------------------------------------
+
+    def _generate(self, prompts: list):
+        self._said = super()._generate(prompts)
+        return self._said
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        self._learning.learn()
+        training, iteration = self.model.training, self._iteration
+        size = self.num_generations if training else self.num_generations_eval
+        rank, count = self.accelerator.process_index, len(prompts)
+        self._rows = slice(rank * count, (rank + 1) * count)
+        group = (rank * count + torch.arange(count)) // size
+        columns = {name: [row[name] for row in inputs] for name in self.pipeline.columns}
+        batch = parts.batch_of(self._said, prompts, completion_ids_list, group, columns, self._text, self.eos_token_ids)
+        batch = with_steps(batch, self._parts.task.separator)
+        provider = Provider(self._parts, self._cast, *parts.asked(batch, columns), iteration, main=training)
+        shared = Shared(provider, self._rows, self.accelerator.unwrap_model(self.model), self.accelerator)
+        settings: dict[str, Any] = {
+            "progress": self._progress,
+            "generator_for": lambda label: derive(self.args.seed, iteration, label),
+        }
+        whole, said = score(self.pipeline, batch, shared, rank=rank, **settings)
+        # all stages by name, since old_logp, which the losses read, is TRL's
+        outcome = self.pipeline.run(whole, provide=shared, said=said, stages=self.pipeline.stages, **settings)
+        self.pipeline.check_failures(outcome, self.recipe.training.failure_limit)
+        whole, signals = outcome.batch, self.pipeline.signals
+        self._outcome = whole = self.pipeline.provided(whole, shared, but={"old_logp"})
+        if training:
+            self._learning.pending = (whole, provider, iteration)
+        self.reward_weights = torch.stack([whole["part_weights"][s.label] for s in signals])
+        return torch.stack([of_rows(s, whole) for s in signals], dim=1).to(self.accelerator.device)
+
+    def _generate_and_score_completions(self, inputs):
+        output = super()._generate_and_score_completions(inputs)
+        batch = self.pipeline.objective.boundary(self._outcome)
+        credit = batch["token_advantages"].masked_fill(~batch["mask"], torch.nan)
+        table = self._logs["advantages"]
+        for _ in range(min(batch.rows, len(table))):
+            table.pop()
+        table.extend(credit.nanmean(-1).tolist())
+        parts.carry(batch.index(torch.arange(batch.rows)[self._rows]), output)
+        mode = "train" if self.model.training else "eval"
+        self._metrics[mode]["unscored"].append(1 - float(batch["mask"].any(-1).float().mean()))
+        return output
+
+    # update phase ---------------------------------------------------------------------------------------------------
+
+    def _compute_loss(self, model, inputs):
+        objective, training = self.pipeline.objective, self.model.training
+        batch = parts.carried(inputs)
+        made, price = parts.forward(self, model, inputs, batch)
+        batch = parts.with_old(batch, inputs, made["logp"])
+        if objective.weighting:
+            batch = objective.weigh(batch, made, self._progress)
+        loss, shares = objective.loss(batch, made, self._denominators(inputs), self._progress)
+        mode, steps = ("train", self.args.gradient_accumulation_steps) if training else ("eval", 1)
+        processes = self.accelerator.num_processes
+        told = {f"loss/{label}": torch.tensor(value * steps * processes) for label, value in shares.items()}
+        told["entropy"] = masked_mean(made["entropy"].detach(), batch["mask"])
+        for name, value in told.items():
+            everywhere = gathered(self.accelerator, value.to(loss.device))
+            self._metrics[mode][name].append(everywhere.nanmean().item())
+        if self._iteration < self._cast.models.warm_up:
+            loss = 0.0 * loss
+        # gradients are averaged over processes, and the denominators are of all of them
+        return loss * processes + price / steps
+
+    def _denominators(self, inputs) -> list[Tensor]:
+        """Of all micro-batches of this optimiser step, on all processes."""
+        steps, at = self.args.gradient_accumulation_steps, self._step % (self.args.steps_per_generation or 1)
+        training = self.model.training
+        if training and at % steps and self._shares:
+            return self._shares
+        chunks = self._buffered_inputs[at - at % steps :][:steps] if training else [inputs]
+        mask = torch.cat([c[parts.CARRIED + "mask"] for c in chunks]).int()
+        mask = gathered(self.accelerator, self.accelerator.pad_across_processes(mask, dim=1)).bool()
+        shares = self.pipeline.objective.denominators(Rollouts({"mask": mask}))
+        self._shares = shares if training else []
+        return shares
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        folder = f"{self._get_output_dir(trial=trial)}/checkpoint-{self.state.global_step}"
+        self._learning.save(folder, write=self.args.should_save)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self._learning.load(resume_from_checkpoint)

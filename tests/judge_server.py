@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import socket
 import threading
 import time
 from contextlib import suppress
@@ -83,7 +84,8 @@ class JudgeServer:
                 http.end_headers()
                 http.wfile.write(b'{"choices"')
                 http.wfile.flush()
-                http.connection.close()
+                http.connection.shutdown(socket.SHUT_RDWR)
+                http.close_connection = True
                 return None
             text, logprobs = self.says(model, body["messages"][-1]["content"])
             if body.get("stream"):

@@ -141,7 +141,7 @@ def test_against_an_exemplar_in_both_orders(server):
         ("down", "InternalServerError"),
         ("garbage", "failed:"),
         ("silent", "holds no message"),
-        ("cut", "failed:"),
+        ("cut", "APIConnectionError"),
         ("slow", "Timeout"),
         ("vague", "no verdict in the reply 'It is a fine answer.'"),
         ("torn", "no verdict"),

@@ -158,8 +158,9 @@ def test_a_model_in_the_loop_learns_from_all(out, two, learns):
     ours, theirs = out / learns, out / f"{learns}-alone"
     assert_near(weights(ours, 2), weights(theirs, 2), 1e-5)
     held, wanted = (load_file(run / "checkpoints/000002/methods.safetensors") for run in (ours, theirs))
+    # Adam divides rounding by the size of gradients that are nearly nothing: a twentieth of a step of 1e-3
     assert_near(
-        {n: v for n, v in held.items() if "weight" in n}, {n: v for n, v in wanted.items() if "weight" in n}, 2e-5
+        {n: v for n, v in held.items() if "weight" in n}, {n: v for n, v in wanted.items() if "weight" in n}, 5e-5
     )
     for a, b in zip(work.events(ours), work.events(theirs), strict=True):
         for name in (n for n in a if n.startswith("model/")):

@@ -42,7 +42,7 @@ class Sharded:
 
     def __init__(self, policy: Policy, ranks: Ranks):
         from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import FSDPModule, fully_shard
+        from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
         if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
             raise RecipeError(
@@ -54,6 +54,8 @@ class Sharded:
         mesh = init_device_mesh(next(policy.module.parameters()).device.type, (ranks.size,))
         for layer in _layers(policy.module):
             fully_shard(layer, mesh=mesh)
+            if hasattr(layer, "flat"):  # the tiny policy's other way through a layer (guerdon.policies.layout)
+                register_fsdp_forward_method(layer, "flat")
         self._root = _Root(policy.module)
         fully_shard(self._root, mesh=mesh)
         self._shards = [m for m in self._root.modules() if isinstance(m, FSDPModule)]

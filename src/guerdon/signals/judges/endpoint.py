@@ -7,7 +7,7 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from guerdon.signals.event_loop import run_awaitable
@@ -69,7 +69,7 @@ def converse(endpoint: Endpoint, questions: Sequence[Messages], *, first: int = 
     Raises:
         ImportError: without the openai package.
     """
-    client = _client(endpoint.url, os.environ.get(endpoint.key))
+    client = _client(endpoint.url, os.environ.get(endpoint.key), endpoint.timeout, endpoint.retries)
     return run_awaitable(_converse(client, endpoint, questions, first), None)
 
 
@@ -97,7 +97,7 @@ async def _reply(client: "AsyncOpenAI", endpoint: Endpoint, messages: Messages, 
         settings["seed"] = endpoint.seed
     if first:
         settings |= {"logprobs": True, "top_logprobs": first}
-    asking = client.with_options(timeout=endpoint.timeout, max_retries=endpoint.retries).chat.completions
+    asking = client.chat.completions
     if endpoint.stream:
         text, listed, usage = await _streamed(asking, settings)
     else:
@@ -130,8 +130,9 @@ def _cost(usage: Any, prices: tuple[float, float] | None) -> float:
     return float(asked + said) if prices is None else (asked * prices[0] + said * prices[1]) / 1e6
 
 
-@lru_cache
-def _client(url: str | None, key: str | None) -> "AsyncOpenAI":
+@cache
+def _client(url: str | None, key: str | None, timeout: float, retries: int) -> "AsyncOpenAI":
+    """One client, and so one set of connections, for each way of asking; it lasts as long as the process."""
     try:
         from openai import AsyncOpenAI
     except ImportError as error:
@@ -140,4 +141,4 @@ def _client(url: str | None, key: str | None) -> "AsyncOpenAI":
         ) from error
     if key is None and url is None:
         raise NoReply("expected a key for OpenAI's endpoint, got none; set OPENAI_API_KEY, or url = ... and key = ...")
-    return AsyncOpenAI(base_url=url, api_key=key or "none")
+    return AsyncOpenAI(base_url=url, api_key=key or "none", timeout=timeout, max_retries=retries)

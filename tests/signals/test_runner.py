@@ -206,3 +206,20 @@ def test_chat_prompts_get_chat_completions():
     plain = {"prompts": ["2+2?"], "completions": ["4"]}
     assert chat_form(plain) == plain
     assert chat_form({"prompts": [], "completions": []}) == {"prompts": [], "completions": []}
+
+
+def test_an_async_signal_that_exits_leaves_the_loop_to_others():
+    loops = []
+
+    async def exits(completions):
+        raise SystemExit(3)
+
+    async def healthy(completions):
+        loops.append(asyncio.get_running_loop())
+        return [1.0] * len(completions)
+
+    assert scores(run_signal(healthy, ROWS, 3)) == [1, 1, 1]
+    with pytest.raises(SystemExit):
+        run_signal(exits, ROWS, 3)
+    assert scores(run_signal(healthy, ROWS, 3)) == [1, 1, 1]
+    assert loops[0] is loops[1]

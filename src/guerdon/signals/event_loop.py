@@ -9,6 +9,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import Any
 
 _ANSWER = 1.0
@@ -48,7 +49,7 @@ def run_awaitable(awaitable: Awaitable[Any], timeout: float | None) -> Any:
         loop = _current[0]
     future = asyncio.run_coroutine_threadsafe(_wait(awaitable), loop.loop)
     try:
-        return future.result(timeout)
+        result = future.result(timeout)
     except concurrent.futures.TimeoutError:
         if future.done():
             raise  # the signal's own
@@ -58,7 +59,18 @@ def run_awaitable(awaitable: Awaitable[Any], timeout: float | None) -> Any:
                 if _current and _current[0] is loop:
                     _current.clear()
         raise TimeoutError(f"timed out after {timeout:g} s") from None
+    if isinstance(result, _Stop):
+        raise result.stop
+    return result
+
+
+@dataclass(frozen=True)
+class _Stop:
+    stop: BaseException
 
 
 async def _wait(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+    try:
+        return await awaitable
+    except (KeyboardInterrupt, SystemExit) as stop:  # let through, it would end the loop under everybody's connections
+        return _Stop(stop)

@@ -1,4 +1,4 @@
-"""Loïc and Dkaka (2021): a semantic reward against that of the greedy completion, and the matching it is made of."""
+"""Kwate Dassi (2021): a semantic reward against that of the greedy completion, and the matching it is made of."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Kim et al., R^3 (2024): relevance, length and no repetition, by whether the question is open."""
+"""Kim and Seo, R^3 (2024): relevance, length and no repetition, by whether the question is open."""
 
 import pytest
 import torch

@@ -46,6 +46,7 @@ def test_only_the_answer_is_read():
     assert score("so <answer>one two", "one two") == 1
     assert score("so <answer>one two</answer> said", "one two", tag=None) < 1
     assert score("<answer></answer>", "one two") == 0
+    assert score("word " * 9_000 + "<answer>one two</answer>", "one two") == 1
 
 
 def test_without_a_reference_a_row_is_unscored():

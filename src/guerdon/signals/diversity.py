@@ -22,8 +22,8 @@ def distinct_n(completions: Sequence[str], *, n: int = 3) -> Float32[Tensor, "B"
 
     Words are what stands between spaces. A text of fewer than ``n`` words has no n-gram and gets 1, an empty one 0.
 
-    Shapes: [B] in and out, in [0, 1]. References: Li et al., 2016, https://arxiv.org/abs/1510.03055 (distinct-n); Kim
-    et al., R^3, 2024, https://arxiv.org/abs/2402.03469 (trigrams).
+    Shapes: [B] in and out, in [0, 1]. References: Li et al., 2016, https://arxiv.org/abs/1510.03055 (distinct-n);
+    Kim and Seo, R^3, 2024, https://arxiv.org/abs/2402.03469 (trigrams).
 
     Raises:
         ValueError: ``n`` below 1.
@@ -52,7 +52,7 @@ def repetition(completions: Sequence[str], *, n: int = 4) -> Float32[Tensor, "B"
 def length_incentive(completions: Sequence[str], *, per: float = 100.0) -> Float32[Tensor, "B"]:
     """Words over ``per``: the LI of R^3. It has no ceiling, so the token limit of the rollouts is part of the reward.
 
-    Shapes: [B] in and out, at least 0. Reference: Kim et al., R^3, 2024, https://arxiv.org/abs/2402.03469.
+    Shapes: [B] in and out, at least 0. Reference: Kim and Seo, R^3, 2024, https://arxiv.org/abs/2402.03469.
 
     Raises:
         ValueError: ``per`` is not positive.

@@ -54,7 +54,7 @@ def bert_score(
 
     Shapes: [B] in and out, at most 1; 0 (before ``floor``) where nothing is said; NaN where the row has no reference.
     References: Zhang et al., BERTScore, 2019, https://arxiv.org/abs/1904.09675 (their models, layers and fitted floors
-    are other); Loïc and Dkaka, 2021, https://arxiv.org/abs/2108.12026; Islam et al., SecRepair, 2024,
+    are other); Kwate Dassi, 2021, https://arxiv.org/abs/2108.12026; Islam et al., SecRepair, 2024,
     https://arxiv.org/abs/2401.03374.
 
     Raises:

@@ -1,7 +1,7 @@
 """How near is the text to a reference, by its surface? BLEU, chrF and ROUGE, and the reward that BLEUBERI trains on.
 
-References come in ``answer``: one text, or a list of which the metric makes what it makes of several. A text that was
-not truncated by the policy is read up to `LONGEST` characters.
+References come in ``answer``: one text, or a list of which the metric makes what it makes of several. Texts are read up
+to `LONGEST` characters, counted from the opening mark where an answer is read.
 """
 
 import math
@@ -62,7 +62,8 @@ def bleuberi(
         ImportError: without sacrebleu, whose tokenizer is used (extra ``text``).
         ValueError: as many answers as completions are expected.
     """
-    return _scores(completions, answer, lambda said, gold: _bleuberi(_inside(said, tag), gold, with_rouge))
+    inside = [_inside(text, tag) for text in completions]
+    return _scores(inside, answer, lambda said, gold: _bleuberi(said, gold, with_rouge))
 
 
 @method(makes="parts")

@@ -24,7 +24,7 @@ def query_relevance(
     the last message of the user is the prompt.
 
     Shapes: [B] in and out; a cosine with ``minilm`` and ``words``, whose vectors have length 1, and without a bound
-    otherwise. 0 where nothing is said. Reference: Kim et al., R^3, 2024, https://arxiv.org/abs/2402.03469.
+    otherwise. 0 where nothing is said. Reference: Kim and Seo, R^3, 2024, https://arxiv.org/abs/2402.03469.
 
     Raises:
         ImportError: without the encoder's package (extra ``encoder``).
@@ -40,7 +40,7 @@ def reference_relevance(
 ) -> Float32[Tensor, "B"]:
     """Dot product of the vectors of reference and completion: the r_y of R^3. Of several references the nearest counts.
 
-    Shapes: [B] in and out, as in `query_relevance`; NaN where the row has no reference. Reference: Kim et al., R^3,
+    Shapes: [B] in and out, as in `query_relevance`; NaN where the row has no reference. Reference: Kim and Seo, R^3,
     2024, https://arxiv.org/abs/2402.03469.
 
     Raises:
@@ -81,7 +81,7 @@ def r3(
     paper gives no numbers for it, `r3_ranges` fits them. By default it only stops at 0 and 1.
 
     Shapes: [B] in and out; 0 where nothing is said. NaN where ``open_ended`` is None, or where a closed question has no
-    reference; an open one needs none. Reference: Kim et al., R^3, 2024, https://arxiv.org/abs/2402.03469.
+    reference; an open one needs none. Reference: Kim and Seo, R^3, 2024, https://arxiv.org/abs/2402.03469.
 
     Raises:
         ImportError: without the encoder's package (extra ``encoder``).

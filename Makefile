@@ -16,7 +16,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --editable '.[hf,trl,tasks,sb3,text,judge,engine,fast,tensorboard,sandbox,dev]'
+	$(BIN)/pip install --quiet --editable '.[hf,trl,tasks,sb3,text,encoder,judge,engine,fast,tensorboard,sandbox,dev]'
 	touch $(STAMP)
 
 # verl, for the tests inside it: only what its imports need (the file says why).

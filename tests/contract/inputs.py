@@ -29,6 +29,7 @@ COLUMNS: dict[str, list[Any]] = {
     "kind": ["number"] * 9,
     "label": ["SELECTED", "REJECTED"] * 4 + ["SELECTED"],
     "required": [["17"], [], ["a", "b"], ["x"], ["number"], ["7"], ["1"], ["9"], ["0"]],
+    "open_ended": [True, False, None, True, False, True, False, True, False],
     "language": ["en", "de", "en", "fr", "en", "zh", "en", "es", "it"],
     "exemplar": ["x", "_", "xx", "__", "x_", "_x", "", "12", "9"],
     "tests": [

@@ -45,7 +45,11 @@ def test_the_recipe_of_the_readme_compiles(tmp_path):
 
 @pytest.mark.parametrize(
     "toml",
-    [t for page in ("credit", "signals", "judges", "answers", "ranks") for t in blocks(f"docs/{page}.md", "toml")],
+    [
+        t
+        for page in ("credit", "signals", "judges", "answers", "ranks", "text")
+        for t in blocks(f"docs/{page}.md", "toml")
+    ],
 )
 def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path))
@@ -59,9 +63,10 @@ def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
     assert len(list(train(recipe.model_copy(update={"training": short}), tmp_path / "run").run.events())) == 2
 
 
-def test_the_examples_of_the_page_on_answers_print_what_they_say(capsys):
-    code = "\n".join(blocks("docs/answers.md", "python"))
-    exec(compile(code, "docs/answers.md", "exec"), {"__name__": "example"})  # our own documentation
+@pytest.mark.parametrize("page", ["docs/answers.md", "docs/text.md"])
+def test_the_examples_of_a_page_print_what_they_say(page, capsys):
+    code = "\n".join(blocks(page, "python"))
+    exec(compile(code, page, "exec"), {"__name__": "example"})  # our own documentation
     said = [line.split("  # ", 1)[1] for line in code.splitlines() if line.startswith("print(")]
     assert said == capsys.readouterr().out.splitlines()
 

@@ -13,6 +13,9 @@ also makes ``correct``, which no mixture changes.
 - `calculation`: how near is the number (`random_calculation_reward`), and the spurious rewards to compare with.
 - `tulu`: the verifiers of Tulu 3 (`gsm8k_answer`, `tulu_verifier`).
 - `overlap`: how many of the answer's words are there (`answer_f1`, of IGPO)?
+- `ngrams`: how near a reference on the surface (`bleu`, `chrf`, `rouge`, and `bleuberi` with its data selection)?
+- `matching`, `relevance`: how near in meaning (`bert_score`, `query_relevance`, `r3`)? `encoders` makes the vectors.
+- `diversity`: does it repeat itself (`distinct_n`, `repetition`)?
 - `spans`: what a critique says of phrases, on the tokens that they cover (Text2Grad);
 - `format`: has the completion the asked form (`tag_format`); prompt styles as data.
 - `patterns`: does it talk as one who reasons?
@@ -36,6 +39,8 @@ from guerdon.signals.cache import Cache
 from guerdon.signals.calculation import inverted_reward, random_calculation_reward, random_reward
 from guerdon.signals.choices import exact_string, json_schema, multiple_choice, numeric_tolerance
 from guerdon.signals.criteria import decision, decision_report, mentioned
+from guerdon.signals.diversity import distinct_n, length_incentive, repetition
+from guerdon.signals.encoders import Encoder, TokenVectors, find_encoder
 from guerdon.signals.environment import environment_score, environment_steps
 from guerdon.signals.forecasts import forecast, futurex_total
 from guerdon.signals.format import (
@@ -49,11 +54,22 @@ from guerdon.signals.format import (
 from guerdon.signals.judges import judge_exemplar, judge_log_odds, judge_pairwise, judge_score
 from guerdon.signals.language import language_match
 from guerdon.signals.length import length
+from guerdon.signals.matching import bert_score, greedy_matching
 from guerdon.signals.mathematics import math_equal
+from guerdon.signals.ngrams import (
+    bleu,
+    bleu_details,
+    bleuberi,
+    chrf,
+    preference_agreement,
+    rouge,
+    select_by_score,
+)
 from guerdon.signals.overlap import answer_f1
 from guerdon.signals.patterns import reasoning_pattern
 from guerdon.signals.programs import unit_tests
 from guerdon.signals.reasoning_gym import reasoning_gym_score
+from guerdon.signals.relevance import query_relevance, r3, r3_ranges, reference_relevance, regularised_relevance
 from guerdon.signals.runner import How, ask, chat_form, run_signal
 from guerdon.signals.scores import Outcome, Scores
 from guerdon.signals.spans import critique_spans, parse_critique
@@ -64,25 +80,35 @@ from guerdon.signals.tulu import gsm8k_answer, tulu_verifier
 __all__ = [
     "STYLES",
     "Cache",
+    "Encoder",
     "How",
     "Outcome",
     "PromptStyle",
     "Scores",
+    "TokenVectors",
     "action_format",
     "answer_f1",
     "apply_style",
     "ask",
     "behaviour_profile",
+    "bert_score",
+    "bleu",
+    "bleu_details",
+    "bleuberi",
     "chat_form",
+    "chrf",
     "critique_spans",
     "decision",
     "decision_report",
+    "distinct_n",
     "environment_score",
     "environment_steps",
     "exact_string",
     "final_answer",
+    "find_encoder",
     "forecast",
     "futurex_total",
+    "greedy_matching",
     "gsm8k_answer",
     "hierarchical_action",
     "inverted_reward",
@@ -93,17 +119,27 @@ __all__ = [
     "judge_score",
     "language_match",
     "length",
+    "length_incentive",
     "math_equal",
     "mentioned",
     "multiple_choice",
     "numeric_tolerance",
     "parse_critique",
     "ppe_accuracy",
+    "preference_agreement",
+    "query_relevance",
+    "r3",
+    "r3_ranges",
     "random_calculation_reward",
     "random_reward",
     "reasoning_gym_score",
     "reasoning_pattern",
+    "reference_relevance",
+    "regularised_relevance",
+    "repetition",
+    "rouge",
     "run_signal",
+    "select_by_score",
     "self_certainty",
     "split_pieces",
     "tag_format",

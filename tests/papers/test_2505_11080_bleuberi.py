@@ -1,0 +1,86 @@
+"""Chang et al., BLEUBERI (2025): smoothed sentence BLEU as a reward, and the hardest prompts."""
+
+import math
+
+import pytest
+import torch
+
+from guerdon.signals import bleu, bleu_details, bleuberi, preference_agreement, select_by_score
+
+
+def score(said, gold, **options):
+    return bleuberi([said], [gold], **options).item()
+
+
+def test_worked_example():
+    made = bleu_details("the cat is on the mat", ["the cat sat on the mat"])
+    assert made.precisions == pytest.approx((6 / 7, 4 / 6, 2 / 5, 1 / 4))
+    assert made.brevity == 1
+    assert score("the cat is on the mat", "the cat sat on the mat") == pytest.approx(0.4889, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("said", "gold", "wanted"),
+    [
+        ("a red box", "a red box stood right there", math.exp(-1)),
+        ("one", "one two three four five", math.exp(-4)),
+        ("", "one", 0.0),
+        (" \n", "one", 0.0),
+        ("one two", "one two", 1.0),
+        ("one two", ["one two three four", "one two"], 1.0),  # the shortest reference sets the length
+        ("pay $1,000.50, now", "pay $ 1,000.50 , now", 1.0),  # 13a splits marks off, but not inside numbers
+    ],
+)
+def test_brevity_and_tokens(said, gold, wanted):
+    assert score(said, gold) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_counts_are_clipped_by_one_reference_each():
+    made = bleu_details("the the the", ["the cat", "the the dog"])
+    assert made.precisions == pytest.approx((3 / 4, 2 / 3, 1 / 2, 1.0))
+    assert made.reference == 2
+
+
+def test_only_the_answer_is_read():
+    assert score("so <answer>one two</answer> said", "one two") == 1
+    assert score("so <answer>one two", "one two") == 1
+    assert score("so <answer>one two</answer> said", "one two", tag=None) < 1
+    assert score("<answer></answer>", "one two") == 0
+    assert score("word " * 9_000 + "<answer>one two</answer>", "one two") == 1
+
+
+def test_without_a_reference_a_row_is_unscored():
+    assert bleuberi(["a"] * 3, [None, "", [None, " "]]).isnan().all()
+    assert score("a", [None, "a"]) == 1
+    with pytest.raises(ValueError, match="expected one answer for each of 1 completions, got 2"):
+        bleuberi(["a"], ["a", "b"])
+    with pytest.raises(ValueError, match="expected a reference with a token in it"):
+        bleu_details("a", [""])
+
+
+def test_mean_with_rouge_is_harmonic():
+    by_bleu, by_rouge = 0.488923, 5 / 6
+    wanted = 2 * by_bleu * by_rouge / (by_bleu + by_rouge)
+    assert score("the cat is on the mat", "the cat sat on the mat", with_rouge=True) == pytest.approx(wanted, abs=1e-5)
+    assert score("dog", "the cat sat", with_rouge=True) == 0
+
+
+def test_it_is_not_the_usual_sentence_bleu():
+    said, gold = ["the cat is on the mat"], ["the cat sat on the mat"]
+    assert bleu(said, gold).item() != pytest.approx(bleuberi(said, gold).item(), abs=0.01)
+
+
+def test_selection():
+    scores = torch.tensor([0.5, 0.1, torch.nan, 0.9, 0.3, 0.1])
+    assert select_by_score(scores, 2).tolist() == [1, 5]
+    assert select_by_score(scores, 2, mode="easy").tolist() == [0, 3]
+    assert select_by_score(scores, 3, mode="medium").tolist() == [5, 4, 0]
+    assert select_by_score(scores, 0).tolist() == []
+    with pytest.raises(ValueError, match="expected k of at most 5, the prompts with a score, got 6"):
+        select_by_score(scores, 6)
+
+
+def test_agreement_with_people():
+    first, second = torch.tensor([0.5, 0.2, 0.3, torch.nan]), torch.tensor([0.4, 0.4, 0.3, 0.1])
+    assert preference_agreement(first, second, ["first", "first", "tie", "first"]) == pytest.approx(2 / 3)
+    assert math.isnan(preference_agreement(first[3:], second[3:], ["tie"]))

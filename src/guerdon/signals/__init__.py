@@ -20,6 +20,7 @@ also makes ``correct``, which no mixture changes.
 - `tools`, `actions`, `criteria`, `forecasts`: is a call, an action, a decision, a forecast right, and how nearly?
 - `length`: how long is it?
 - `programs`: does the code do what its tests say (`unit_tests`, in a sandbox)?
+- `sql`: does a query give what the reference gives (`sql_execution`), and how like it is it?
 - `environment`: what did the environment pay (`environment_score`, `environment_steps`)?
 - `reasoning_gym`: the scorer of a reasoning-gym task.
 - `judges`: what does a language model think of it?
@@ -57,6 +58,7 @@ from guerdon.signals.reasoning_gym import reasoning_gym_score
 from guerdon.signals.runner import How, ask, chat_form, run_signal
 from guerdon.signals.scores import Outcome, Scores
 from guerdon.signals.spans import critique_spans, parse_critique
+from guerdon.signals.sql import sql_execution, sql_ngrams, sql_parses, sql_runs, sql_schema
 from guerdon.signals.steps import split_pieces, verified_steps
 from guerdon.signals.tools import thinking_length, tool_layout, tool_match
 from guerdon.signals.tulu import gsm8k_answer, tulu_verifier
@@ -106,6 +108,11 @@ __all__ = [
     "run_signal",
     "self_certainty",
     "split_pieces",
+    "sql_execution",
+    "sql_ngrams",
+    "sql_parses",
+    "sql_runs",
+    "sql_schema",
     "tag_format",
     "thinking_length",
     "tool_layout",

@@ -79,7 +79,7 @@ def unit_tests(
             reasons[i] = _NOTHING
         else:
             checks[i] = check
-    sandbox = _sandbox(workers, tuple(packages), server, unsafe_local)
+    sandbox = sandbox_for(workers, tuple(packages), server, unsafe_local)
     part, correct = torch.full((len(completions),), NAN), torch.full((len(completions),), NAN)
     for i, verdict in zip(checks, sandbox.run_all(list(checks.values())), strict=True):
         part[i], correct[i] = verdict.share if partial else verdict.score, verdict.score
@@ -123,7 +123,7 @@ def _read(text: str) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _sandbox(
+def sandbox_for(
     workers: int | None, packages: tuple[str, ...], server: str | None, unsafe_local: bool
 ) -> LocalSandbox | RemoteSandbox:
     """One sandbox for a process: its workers stay warm between iterations."""

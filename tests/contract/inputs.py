@@ -42,6 +42,7 @@ COLUMNS: dict[str, list[Any]] = {
         "def check(f): pass",
         "x = 1",
     ],
+    "reference": ["def f(x): return x + 1"] * 7 + [None, ""],
     "query": ["SELECT a FROM t", "SELECT b FROM t ORDER BY b", None, "?", "", "SELECT 1", "SELECT a FROM t", "t", None],
     "database": ["CREATE TABLE t(a, b); INSERT INTO t VALUES (1, 2);"] * 8 + ["?"],
     "dataset": ["gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k"],
@@ -55,6 +56,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "self-certainty": {"vocabulary": 50},
     "add-where-zero": {"part": "a", "other": "b"},
     **{key: {"unsafe_local": True, "workers": 2} for key in ("sql-execution", "sql-runs")},
+    "program-efficiency": {"unsafe_local": True, "workers": 2},
     "unit-tests": {"unsafe_local": True, "workers": 2},
 }
 

@@ -20,6 +20,7 @@ also makes ``correct``, which no mixture changes.
 - `tools`, `actions`, `criteria`, `forecasts`: is a call, an action, a decision, a forecast right, and how nearly?
 - `length`: how long is it?
 - `programs`: does the code do what its tests say (`unit_tests`, in a sandbox)?
+- `efficiency`: does it need less time or memory than a reference (`program_efficiency`)?
 - `sql`: does a query give what the reference gives (`sql_execution`), and how like it is it?
 - `environment`: what did the environment pay (`environment_score`, `environment_steps`)?
 - `reasoning_gym`: the scorer of a reasoning-gym task.
@@ -37,6 +38,7 @@ from guerdon.signals.cache import Cache
 from guerdon.signals.calculation import inverted_reward, random_calculation_reward, random_reward
 from guerdon.signals.choices import exact_string, json_schema, multiple_choice, numeric_tolerance
 from guerdon.signals.criteria import decision, decision_report, mentioned
+from guerdon.signals.efficiency import efficiency_tiers, program_efficiency
 from guerdon.signals.environment import environment_score, environment_steps
 from guerdon.signals.forecasts import forecast, futurex_total
 from guerdon.signals.format import (
@@ -79,6 +81,7 @@ __all__ = [
     "critique_spans",
     "decision",
     "decision_report",
+    "efficiency_tiers",
     "environment_score",
     "environment_steps",
     "exact_string",
@@ -101,6 +104,7 @@ __all__ = [
     "numeric_tolerance",
     "parse_critique",
     "ppe_accuracy",
+    "program_efficiency",
     "random_calculation_reward",
     "random_reward",
     "reasoning_gym_score",

@@ -65,6 +65,24 @@ def unit_tests(
         SandboxUnavailable: nothing here can hold untrusted code.
     """
     same_rows(completions, tests=tests)
+    checks, reasons = check_rows(completions, tests, entry, wall, memory_mb)
+    sandbox = sandbox_for(workers, tuple(packages), server, unsafe_local)
+    part, correct = torch.full((len(completions),), NAN), torch.full((len(completions),), NAN)
+    for i, verdict in zip(checks, sandbox.run_all(list(checks.values())), strict=True):
+        part[i], correct[i] = verdict.share if partial else verdict.score, verdict.score
+        if not verdict.known:
+            reasons[i] = FAILED + verdict.reason
+    return Scores((part, correct), reasons)
+
+
+def check_rows(
+    completions: Sequence[str],
+    tests: Sequence[Any],
+    entry: Sequence[str | None] | None,
+    wall: float,
+    memory_mb: int,
+) -> tuple[dict[int, Check], list[str | None]]:
+    """The check of each row that has tests, and why each other row has none."""
     limits = Limits(wall=wall, cpu=wall, memory=memory_mb << 20)
     names = [None] * len(completions) if entry is None else entry
     checks: dict[int, Check] = {}
@@ -79,13 +97,7 @@ def unit_tests(
             reasons[i] = _NOTHING
         else:
             checks[i] = check
-    sandbox = sandbox_for(workers, tuple(packages), server, unsafe_local)
-    part, correct = torch.full((len(completions),), NAN), torch.full((len(completions),), NAN)
-    for i, verdict in zip(checks, sandbox.run_all(list(checks.values())), strict=True):
-        part[i], correct[i] = verdict.share if partial else verdict.score, verdict.score
-        if not verdict.known:
-            reasons[i] = FAILED + verdict.reason
-    return Scores((part, correct), reasons)
+    return checks, reasons
 
 
 def code_of(completion: str) -> str:

@@ -56,7 +56,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "self-certainty": {"vocabulary": 50},
     "add-where-zero": {"part": "a", "other": "b"},
     **{key: {"unsafe_local": True, "workers": 2} for key in ("sql-execution", "sql-runs")},
-    "program-efficiency": {"unsafe_local": True, "workers": 2},
+    **{key: {"unsafe_local": True, "workers": 2} for key in ("program-efficiency", "line-labels")},
     "unit-tests": {"unsafe_local": True, "workers": 2},
 }
 

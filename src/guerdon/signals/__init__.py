@@ -20,6 +20,7 @@ also makes ``correct``, which no mixture changes.
 - `tools`, `actions`, `criteria`, `forecasts`: is a call, an action, a decision, a forecast right, and how nearly?
 - `length`: how long is it?
 - `programs`: does the code do what its tests say (`unit_tests`, in a sandbox)?
+- `lines`: is each line of a program right, in the place of the reference's (`line_labels`)?
 - `efficiency`: does it need less time or memory than a reference (`program_efficiency`)?
 - `sql`: does a query give what the reference gives (`sql_execution`), and how like it is it?
 - `environment`: what did the environment pay (`environment_score`, `environment_steps`)?
@@ -52,6 +53,7 @@ from guerdon.signals.format import (
 from guerdon.signals.judges import judge_exemplar, judge_log_odds, judge_pairwise, judge_score
 from guerdon.signals.language import language_match
 from guerdon.signals.length import length
+from guerdon.signals.lines import line_labels
 from guerdon.signals.mathematics import math_equal
 from guerdon.signals.overlap import answer_f1
 from guerdon.signals.patterns import reasoning_pattern
@@ -98,6 +100,7 @@ __all__ = [
     "judge_score",
     "language_match",
     "length",
+    "line_labels",
     "math_equal",
     "mentioned",
     "multiple_choice",

@@ -1,7 +1,6 @@
 """Does the code that a completion gives do what it should? It is run in a sandbox against tests."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -10,12 +9,11 @@ import torch
 
 from guerdon.method import method
 from guerdon.sandbox import Check, Limits, LocalSandbox, RemoteSandbox
+from guerdon.sandbox.lines import code_of
 from guerdon.sandbox.split import plan
 from guerdon.signals.answers import same_rows
 from guerdon.signals.scores import FAILED, NAN, Scores
 
-_BLOCK = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
-_LONGEST = 200_000
 _NOTHING = "no tests"
 
 
@@ -98,12 +96,6 @@ def check_rows(
         else:
             checks[i] = check
     return checks, reasons
-
-
-def code_of(completion: str) -> str:
-    """The program in a completion: its last fenced block (which need not be closed), else all of it."""
-    blocks = _BLOCK.findall(completion[-_LONGEST:])
-    return blocks[-1] if blocks else completion[:_LONGEST]
 
 
 def _check(program: str, tests: Any, entry: str | None, limits: Limits) -> Check | None:

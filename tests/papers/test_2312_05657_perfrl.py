@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from guerdon.objectives import rrhf_loss
 from guerdon.sandbox import Check, LocalSandbox
 from guerdon.sandbox.measure import costs, observed
 from guerdon.signals import efficiency_tiers, program_efficiency
@@ -81,3 +82,20 @@ def test_a_program_has_no_say_in_its_time():
     assert verdict.score == 1
     assert cost.seconds > other.seconds > 0.002
     assert mine.seconds > 0.5 * other.seconds
+
+
+def test_worked_example_of_the_ranking_loss():
+    lengths, totals = torch.tensor([4, 5, 3]), torch.tensor([-4.0, -6.0, -3.0])
+    mask = torch.arange(6) < lengths[:, None]
+    logp = torch.where(mask, (totals / lengths)[:, None], 99.0).requires_grad_()
+    rewards, group = torch.tensor([1.3, 2.0, 0.0]), torch.zeros(3, dtype=torch.long)
+    assert rrhf_loss(logp, mask, rewards, group).item() == pytest.approx(0.2 + 0.2 + 1.2)
+    assert rrhf_loss(logp, mask, rewards, group, weight=0.0).item() == pytest.approx(1.2)
+    twice = [torch.cat([x, x]) for x in (logp, mask, rewards)]
+    assert rrhf_loss(*twice, torch.tensor([5] * 3 + [2] * 3)).item() == pytest.approx(1.6)
+    unscored = [torch.cat([x, x[:1]]) for x in (logp, mask)]
+    assert rrhf_loss(*unscored, torch.tensor([1.3, 2, 0, torch.nan]), group.new_zeros(4)).item() == pytest.approx(1.6)
+    assert rrhf_loss(logp, mask, rewards * torch.nan, group).item() == 0
+    (gradient,) = torch.autograd.grad(rrhf_loss(logp, mask, rewards, group), logp)
+    assert (gradient[~mask] == 0).all()
+    assert (gradient[1][mask[1]] < 0).all()

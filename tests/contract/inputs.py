@@ -54,7 +54,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{key: {"model": "judge"} for key in ("judge-score", "judge-pairwise", "judge-exemplar")},
     "judge-log-odds": {"model": "sure"},
     "self-certainty": {"vocabulary": 50},
-    "add-where-zero": {"part": "a", "other": "b"},
     **{key: {"unsafe_local": True, "workers": 2} for key in ("sql-execution", "sql-runs")},
     **{key: {"unsafe_local": True, "workers": 2} for key in ("program-efficiency", "line-labels")},
     "unit-tests": {"unsafe_local": True, "workers": 2},

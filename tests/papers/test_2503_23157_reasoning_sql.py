@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from guerdon.shaping import add_where_zero, weighted_sum
+from guerdon.shaping import weighted_sum
 from guerdon.signals import sql_execution, sql_ngrams, sql_runs, sql_schema
 
 DATABASE = "CREATE TABLE t(id INTEGER, name TEXT, a INTEGER); INSERT INTO t VALUES (1, 'x', 1), (2, 'y', 2);"
 GOLD = "select id from t where a=1"
 LOCAL = {"unsafe_local": True, "workers": 2}
-WEIGHTS = {"sql-execution": 3.0, "judge": 0.0, "sql-runs": 1.0, "sql-schema": 1.0, "sql-ngrams": 1.0, "format": 1.0}
+WEIGHTS = {"sql-execution": 3.0, "judge": 2.0, "sql-runs": 1.0, "sql-schema": 1.0, "sql-ngrams": 1.0, "format": 1.0}
 
 
 def parts(said, gold, judge):
@@ -25,7 +25,9 @@ def parts(said, gold, judge):
 
 
 def total(made):
-    return add_where_zero(weighted_sum(made, WEIGHTS), made, part="sql-execution", other="judge", weight=2.0).item()
+    """As a recipe says it: the judge is asked where ``correct`` is false, and is 0 otherwise."""
+    asked = made["sql-execution"] == 0
+    return weighted_sum({**made, "judge": torch.where(asked, made["judge"], 0.0)}, WEIGHTS).item()
 
 
 def test_the_parts_of_a_wrong_query():

@@ -79,6 +79,24 @@ def test_attacks_fail_in_time(sandboxes, engine, attack):
     assert ask(sandboxes[engine], engine, DB, "SELECT COUNT(*) FROM t", CAGE).rows == ("(3,)",)
 
 
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_the_engines_run_within_the_jail(tmp_path, engine):
+    """As the tests of the jail itself, this fails on a machine that lets nobody make namespaces."""
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    with LocalSandbox(workers=1, packages=PACKAGES[engine]) as sandbox:
+        assert ask(sandbox, engine, DB, "SELECT COUNT(*), 2.5, 'x' FROM t", CAGE).rows == ("(3, 2.5, 'x')",)
+        for query in (f"SELECT * FROM '{secret}'", f"SELECT * FROM read_csv('{secret}')", COMMON["recursion"]):
+            said = ask(sandbox, engine, DB, query, CAGE)
+            assert said.rows is None
+            assert said.known
+        # Even the making of the database, which is trusted, cannot reach out.
+        if engine == "sqlite":
+            made = ask(sandbox, engine, f"ATTACH '{tmp_path}/new.db' AS n; CREATE TABLE n.x(a);", "SELECT 1", CAGE)
+            assert not made.known
+    assert [file.name for file in tmp_path.iterdir()] == ["secret.csv"]
+
+
 def test_texts_that_are_only_read_cost_little_time():
     hostile = ["SELECT " + "(" * 500_000, "```sql\n" * 100_000, "<answer>" * 100_000, "a." * 500_000, "'" * 1_000_000]
     began = time.monotonic()

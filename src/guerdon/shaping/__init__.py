@@ -13,7 +13,6 @@ Nothing here compares rows with each other; that is the business of `guerdon.cre
 """
 
 from guerdon.shaping.combine import (
-    add_where_zero,
     clip_rewards,
     gate_rewards,
     scale_rewards,
@@ -28,7 +27,6 @@ from guerdon.shaping.noise import flip_noise, gaussian_noise, lift_low_rewards, 
 from guerdon.shaping.verified import fuse_verifier
 
 __all__ = [
-    "add_where_zero",
     "clip_rewards",
     "flip_noise",
     "fuse_verifier",

@@ -128,36 +128,6 @@ def gate_rewards(
     return torch.where(gate > 0, rewards, value).masked_fill(rewards.isnan() | gate.isnan(), torch.nan)
 
 
-@method(makes="rewards", paper="arXiv:2503.23157")
-def add_where_zero(
-    rewards: Float[Tensor, " B"],
-    parts: Mapping[str, Float[Tensor, " B"]],
-    *,
-    part: str,
-    other: str,
-    weight: float = 1.0,
-) -> Float[Tensor, " B"]:
-    """Add the part ``other`` where the part named ``part`` is 0: a judge that is heard only where execution fails.
-
-        r' = r + weight * other * 1[part = 0]
-
-    NaN in the reward or in ``part`` gives NaN; NaN in ``other`` does so only where it counts. Weigh ``other`` with 0 in the
-    sum before it.
-
-    Reference: Pourreza et al., Reasoning-SQL, 2025, https://arxiv.org/abs/2503.23157.
-
-    Raises:
-        ValueError: there is no part of that name.
-    """
-    missing = [name for name in (part, other) if name not in parts]
-    if missing:
-        raise ValueError(
-            f"expected a part named {missing[0]!r}, got {sorted(parts)}; set part and other to one of them"
-        )
-    gate = parts[part]
-    return (rewards + torch.where(gate == 0, weight * parts[other], 0.0)).masked_fill(gate.isnan(), torch.nan)
-
-
 def _sum(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor | float], what: str) -> Tensor:
     if not parts:
         raise ValueError(f"expected at least one entry in {what}, got none; add a reward to the recipe")

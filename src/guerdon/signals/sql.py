@@ -5,6 +5,7 @@
 Queries come from a policy: they are run in a sandbox on a database in memory, and only if they read.
 """
 
+import importlib.util
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -245,6 +246,11 @@ def _asked(
     asked: Sequence[tuple[str, str]], engine: Engine, cage: Cage, workers: int | None, unsafe_local: bool
 ) -> dict[tuple[str, str], Rows]:
     """Rows of all that is asked; what was asked last is remembered, so that two signals ask once."""
+    for package in PACKAGES[engine]:
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(
+                f"expected {package} to be installed for engine = {engine!r}; pip install 'guerdon[text]'"
+            )
     memory = _memory(engine, cage, unsafe_local)
     fresh = [key for key in dict.fromkeys(asked) if key not in memory]
     sandbox = sandbox_for(workers, PACKAGES[engine], None, unsafe_local)

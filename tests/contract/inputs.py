@@ -43,6 +43,9 @@ COLUMNS: dict[str, list[Any]] = {
         "def check(f): pass",
         "x = 1",
     ],
+    "reference": ["def f(x): return x + 1"] * 7 + [None, ""],
+    "query": ["SELECT a FROM t", "SELECT b FROM t ORDER BY b", None, "?", "", "SELECT 1", "SELECT a FROM t", "t", None],
+    "database": ["CREATE TABLE t(a, b); INSERT INTO t VALUES (1, 2);"] * 8 + ["?"],
     "dataset": ["gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k"],
     "schema": [{"type": "integer"}, True, {}, '{"type": "string"}', {"type": 3}, "?", False, {}, {"minimum": 0}],
     "entry": [{"question": "q", "answer": a, "metadata": {"source_dataset": "basic_arithmetic"}} for a in "974102710"],
@@ -52,6 +55,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{key: {"model": "judge"} for key in ("judge-score", "judge-pairwise", "judge-exemplar")},
     "judge-log-odds": {"model": "sure"},
     "self-certainty": {"vocabulary": 50},
+    **{key: {"unsafe_local": True, "workers": 2} for key in ("sql-execution", "sql-runs")},
+    **{key: {"unsafe_local": True, "workers": 2} for key in ("program-efficiency", "line-labels")},
     "unit-tests": {"unsafe_local": True, "workers": 2},
 }
 

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
+from guerdon.sandbox.lines import code_of
 from guerdon.signals import run_signal, unit_tests
-from guerdon.signals.programs import code_of
 from tests.sandbox.test_local import HUMAN_EVAL, SUM
 
 DOUBLE = "I think so:\n```python\ndef double(x):\n    return 2 * x\n```\nDone."

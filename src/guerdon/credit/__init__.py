@@ -70,6 +70,7 @@ from guerdon.credit.progress import (
 from guerdon.credit.rank import EffectiveRankBonus, bounded_bonus, effective_rank, rank_dynamics
 from guerdon.credit.returns import discounted_returns, gae, returns_to_go
 from guerdon.credit.steps import (
+    split_code_lines,
     split_lines,
     split_sentences,
     split_steps,
@@ -149,6 +150,7 @@ __all__ = [
     "select_consistent",
     "selective_advantage",
     "sequence_mask",
+    "split_code_lines",
     "split_lines",
     "split_sentences",
     "split_steps",

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from guerdon.method import method
+from guerdon.sandbox.lines import code_lines
 
 ABBREVIATIONS = (
     "mr", "mrs", "ms", "dr", "prof", "st", "vs", "cf", "etc", "approx", "resp", "fig", "figs", "eq", "eqs", "sec",
@@ -116,6 +117,23 @@ def split_lines(
                 ends.append(at)
             blank, at = empty, at + len(line) + 1
         cuts.append(_without_blank_pieces(text, ends))
+    return steps_of_cuts(completions, cuts, token_spans, mask)
+
+
+@method(makes="step_ids", paper="arXiv:2502.01715")
+def split_code_lines(
+    completions: Sequence[str], token_spans: Int64[Tensor, "B T 2"], mask: Bool[Tensor, "B T"]
+) -> Int64[Tensor, "B T"]:
+    """Number the lines of each completion's program that say something, and give every token its step.
+
+    The program is the last fenced block, else all of the text. A line break belongs to the line that it ends. Blank lines,
+    comments and what stands before the program belong to the line that follows, and what stands behind the last line to
+    that one: none earns for itself. A token belongs to the step of its first character (`steps_of_cuts`). Unchosen
+    positions get -1. Shapes: [B, T] out.
+
+    Reference: Ye et al., PRLCoder, 2025, https://arxiv.org/abs/2502.01715.
+    """
+    cuts = [[line.end + 1 for line in code_lines(text)[:-1]] for text in completions]
     return steps_of_cuts(completions, cuts, token_spans, mask)
 
 

@@ -8,6 +8,7 @@ batch and its micro-batches give the same gradient.
 - `kl`: stay near the reference, as a loss;
 - `entropy`: stay undecided;
 - `value`: teach the value function what to expect;
+- `ranking`: what is better shall be likelier (RRHF; a function, not a stage, since it is no sum over positions);
 - `aggregation`: from positions to one number, with an explicit denominator.
 
 Positions outside ``mask`` have loss 0 and gradient 0, whatever stands there (infinities and NaN included). A NaN
@@ -19,6 +20,7 @@ from guerdon.objectives.aggregation import sequence_mean, sequence_sum, token_me
 from guerdon.objectives.entropy import entropy_bonus
 from guerdon.objectives.kl import kl_estimate, kl_loss
 from guerdon.objectives.policy import clipped_surrogate, oreal, reinforce
+from guerdon.objectives.ranking import rrhf_loss
 from guerdon.objectives.value import value_loss
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "kl_loss",
     "oreal",
     "reinforce",
+    "rrhf_loss",
     "sequence_mean",
     "sequence_sum",
     "token_mean",

@@ -8,6 +8,7 @@ A recipe names one under [[model]]; a stage that takes ``model_logp``, ``model_t
 - `language`: models that are a language model, read as log-probabilities or through a head of one number per position;
 - `decomposition`: factors of each step, written by a person or a program, weighed by a small network (LaRe);
   `factors`: the code of such factors, asked of a language model, checked and run in a sandbox;
+- `line_labels`: training data for a process reward model of code, lines labelled by running tests (PRLCoder);
 - `flow`: how far hidden states stray from those of correct answers (RLFR).
 
 The policy never receives a gradient from here, nor a model one from the policy's loss: outputs are numbers by then.

@@ -186,9 +186,10 @@ def _world(packages: tuple[str, ...]) -> _World:
     bound: list[tuple[str, str]] = []
     for folder in folders:
         bound.append((str(folder), f"{PACKAGES}/{folder.name}"))
-        libraries = folder.with_name(f"{folder.name}.libs")
-        if libraries.is_dir():
-            bound.append((str(libraries), f"{PACKAGES}/{libraries.name}"))
+        # Some packages ask for their own version when they are imported.
+        for beside in (folder.with_name(f"{folder.name}.libs"), *folder.parent.glob(f"{folder.name}-*.dist-info")):
+            if beside.is_dir():
+                bound.append((str(beside), f"{PACKAGES}/{beside.name}"))
     mapped = _mapped(interpreter, folders)
     inside = (standard + os.sep, *(path + os.sep for path, _ in bound))
     files = {path for path in mapped if not path.startswith(inside) and path.startswith("/")}
@@ -217,21 +218,23 @@ def _interpreter() -> str:
 
 
 def _located(packages: tuple[str, ...]) -> tuple[Path, ...]:
-    """The folders of packages."""
-    folders = []
+    """The folders of packages; of a compiled module that is no package, its file."""
+    places = []
     for name in packages:
         spec = importlib.util.find_spec(name)
-        if spec is None or not spec.submodule_search_locations:
+        folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+        place = folders[0] if folders else spec.origin if spec is not None and spec.has_location else None
+        if place is None:
             raise ValueError(f"expected an installed package, got {name!r}; install it or leave it out of packages")
-        folders.append(Path(next(iter(spec.submodule_search_locations))).resolve())
-    return tuple(folders)
+        places.append(Path(place).resolve())
+    return tuple(places)
 
 
 _PROBE = """
 import sys
 sys.path[:0] = sys.argv[1:]
 for name in ("ctypes", "hashlib", "zlib", "bz2", "lzma", "decimal", "select", "resource", "unicodedata", "pyexpat",
-             *sys.argv[1:]):
+             "sqlite3", *sys.argv[1:]):
     try:
         __import__(name.rsplit("/", 1)[-1])
     except ImportError:

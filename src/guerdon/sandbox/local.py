@@ -173,11 +173,12 @@ class _Worker:
         if reply.get("id") != self.number:
             raise _WorkerLost("an answer to another question")
         said = [self._bytes(size, deadline).decode("utf-8", "replace") for size in reply["sizes"]]
+        used = {"seconds": reply["used"][0], "memory": 1024.0 * reply["used"][1]}
         if request.mode == "stdin":
-            seen = Observed(reply["end"], stdout=said[0], detail=said[1][-_DETAIL:])
+            seen = Observed(reply["end"], stdout=said[0], detail=said[1][-_DETAIL:], **used)
         else:
             lines = tuple(said[0].split("\n")[:-1])  # the last piece was cut off, or is empty
-            seen = Observed(reply["end"], lines, nonce=nonce if request.mode == "tests" else "")
+            seen = Observed(reply["end"], lines, nonce=nonce if request.mode == "tests" else "", **used)
         return seen, reply["sound"]
 
     def _send(self, messages: list[dict[str, Any]], deadline: float) -> None:

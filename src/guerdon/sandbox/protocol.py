@@ -95,6 +95,9 @@ class Observed:
         stdout: of ``stdin``.
         detail: what helps a person: the end of standard error, or why there is no sandbox.
         nonce: the secret that the tests were given, of ``tests``.
+        seconds: of processor time that the program's process took, its start included, as the kernel counts it (the
+            program has no say in it); NaN where it is not known.
+        memory: most bytes that it held at once, likewise.
     """
 
     ending: Ending
@@ -102,6 +105,8 @@ class Observed:
     stdout: str = ""
     detail: str = ""
     nonce: str = ""
+    seconds: float = field(default=NAN, compare=False)
+    memory: float = field(default=NAN, compare=False)
 
 
 @dataclass(frozen=True)

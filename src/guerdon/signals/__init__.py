@@ -23,6 +23,9 @@ also makes ``correct``, which no mixture changes.
 - `tools`, `actions`, `criteria`, `forecasts`: is a call, an action, a decision, a forecast right, and how nearly?
 - `length`: how long is it?
 - `programs`: does the code do what its tests say (`unit_tests`, in a sandbox)?
+- `lines`: is each line of a program right, in the place of the reference's (`line_labels`)?
+- `efficiency`: does it need less time or memory than a reference (`program_efficiency`)?
+- `sql`: does a query give what the reference gives (`sql_execution`), and how like it is it?
 - `environment`: what did the environment pay (`environment_score`, `environment_steps`)?
 - `reasoning_gym`: the scorer of a reasoning-gym task.
 - `judges`: what does a language model think of it?
@@ -40,6 +43,7 @@ from guerdon.signals.calculation import inverted_reward, random_calculation_rewa
 from guerdon.signals.choices import exact_string, json_schema, multiple_choice, numeric_tolerance
 from guerdon.signals.criteria import decision, decision_report, mentioned
 from guerdon.signals.diversity import distinct_n, length_incentive, repetition
+from guerdon.signals.efficiency import efficiency_tiers, program_efficiency
 from guerdon.signals.encoders import Encoder, TokenVectors, find_encoder
 from guerdon.signals.environment import environment_score, environment_steps
 from guerdon.signals.forecasts import forecast, futurex_total
@@ -54,6 +58,7 @@ from guerdon.signals.format import (
 from guerdon.signals.judges import judge_exemplar, judge_log_odds, judge_pairwise, judge_score
 from guerdon.signals.language import language_match
 from guerdon.signals.length import length
+from guerdon.signals.lines import line_labels
 from guerdon.signals.matching import bert_score, greedy_matching
 from guerdon.signals.mathematics import math_equal
 from guerdon.signals.ngrams import (
@@ -73,6 +78,7 @@ from guerdon.signals.relevance import query_relevance, r3, r3_ranges, reference_
 from guerdon.signals.runner import How, ask, chat_form, run_signal
 from guerdon.signals.scores import Outcome, Scores
 from guerdon.signals.spans import critique_spans, parse_critique
+from guerdon.signals.sql import sql_execution, sql_ngrams, sql_parses, sql_runs, sql_schema
 from guerdon.signals.steps import split_pieces, verified_steps
 from guerdon.signals.tools import thinking_length, tool_layout, tool_match
 from guerdon.signals.tulu import gsm8k_answer, tulu_verifier
@@ -101,6 +107,7 @@ __all__ = [
     "decision",
     "decision_report",
     "distinct_n",
+    "efficiency_tiers",
     "environment_score",
     "environment_steps",
     "exact_string",
@@ -120,6 +127,7 @@ __all__ = [
     "language_match",
     "length",
     "length_incentive",
+    "line_labels",
     "math_equal",
     "mentioned",
     "multiple_choice",
@@ -127,6 +135,7 @@ __all__ = [
     "parse_critique",
     "ppe_accuracy",
     "preference_agreement",
+    "program_efficiency",
     "query_relevance",
     "r3",
     "r3_ranges",
@@ -142,6 +151,11 @@ __all__ = [
     "select_by_score",
     "self_certainty",
     "split_pieces",
+    "sql_execution",
+    "sql_ngrams",
+    "sql_parses",
+    "sql_runs",
+    "sql_schema",
     "tag_format",
     "thinking_length",
     "tool_layout",

@@ -1,7 +1,6 @@
 """Does the code that a completion gives do what it should? It is run in a sandbox against tests."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -10,12 +9,11 @@ import torch
 
 from guerdon.method import method
 from guerdon.sandbox import Check, Limits, LocalSandbox, RemoteSandbox
+from guerdon.sandbox.lines import code_of
 from guerdon.sandbox.split import plan
 from guerdon.signals.answers import same_rows
 from guerdon.signals.scores import FAILED, NAN, Scores
 
-_BLOCK = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
-_LONGEST = 200_000
 _NOTHING = "no tests"
 
 
@@ -65,6 +63,24 @@ def unit_tests(
         SandboxUnavailable: nothing here can hold untrusted code.
     """
     same_rows(completions, tests=tests)
+    checks, reasons = check_rows(completions, tests, entry, wall, memory_mb)
+    sandbox = sandbox_for(workers, tuple(packages), server, unsafe_local)
+    part, correct = torch.full((len(completions),), NAN), torch.full((len(completions),), NAN)
+    for i, verdict in zip(checks, sandbox.run_all(list(checks.values())), strict=True):
+        part[i], correct[i] = verdict.share if partial else verdict.score, verdict.score
+        if not verdict.known:
+            reasons[i] = FAILED + verdict.reason
+    return Scores((part, correct), reasons)
+
+
+def check_rows(
+    completions: Sequence[str],
+    tests: Sequence[Any],
+    entry: Sequence[str | None] | None,
+    wall: float,
+    memory_mb: int,
+) -> tuple[dict[int, Check], list[str | None]]:
+    """The check of each row that has tests, and why each other row has none."""
     limits = Limits(wall=wall, cpu=wall, memory=memory_mb << 20)
     names = [None] * len(completions) if entry is None else entry
     checks: dict[int, Check] = {}
@@ -79,19 +95,7 @@ def unit_tests(
             reasons[i] = _NOTHING
         else:
             checks[i] = check
-    sandbox = _sandbox(workers, tuple(packages), server, unsafe_local)
-    part, correct = torch.full((len(completions),), NAN), torch.full((len(completions),), NAN)
-    for i, verdict in zip(checks, sandbox.run_all(list(checks.values())), strict=True):
-        part[i], correct[i] = verdict.share if partial else verdict.score, verdict.score
-        if not verdict.known:
-            reasons[i] = FAILED + verdict.reason
-    return Scores((part, correct), reasons)
-
-
-def code_of(completion: str) -> str:
-    """The program in a completion: its last fenced block (which need not be closed), else all of it."""
-    blocks = _BLOCK.findall(completion[-_LONGEST:])
-    return blocks[-1] if blocks else completion[:_LONGEST]
+    return checks, reasons
 
 
 def _check(program: str, tests: Any, entry: str | None, limits: Limits) -> Check | None:
@@ -123,7 +127,7 @@ def _read(text: str) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _sandbox(
+def sandbox_for(
     workers: int | None, packages: tuple[str, ...], server: str | None, unsafe_local: bool
 ) -> LocalSandbox | RemoteSandbox:
     """One sandbox for a process: its workers stay warm between iterations."""

@@ -47,9 +47,10 @@ def main(options: dict[str, Any]) -> None:
         request = json.loads(line)
         folder = os.path.join(options["folder"], "check")
         os.mkdir(folder, 0o700)
-        ending, pipes = _MODES[request["mode"]](request, folder, options)
+        (ending, used), pipes = _MODES[request["mode"]](request, folder, options)
         sound = clean(folder)
-        _say({"id": request["id"], "sound": sound, "end": ending, "sizes": [pipe.size for pipe in pipes]})
+        sizes = [pipe.size for pipe in pipes]
+        _say({"id": request["id"], "sound": sound, "end": ending, "used": used, "sizes": sizes})
         for pipe in pipes:
             pipe.send()
         if not sound:
@@ -156,8 +157,12 @@ def spawn(run: Callable[[], None], keep: dict[int, int], folder: str, request: d
         os._exit(1)  # a child never returns into the server
 
 
-def wait(pids: list[int], pipes: list[Pipe], seconds: float) -> str:
-    """Read ``pipes`` until the first process ends, or the time is over; how it ended (`_ending`).
+Ended = tuple[str, tuple[float, int]]
+"""How a check ended, and what its program used, as the kernel counts it: processor seconds, most KiB of memory."""
+
+
+def wait(pids: list[int], pipes: list[Pipe], seconds: float) -> Ended:
+    """Read ``pipes`` until the first process ends, or the time is over; how it ended, and what the last one used.
 
     Every process is killed then, and so is all that they started.
     """
@@ -173,14 +178,14 @@ def wait(pids: list[int], pipes: list[Pipe], seconds: float) -> str:
         ready = [fd for fd, _ in poll.poll(1000 * left)] if left > 0 else []
         over, why = gone in ready, "" if ready else "timeout"
         why = _read(poll, ready, pipes) or why
-    status = end_all(pids)
+    status, used = end_all(pids)
     while not why and (ready := [fd for fd, _ in poll.poll(0) if fd != gone]):
         why = _read(poll, ready, pipes)
     os.close(gone)
     for pipe in pipes:
         os.close(pipe.read)
         pipe.size = min(pipe.size, pipe.most)
-    return _ending(status, why)
+    return _ending(status, why), used
 
 
 def _read(poll: select.poll, ready: list[int], pipes: list[Pipe]) -> str:
@@ -193,21 +198,25 @@ def _read(poll: select.poll, ready: list[int], pipes: list[Pipe]) -> str:
     return ""
 
 
-def end_all(pids: list[int]) -> int:
-    """Kill the processes of a check and, within a jail, every other one but this; the status of the first."""
+def end_all(pids: list[int]) -> tuple[int, tuple[float, int]]:
+    """Kill the processes of a check and, within a jail, every other one but this.
+
+    The status of the first of them, and processor seconds and memory of the last.
+    """
     alone = os.getpid() == 1
     for pid in pids:
         _kill(os.kill, pid)
         _kill(os.killpg, pid)
     if alone:
         _kill(os.kill, -1)
-    statuses = [os.waitpid(pid, 0)[1] for pid in pids]
+    ended = [os.wait4(pid, 0) for pid in pids]
     while alone:
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
             break
-    return statuses[0]
+    used = ended[-1][2]
+    return ended[0][1], (used.ru_utime + used.ru_stime, used.ru_maxrss)
 
 
 def _kill(kill: Callable[[int, int], None], pid: int) -> None:
@@ -237,7 +246,7 @@ def _ending(status: int, why: str) -> str:
     return "ok" if os.WEXITSTATUS(status) == 0 else "memory" if os.WEXITSTATUS(status) == work.MEMORY else "raised"
 
 
-def _calls(request: dict[str, Any], folder: str, options: dict[str, Any]) -> tuple[str, list[Pipe]]:
+def _calls(request: dict[str, Any], folder: str, options: dict[str, Any]) -> tuple[Ended, list[Pipe]]:
     out = Pipe(REPLY)
     null = os.open(os.devnull, os.O_RDWR)
     keep = {0: null, 1: null, 2: null, 3: out.write, 4: 0}
@@ -246,7 +255,7 @@ def _calls(request: dict[str, Any], folder: str, options: dict[str, Any]) -> tup
     return wait([pid], [out], request["limits"]["wall"]), [out]
 
 
-def _stdin(request: dict[str, Any], folder: str, options: dict[str, Any]) -> tuple[str, list[Pipe]]:
+def _stdin(request: dict[str, Any], folder: str, options: dict[str, Any]) -> tuple[Ended, list[Pipe]]:
     most = request["limits"]["output"]
     out, errors = Pipe(most), Pipe(max(most, _KEEP), 1)
     null = os.open(os.devnull, os.O_RDWR)
@@ -256,7 +265,7 @@ def _stdin(request: dict[str, Any], folder: str, options: dict[str, Any]) -> tup
     return wait([pid], [out, errors], request["limits"]["wall"]), [out, errors]
 
 
-def _tests(request: dict[str, Any], folder: str, options: dict[str, Any]) -> tuple[str, list[Pipe]]:
+def _tests(request: dict[str, Any], folder: str, options: dict[str, Any]) -> tuple[Ended, list[Pipe]]:
     """The tests in one process, then the program in another: each reads its own from the trainer's pipe."""
     out, ask, answer, told = Pipe(REPLY), os.pipe(), os.pipe(), os.pipe()
     null = os.open(os.devnull, os.O_RDWR)

@@ -236,6 +236,8 @@ class _Compiler:
             )
         keyed = quantity.keyed and "." not in source and each is not None and take.name in spec.take
         names = [f"{source}.{key}" for key in each or ()] if keyed else [source]
+        if info.update_phase and source == "token_advantages":
+            self._close_credit()
         for name in names:
             if not self._available(name):
                 raise RecipeError(self._missing(place, take, name))

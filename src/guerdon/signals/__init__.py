@@ -16,6 +16,8 @@ also makes ``correct``, which no mixture changes.
 - `spans`: what a critique says of phrases, on the tokens that they cover (Text2Grad);
 - `format`: has the completion the asked form (`tag_format`); prompt styles as data.
 - `patterns`: does it talk as one who reasons?
+- `instructions`: does it have the form that instructions ask for, all of them or in part? `instruction_checks` has
+  the 25 kinds of IFEval;
 - `language`: is it in the language that was asked for?
 - `tools`, `actions`, `criteria`, `forecasts`: is a call, an action, a decision, a forecast right, and how nearly?
 - `length`: how long is it?
@@ -46,6 +48,7 @@ from guerdon.signals.format import (
     ppe_accuracy,
     tag_format,
 )
+from guerdon.signals.instructions import constraint_reward, dense_instructions, instructions
 from guerdon.signals.judges import judge_exemplar, judge_log_odds, judge_pairwise, judge_score
 from guerdon.signals.language import language_match
 from guerdon.signals.length import length
@@ -74,9 +77,11 @@ __all__ = [
     "ask",
     "behaviour_profile",
     "chat_form",
+    "constraint_reward",
     "critique_spans",
     "decision",
     "decision_report",
+    "dense_instructions",
     "environment_score",
     "environment_steps",
     "exact_string",
@@ -85,6 +90,7 @@ __all__ = [
     "futurex_total",
     "gsm8k_answer",
     "hierarchical_action",
+    "instructions",
     "inverted_reward",
     "json_schema",
     "judge_exemplar",

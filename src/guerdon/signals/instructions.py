@@ -69,8 +69,6 @@ def instructions(
     Raises:
         ImportError: a language is asked for without py3langid (extra ``text``).
     """
-    if give not in ("share", "all"):
-        raise ValueError(f"expected give to be share or all, got {give!r}")
     parts, right, reasons = [], [], []
     for held, reason in _checked(completions, instructions, arguments, loose, after):
         whole = float(all(held.values())) if held else NAN

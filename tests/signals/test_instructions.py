@@ -149,7 +149,6 @@ def test_only_what_follows_the_thought_is_judged():
         ("length_constraints:number_words", {"num_words": True, "relation": LESS}, "a whole number"),
         ("startend:end_checker", {"end_phrase": " "}, "to be a text"),
         ("keywords:existence", {"keywords": "cat"}, "a list of texts"),
-        ("startend:quotation", [1], "as a mapping, got list"),
     ],
 )
 def test_arguments_that_are_no_good(name, arguments, problem):

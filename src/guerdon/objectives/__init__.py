@@ -6,7 +6,7 @@ batch and its micro-batches give the same gradient.
 
 - `policy`: make good tokens likelier (REINFORCE; PPO's clipped surrogate and its relatives);
 - `kl`: stay near the reference, as a loss;
-- `entropy`: stay undecided;
+- `entropy`: stay undecided, evenly or where credit and confidence meet; which demonstrated tokens to learn;
 - `value`: teach the value function what to expect;
 - `ranking`: what is better shall be likelier (RRHF; a function, not a stage, since it is no sum over positions);
 - `aggregation`: from positions to one number, with an explicit denominator.
@@ -17,7 +17,14 @@ positions out of mask and denominator before it comes to that.
 """
 
 from guerdon.objectives.aggregation import sequence_mean, sequence_sum, token_mean
-from guerdon.objectives.entropy import entropy_bonus
+from guerdon.objectives.entropy import (
+    covariance,
+    entropy_bonus,
+    entropy_sft_loss,
+    select_surprising,
+    surprise_selection,
+    tea_coefficients,
+)
 from guerdon.objectives.kl import kl_estimate, kl_loss
 from guerdon.objectives.policy import clipped_surrogate, oreal, reinforce
 from guerdon.objectives.ranking import rrhf_loss
@@ -25,14 +32,19 @@ from guerdon.objectives.value import value_loss
 
 __all__ = [
     "clipped_surrogate",
+    "covariance",
     "entropy_bonus",
+    "entropy_sft_loss",
     "kl_estimate",
     "kl_loss",
     "oreal",
     "reinforce",
     "rrhf_loss",
+    "select_surprising",
     "sequence_mean",
     "sequence_sum",
+    "surprise_selection",
+    "tea_coefficients",
     "token_mean",
     "value_loss",
 ]

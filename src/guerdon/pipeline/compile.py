@@ -236,6 +236,8 @@ class _Compiler:
             )
         keyed = quantity.keyed and "." not in source and each is not None and take.name in spec.take
         names = [f"{source}.{key}" for key in each or ()] if keyed else [source]
+        if info.update_phase and source == "token_advantages":
+            self._lift()
         for name in names:
             if not self._available(name):
                 raise RecipeError(self._missing(place, take, name))
@@ -389,11 +391,14 @@ class _Compiler:
             self.unread[made] = stage
 
     def _close_credit(self) -> None:
-        """The one implicit lift: a row's advantage on its chosen positions."""
         if not self.recipe.loss:
             raise RecipeError(
                 'expected at least one [[loss]], got none; add one such as use = "clipped-surrogate", or a preset'
             )
+        self._lift()
+
+    def _lift(self) -> None:
+        """The one implicit lift: a row's advantage on its chosen positions."""
         if "token_advantages" not in self.made and "advantages" in self.made:
             self.made["token_advantages"] = self.made["advantages"]
             self.unread.pop("advantages", None)

@@ -22,12 +22,19 @@ from guerdon.shaping.combine import (
     weighted_token_sum,
 )
 from guerdon.shaping.kl import kl_in_reward
-from guerdon.shaping.lengths import missing_end_penalty, overlong_penalty, soft_length_weight, too_short_penalty
+from guerdon.shaping.lengths import (
+    cosine_length,
+    missing_end_penalty,
+    overlong_penalty,
+    soft_length_weight,
+    too_short_penalty,
+)
 from guerdon.shaping.noise import flip_noise, gaussian_noise, lift_low_rewards, reward_for_wrong
 from guerdon.shaping.verified import fuse_verifier
 
 __all__ = [
     "clip_rewards",
+    "cosine_length",
     "flip_noise",
     "fuse_verifier",
     "gate_rewards",

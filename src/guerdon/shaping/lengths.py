@@ -65,6 +65,37 @@ def overlong_penalty(
     return rewards - penalty * over.clamp(0.0, 1.0)
 
 
+@method(makes="rewards", paper="arXiv:2508.03178")
+def cosine_length(
+    rewards: Float[Tensor, " B"],
+    lengths: Int64[Tensor, " B"],
+    *,
+    limit: int = 8192,
+    good: float = 0.2,
+    value: float = -2.0,
+) -> Float[Tensor, " B"]:
+    """Light-IF: a longer answer earns more where it is good, and costs more where it is not.
+
+        g = (1 - cos(pi * n / limit)) / 2       from 0 for no token to 1 at the limit
+        r = 2 * g * r    where r >= good
+            -g           elsewhere
+            value        from limit tokens on
+
+    A cure for lazy thinking: a good answer is worth its reward at half the limit and twice that near it. A poor answer
+    is paid for being short, whatever it was worth below ``good``. ``lengths`` counts the tokens that the policy chose.
+    The reward is that of `dense-instructions`. NaN stays NaN.
+
+    Shapes: [B] in and out. Reference: Wang et al., Light-IF, 2025, https://arxiv.org/abs/2508.03178 (Zero-RL).
+
+    Raises:
+        ValueError: a limit below 1.
+    """
+    if limit < 1:
+        raise ValueError(f"expected a limit of at least 1 token, got {limit}")
+    grown = (1 - torch.cos(torch.pi * lengths.to(rewards.dtype) / limit)) / 2
+    return _replace(torch.where(rewards < good, -grown, 2 * grown * rewards), lengths >= limit, value)
+
+
 @method(makes="token_rewards", paper="arXiv:2505.22338", scale_equivariant="token_rewards")
 def soft_length_weight(
     token_rewards: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, limit: int = 48, alpha: float = 1.0

@@ -19,6 +19,8 @@ also makes ``correct``, which no mixture changes.
 - `spans`: what a critique says of phrases, on the tokens that they cover (Text2Grad);
 - `format`: has the completion the asked form (`tag_format`); prompt styles as data.
 - `patterns`: does it talk as one who reasons?
+- `instructions`: does it have the form that instructions ask for, all of them or in part? `instruction_checks` has
+  the 25 kinds of IFEval;
 - `language`: is it in the language that was asked for?
 - `tools`, `actions`, `criteria`, `forecasts`: is a call, an action, a decision, a forecast right, and how nearly?
 - `length`: how long is it?
@@ -55,6 +57,7 @@ from guerdon.signals.format import (
     ppe_accuracy,
     tag_format,
 )
+from guerdon.signals.instructions import constraint_reward, dense_instructions, instructions
 from guerdon.signals.judges import judge_exemplar, judge_log_odds, judge_pairwise, judge_score
 from guerdon.signals.language import language_match
 from guerdon.signals.length import length
@@ -103,9 +106,11 @@ __all__ = [
     "bleuberi",
     "chat_form",
     "chrf",
+    "constraint_reward",
     "critique_spans",
     "decision",
     "decision_report",
+    "dense_instructions",
     "distinct_n",
     "efficiency_tiers",
     "environment_score",
@@ -118,6 +123,7 @@ __all__ = [
     "greedy_matching",
     "gsm8k_answer",
     "hierarchical_action",
+    "instructions",
     "inverted_reward",
     "json_schema",
     "judge_exemplar",

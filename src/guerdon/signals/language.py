@@ -29,16 +29,22 @@ def language_match(completions: Sequence[str], language: Sequence[object], *, af
         ImportError: without py3langid.
     """
     same_rows(completions, language=language)
-    known, classify = _identifier()
+    known, _ = _identifier()
     scores = []
     for text, wanted in zip(completions, language, strict=True):
         said = text if not after else text.rpartition(after)[2] if after in text else ""
-        said = said.strip()[:LONGEST]
-        if wanted not in known:
-            scores.append(NAN)
-        else:
-            scores.append(float(any(c.isalpha() for c in said) and classify(said)[0] == wanted))
+        scores.append(float(language_of(said) == wanted) if wanted in known else NAN)
     return torch.tensor(scores, dtype=torch.float32)
+
+
+def language_of(text: str) -> str | None:
+    """The language of a text as ISO 639-1, looking at its first `LONGEST` characters; None where there is no letter.
+
+    Raises:
+        ImportError: without py3langid.
+    """
+    said = text.strip()[:LONGEST]
+    return _identifier()[1](said)[0] if any(c.isalpha() for c in said) else None
 
 
 @lru_cache

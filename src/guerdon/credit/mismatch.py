@@ -36,7 +36,7 @@ def truncated_importance(
         w_t = max(floor, min(r_t, cap))
 
     Unbiased where nothing is cut but for the positions before t, which it does not correct; the cut bounds the variance.
-    The authors use cap 2 and no floor. 0 at unchosen positions.
+    The default cap is the one that trainers ship (ms-swift). 0 at unchosen positions.
 
     Reference: Yao et al., Your Efficient RL Framework Secretly Brings You Off-Policy RL Training, 2025,
     https://fengyao.notion.site/off-policy-rl.
@@ -89,8 +89,8 @@ def icepop(
         w_t = r_t    where low <= r_t <= high
             = 0      elsewhere
 
-    With ``counted`` (the paper's form) a masked position stays in the denominator of the loss; without, it is NaN and
-    leaves it, as if the row had been shorter. 0 at unchosen positions.
+    With ``counted`` a masked position stays in the denominator of the loss; without, it is NaN and leaves it, as if the
+    row had been shorter. 0 at unchosen positions. The default bounds are as others quote them from the paper.
 
     Reference: Ling Team, Every Step Evolves: Scaling Reinforcement Learning for Trillion-Scale Thinking Model (Ring-1T),
     2025, https://arxiv.org/abs/2510.18855.

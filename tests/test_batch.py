@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guerdon.batch import Pairs, Rollouts
+from guerdon.batch import Pairs, Rollouts, even_steps
 
 
 def rollouts(rows: int, width: int, seed: int = 0) -> Rollouts:
@@ -100,6 +100,25 @@ def test_pairs_check_their_shapes():
     one = torch.zeros(2)
     with pytest.raises(ValueError, match="expected margin of shape"):
         Pairs(one, one, one, one, margin=torch.zeros(3))
+
+
+def test_steps_are_evened_to_the_widest_or_to_the_step_ids():
+    data = {
+        "turn_scores": torch.ones(2, 2),
+        "node_ids": torch.zeros(2, 2, dtype=torch.long),
+        "potentials": torch.ones(2, 3),
+        "step_parts": {"lines": torch.ones(2, 1), "facts": torch.ones(2, 3)},
+        "rewards": torch.ones(2),
+    }
+    even = Rollouts(even_steps(data))
+    assert even["turn_scores"].isnan().tolist() == [[False, False, True]] * 2
+    assert even["node_ids"].tolist() == [[0, 0, -1]] * 2
+    assert even["potentials"].isnan().tolist() == [[False] * 3 + [True]] * 2
+    assert even["step_parts.lines"].isnan().tolist() == [[False, True, True]] * 2
+    assert even["step_parts.facts"] is data["step_parts"]["facts"]
+    ids = {"step_ids": torch.tensor([[0, 1, 4], [0, 0, -1]])}
+    assert even_steps({**data, **ids})["step_parts"]["facts"].shape == (2, 5)
+    assert even_steps({"rewards": data["rewards"]}) == {"rewards": data["rewards"]}
 
 
 def test_cat_pads_steps_that_a_row_lacks_with_nothing():

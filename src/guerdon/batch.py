@@ -182,6 +182,25 @@ def _steps(batch: Rollouts) -> int:
     return max(1, int(ids.max()) + 1) if ids.numel() else 1
 
 
+def even_steps(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The same quantities with one number of steps: what has fewer than the widest (or than ``step_ids``) is padded.
+
+    Signals count the steps of what they see: one that was asked about some rows only may know of fewer.
+    """
+    found = {name: q for name in data if (q := QUANTITIES.get(name)) is not None and _per_step(name)}
+    extra = {name: int("P" in shape_of(q)) for name, q in found.items()}
+    held = {name: data[name] if isinstance(data[name], Mapping) else {None: data[name]} for name in found}
+    widths = [v.shape[1] - extra[name] for name, values in held.items() for v in values.values()]
+    ids = data.get("step_ids")
+    if ids is not None and ids.numel():
+        widths.append(int(ids.max()) + 1)
+    padded = {
+        name: {key: _pad(v, max(widths) + extra[name], _padding(name, v), left=False) for key, v in values.items()}
+        for name, values in held.items()
+    }
+    return {**data, **{name: values.get(None, values) for name, values in padded.items()}}
+
+
 def _has(ids: Tensor, width: int) -> Tensor:
     hit = torch.zeros(ids.shape[0], width + 1, dtype=torch.bool, device=ids.device)
     return hit.scatter_(1, torch.where(ids < 0, width, ids.clamp(max=width)), True)[:, :width]
@@ -303,9 +322,12 @@ def _cat(values: list[Any], name: str) -> Any:
         return [x for v in values for x in v]
     if first.ndim > 1:
         width = max(v.shape[1] for v in values)
-        pad = _PADDING.get(name, float("nan") if first.is_floating_point() and _per_step(name) else 0)
-        values = [_pad(v, width, pad, left=name in _LEFT_PADDED) for v in values]
+        values = [_pad(v, width, _padding(name, v), left=name in _LEFT_PADDED) for v in values]
     return torch.cat(values)
+
+
+def _padding(name: str, value: Tensor) -> float:
+    return _PADDING.get(name, float("nan") if value.is_floating_point() and _per_step(name) else 0)
 
 
 def _pad(value: Tensor, width: int, pad: float, left: bool) -> Tensor:

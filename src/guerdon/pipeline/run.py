@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from guerdon.batch import Rollouts
+from guerdon.batch import Rollouts, even_steps
 from guerdon.pipeline.asking import asking
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.stage import BoundStage, ModelFace, merge
@@ -150,6 +150,7 @@ class Pipeline:
                 _note(work, stage.label, outcome)
                 made = [(n, outcome.values[m], None) for n, m in zip(stage.makes, stage.method.makes, strict=True)]
                 self._keep(stage, made, work, lineage)
+                work.update(even_steps(work))
                 self._view(stage, work)
             asked.clear()
             return Rollouts(work)

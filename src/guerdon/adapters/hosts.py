@@ -13,7 +13,7 @@ from guerdon.pipeline import OWN, BoundStage, Host, Pipeline, compile_recipe
 from guerdon.pipeline.extra import ancestors
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe, RecipeError, load
-from guerdon.recipe_words import nearest
+from guerdon.recipe.words import nearest
 from guerdon.training.parts import faces
 
 _OURS = "train it with guerdon train"

@@ -17,7 +17,7 @@ from guerdon.adapters.hosts import HOSTS, columns_of, compile_for, left_to
 from guerdon.batch import DERIVED_FROM
 from guerdon.method import Method, methods
 from guerdon.pipeline import Host, compile_recipe
-from guerdon.pipeline.compile import CARRIED
+from guerdon.pipeline.known import CARRIED
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe, RecipeError, load
 from guerdon.reward_models import MODELS

@@ -8,32 +8,18 @@ unknown names of parts; an objective without advantages.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from guerdon.method import Method, Take, find, methods
+from guerdon.method import Method, Take, find
 from guerdon.pipeline.asking import check_asking
 from guerdon.pipeline.extra import check_extra
 from guerdon.pipeline.host import OWN, Host
+from guerdon.pipeline.known import Known
 from guerdon.pipeline.levels import check_made, check_taken
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.models import BoundModels
 from guerdon.pipeline.run import Pipeline
 from guerdon.pipeline.stage import Binding, BoundStage, ModelFace
 from guerdon.quantities import QUANTITIES, lookup
-from guerdon.recipe import Recipe, RecipeError, Reward, Stage, check_options
-
-_ALWAYS_READ = frozenset(
-    {"correct", "token_loss", "loss", "weights", "token_weights", "counts", "step_ids", "turn_ids"}
-)
-CARRIED = frozenset({"node_ids", "turn_scores", "turn_accepted", "potentials"})
-"""Structure that some rollouts bring with them and no method makes."""
-_BY_ENVIRONMENT = "choose a task with an environment (guerdon explain --quantities says what it gives)"
-_CARRIED_BY = {
-    "turn_ids": f"{_BY_ENVIRONMENT}, or add split-turns above",
-    "turn_mask": f"{_BY_ENVIRONMENT}, or add split-turns above",
-    "node_ids": "set rollouts.forks to at least 2, so that completions branch",
-    "turn_scores": _BY_ENVIRONMENT,
-    "turn_accepted": _BY_ENVIRONMENT,
-    "potentials": f"{_BY_ENVIRONMENT}, or take = prefix_values",
-}
+from guerdon.recipe import Recipe, RecipeError, Stage, check_options
 
 
 def compile_recipe(
@@ -77,17 +63,12 @@ class _Compiler:
         objective: bool,
     ):
         self.recipe = recipe
-        self.models = BoundModels(recipe, models, self._known, self._read)
-        self.columns = frozenset(columns)
-        self.host = host
+        self.known = Known(columns, carried, host)
+        self.models = self.known.models = BoundModels(recipe, models, self.known.known, self.known.read)
         self.objective = objective
-        self.made: dict[str, BoundStage] = {}
-        self.unread: dict[str, BoundStage] = {}
-        self.structure = carried
         self.stages: list[BoundStage] = []
         self.losses: list[BoundStage] = []
-        self.below: tuple[Stage, ...] = ()
-        taken = sorted(self.columns & set(QUANTITIES) - {"prompts", "completions"})
+        taken = sorted(self.known.columns & set(QUANTITIES) - {"prompts", "completions"})
         if taken:
             raise RecipeError(
                 f"task: expected columns with names of their own, got {taken[0]!r}, which is a quantity; rename the column"
@@ -99,19 +80,19 @@ class _Compiler:
         for i, spec in enumerate(self.recipe.reward):
             self._add(spec, "reward", f"reward[{i}] ({spec.label})")
         for i, spec in enumerate(self.recipe.pipeline):
-            self.below = self.recipe.pipeline[i + 1 :]
+            self.known.below = self.recipe.pipeline[i + 1 :]
             self._add(spec, "pipeline", f"pipeline[{i}] ({spec.label})")
         if self.objective:
             self._close_credit()
             for i, spec in enumerate(self.recipe.loss):
                 self._add(spec, "loss", f"loss[{i}] ({spec.label})")
             self.models.close()
-            self._refuse_unread()
+            self.known.refuse_unread()
         where = self.recipe.rollouts.where
-        if where is not None and (where not in self.made or QUANTITIES[where.split(".")[0]].axes != "B"):
+        if where is not None and (where not in self.known.made or QUANTITIES[where.split(".")[0]].axes != "B"):
             raise RecipeError(
                 f"rollouts.where: expected a quantity of rows that a stage makes, got {where!r}; "
-                f"name one of {sorted(m for m in self.made if QUANTITIES[m.split('.')[0]].axes == 'B')}"
+                f"name one of {sorted(m for m in self.known.made if QUANTITIES[m.split('.')[0]].axes == 'B')}"
             )
         check_extra(self.stages, "greedy_rewards", "a greedy completion")
         check_extra(self.stages, "prefix_values", "a continuation")
@@ -121,7 +102,7 @@ class _Compiler:
             recipe=self.recipe,
             stages=rollout,
             objective=Objective(update, tuple(self.losses), self.recipe.sampling.max_tokens),
-            columns=self.columns,
+            columns=self.known.columns,
             models=self.models.asked,
         )
 
@@ -143,7 +124,7 @@ class _Compiler:
         bindings = tuple(b for t in info.takes if (b := self._bind(info, t, spec, place, kind, each)) is not None)
         if info.columns:
             bindings += tuple(
-                Binding(c, c) for c in sorted(self.columns - {b.parameter for b in bindings} - {"prompts"})
+                Binding(c, c) for c in sorted(self.known.columns - {b.parameter for b in bindings} - {"prompts"})
             )
         if each is not None and not any(b.keyed for b in bindings):
             raise RecipeError(
@@ -169,15 +150,15 @@ class _Compiler:
                 "stand it under [[loss]], or take the quantity at the start of the iteration (old_logp, old_entropy)"
             )
         if kind == "reward":
-            check_asking(stage, self._available)
+            check_asking(stage, self.known.available)
             for name in stage.needs:
-                self._read(name)
+                self.known.read(name)
         for binding in bindings:
-            self._read(binding.source)
+            self.known.read(binding.source)
             if binding.source.startswith("model_"):
                 self.models.ask(binding.source.rpartition(".")[2], f"before {place}")
         for made in makes:
-            self._make(made, stage)
+            self.known.make(made, stage)
         (self.losses if kind == "loss" else self.stages).append(stage)
 
     def _check_kind(self, info: Method, kind: str, place: str) -> None:
@@ -197,7 +178,7 @@ class _Compiler:
     def _each(self, spec: Stage, place: str) -> tuple[str, ...] | None:
         if spec.each is None:
             return None
-        known = self._part_names()
+        known = self.known.part_names()
         names = known if spec.each == "*" else list(spec.each)
         unknown = [n for n in names if n not in known]
         if unknown or not names:
@@ -205,9 +186,6 @@ class _Compiler:
                 f"{place}: expected each among the rewards {known}, got {unknown[0] if unknown else 'none'!r}; correct it"
             )
         return tuple(names)
-
-    def _part_names(self, head: str = "parts") -> list[str]:
-        return [made.split(".", 1)[1] for made in self.made if made.startswith(f"{head}.")]
 
     def _bind(self, info: Method, take: Take, spec: Stage, place: str, kind: str, each: Any) -> Binding | None:
         source = spec.take.get(take.name)
@@ -219,10 +197,10 @@ class _Compiler:
         quantity = lookup(source)
         head = source.split(".", 1)[0]
         if quantity is None:
-            if source not in self.columns:
+            if source not in self.known.columns:
                 raise RecipeError(
                     f"{place}: expected {source!r} to be a quantity or a column of the task, got columns "
-                    f'{sorted(self.columns) or "none"}; rename a column or take = {{{take.name} = "..."}}'
+                    f'{sorted(self.known.columns) or "none"}; rename a column or take = {{{take.name} = "..."}}'
                 )
             if take.quantity is not None and take.quantity.dtype != "object":
                 raise RecipeError(
@@ -237,17 +215,17 @@ class _Compiler:
         keyed = quantity.keyed and "." not in source and each is not None and take.name in spec.take
         names = [f"{source}.{key}" for key in each or ()] if keyed else [source]
         if info.update_phase and source == "token_advantages":
-            self._lift()
+            self.known.lift()
         for name in names:
-            if not self._available(name):
-                raise RecipeError(self._missing(place, take, name))
+            if not self.known.available(name):
+                raise RecipeError(self.known.missing(place, take, name))
         if head in ("prefix_values", "greedy_rewards"):
-            if "rewards" not in self.made:
+            if "rewards" not in self.known.made:
                 raise RecipeError(
                     f"{place}: takes {head}, which are rewards of extra completions, but nothing above makes rewards; "
                     "add a stage that does above, such as weighted-sum"
                 )
-            self._read("rewards")
+            self.known.read("rewards")
         if quantity.phase == "update" and kind == "reward":
             raise RecipeError(
                 f"{place}: expected quantities of the rollout phase for a signal, got {source}; take {'old_' + head} instead"
@@ -288,144 +266,12 @@ class _Compiler:
 
         return info.call(**{name: at(value, 0.0) for name, value in options.items()})
 
-    # what is there, what is read ------------------------------------------------------------------------------------
-
-    def _available(self, name: str) -> bool:
-        if name in self.made:
-            return True
-        if self.models.make(name):
-            return self.host.provides(name)
-        head, _, key = name.partition(".")
-        quantity = QUANTITIES[head]
-        if quantity.keyed and not key:
-            return head == "part_weights" or any(m.startswith(f"{head}.") for m in self.made)
-        if head in ("step_ids", "step_mask", "step_end"):
-            return "step_ids" in self.structure or "step_ids" in self.made
-        if head in ("turn_ids", "turn_mask"):
-            return "turn_ids" in self.structure or "turn_ids" in self.made
-        if head in CARRIED:
-            return head in self.structure
-        if head in ("prefix_values", "answer_logp") and not self._available("step_ids"):
-            return False
-        if head in ("origin",) or quantity.provider == "derived":
-            return True
-        return self.host.provides(head)
-
-    def _missing(self, place: str, take: Take, name: str) -> str:
-        head, _, key = name.partition(".")
-        provider = QUANTITIES[head].provider
-        if not self.host.provides(head) and (head in self.host.lacks or provider in (*self.host.lacks, "model")):
-            return self._not_here(place, head)
-        if key:
-            return f"{place}: expected an entry of {head} among {self._part_names(head)}, got {name!r}; add a [[reward]] of that name or correct it"
-        if head in ("step_ids", "step_mask", "step_end") or (
-            head in ("prefix_values", "answer_logp") and self.host.provides(head)
-        ):
-            return f"{place}: expected steps in the rollouts for {head}, got none; {self._steps()}"
-        if (head in ("turn_ids", "turn_mask") or head in CARRIED) and self.host is not OWN:
-            return f"{place}: takes {head} ({QUANTITIES[head].meaning}), but rows of {self.host.name} carry none; {self.host.instead(head)}"
-        if head in ("turn_ids", "turn_mask") or head in CARRIED:
-            return (
-                f"{place}: takes {head} ({QUANTITIES[head].meaning}), but the rollouts carry none; {_CARRIED_BY[head]}"
-            )
-        makers = [m for m in methods().values() if head in m.makes and head not in {t.name for t in m.takes}]
-        makers = [m.name for m in sorted(makers, key=self._distance)]
-        if provider is not None:
-            return self._not_here(place, head)
-        advice = f"add one such as {' or '.join(makers[:3])}" if makers else "no method makes it yet"
-        if head == "token_advantages":
-            advice = (
-                "add step-credit (or add-levels) to place step_advantages on tokens"
-                if "step_advantages" in self.made
-                else "add a stage of credit such as group-normalise, which makes advantages"
-            )
-        late = next((s.label for s in self.below if head in _heads(s)), None)
-        if late is not None:
-            advice = f"{late}, which makes it, stands below: move it above"
-        return f'{place}: takes {head}, but nothing above makes it; {advice}, or take = {{{take.name} = "..."}}'
-
-    def _steps(self) -> str:
-        """Where steps may come from."""
-        if self.host is OWN:
-            return "the task names no separator: set task.separator, or add split-steps above"
-        if "step_ids" in self.host.carries:
-            return f"name what separates them to the adapter of {self.host.name}, or add split-steps above"
-        spans, turns = self.host.withheld("token_spans") is None, "turn_ids" in self.host.carries
-        ways = [
-            w
-            for w, there in (("split-steps", spans and self._available("token_spans")), ("turns-as-steps", turns))
-            if there
-        ]
-        return f"add {' or '.join(ways)} above" if ways else f"{self.host.name} has none: leave the stage out"
-
-    def _not_here(self, place: str, head: str) -> str:
-        meaning, advice = QUANTITIES[head].meaning, self.host.instead(head)
-        return f"{place}: takes {head} ({meaning}), which {self.host.name} does not provide; {advice}"
-
-    def _distance(self, info: Method) -> tuple[int, bool]:
-        """How far a method is from running here: what it lacks, and, of equals, plain ones before those of a paper."""
-        asked = [t.name for t in info.takes if not t.optional]
-        return sum(not self._known(name) for name in asked), bool(info.papers)
-
-    def _known(self, name: str) -> bool:
-        return name in self.columns if lookup(name) is None else self._available(name)
-
-    def _read(self, name: str) -> None:
-        head, _, key = name.partition(".")
-        for made in list(self.unread):
-            if made == name or (not key and made.startswith(f"{head}.")) or made.split(".", 1)[0] == name:
-                del self.unread[made]
-
-    def _make(self, made: str, stage: BoundStage) -> None:
-        head = made.split(".", 1)[0]
-        if made in self.unread and QUANTITIES[head].merge == "replace" and head != "correct":
-            raise RecipeError(
-                f"{stage.place}: makes {made}, which {self.unread[made].place} made and nothing has read since; "
-                "remove one of them, or read the first in between"
-            )
-        self.made[made] = stage
-        if stage.each is not None:
-            for key in stage.each:
-                self.made[f"{made}.{key}"] = stage
-        if head not in _ALWAYS_READ and head != "part_weights":
-            self.unread[made] = stage
-
     def _close_credit(self) -> None:
         if not self.recipe.loss:
             raise RecipeError(
                 'expected at least one [[loss]], got none; add one such as use = "clipped-surrogate", or a preset'
             )
-        self._lift()
-
-    def _lift(self) -> None:
-        """The one implicit lift: a row's advantage on its chosen positions."""
-        if "token_advantages" not in self.made and "advantages" in self.made:
-            self.made["token_advantages"] = self.made["advantages"]
-            self.unread.pop("advantages", None)
-
-    def _refuse_unread(self) -> None:
-        for made, stage in self.unread.items():
-            if isinstance(stage.spec, Reward) and (stage.spec.weight == 0 or "correct" in stage.method.makes):
-                continue
-            head = made.split(".", 1)[0]
-            reader = "read it below or remove the stage"
-            if head in ("parts", "step_parts"):
-                summing = "weighted-sum" if head == "parts" else "weighted-step-sum"
-                reader = f"add {summing}, which reads every part, or weight = 0 to only watch it"
-            raise RecipeError(f"{stage.place}: makes {made}, but nothing reads it; {reader}")
+        self.known.lift()
 
     def _update_reads(self, stage: BoundStage) -> str:
         return ", ".join(n for n in stage.reads if (q := lookup(n)) is not None and q.phase == "update")
-
-
-def _heads(spec: Stage) -> set[str]:
-    """What a stage that is not bound yet says that it makes."""
-    if spec.make is not None:
-        return {m.split(".", 1)[0] for m in ([spec.make] if isinstance(spec.make, str) else spec.make)}
-    try:
-        return set(find(spec.use).makes)
-    except LookupError:
-        return set()
-
-
-__all__ = ["CARRIED", "compile_recipe"]

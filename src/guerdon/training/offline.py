@@ -10,7 +10,7 @@ import torch
 
 from guerdon.batch import Rollouts
 from guerdon.pipeline import BoundStage, compile_recipe
-from guerdon.pipeline.compile import CARRIED
+from guerdon.pipeline.known import CARRIED
 from guerdon.pipeline.run import Outcome
 from guerdon.quantities import QUANTITIES
 from guerdon.recipe import RecipeError, load

@@ -8,6 +8,10 @@ from pydantic import ValidationError
 from guerdon.schedules import is_schedule
 
 
+class RecipeError(ValueError):
+    """A recipe that cannot run: where, what was expected, what was there, what to do."""
+
+
 def first_problem(error: ValidationError, prefix: str = "", *, settings: Sequence[str] = ()) -> str:
     """The first mistake that pydantic found: place, expected, got, what to do. ``settings``: the names that there are."""
     items = error.errors()

@@ -1,38 +1,13 @@
-"""Recipes: typed data that says what to train, on what, with which rewards, credit and objective.
+"""What a recipe may say: its tables and settings, as typed data."""
 
-Written in TOML or built in Python, the same object either way. Order is explicit and top to bottom. A recipe may
-include a preset (``preset = "grpo"``): the recipe's own pipeline stages stand before the preset's (shaping before
-credit), its losses after the preset's (bonuses after the objective). ``set`` changes a hyper-parameter of one stage:
-``set = {"clipped-surrogate.clip_high" = 0.28}``.
-"""
-
-import json
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PydanticUndefinedAnnotation,
-    PydanticUserError,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from guerdon.method import Hyper
 from guerdon.quantities import QUANTITIES
-from guerdon.recipe_words import first_problem, nearest
-from guerdon.schedules import Schedule, is_schedule
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot run: where, what was expected, what was there, what to do."""
+from guerdon.schedules import Schedule
 
 
 class _Strict(BaseModel):
@@ -270,161 +245,15 @@ class Recipe(_Strict):
         return tomli_w.dumps(_plain(self.model_dump(exclude_defaults=True, exclude_none=True)))
 
 
-_SETTINGS = [
-    f for m in (Recipe, Training, SamplingSpec, EngineSpec, RolloutSpec, When, Schedule) for f in m.model_fields
-]
-_STAGE_SETTINGS = tuple(dict.fromkeys(f for m in (Reward, Loss, EngineSpec) for f in m.model_fields if f != "use"))
-
-
-def shipped(kind: Literal["recipes", "presets"]) -> list[str]:
-    """Names of the recipes or presets that come with the package."""
-    folder = resources.files("guerdon") / kind
-    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
-
-
-def load(source: "Recipe | Mapping[str, Any] | str | Path | None" = None) -> Recipe:
-    """Read a recipe from a TOML file, the name of a shipped recipe, a dictionary, or (None) the embedded default.
-
-    The result has its preset merged and its ``set`` applied.
-
-    Raises:
-        RecipeError: unreadable or malformed, with the place and what to do.
-    """
-    if isinstance(source, Recipe):
-        return _expand(source.model_dump(exclude_unset=True), "recipe") if source.preset or source.set else source
-    if isinstance(source, Mapping):
-        return _expand(dict(source), "recipe")
-    name = "arithmetic" if source is None else str(source)
-    if not name.endswith(".toml") and name in shipped("recipes"):
-        return _expand(
-            tomllib.loads((resources.files("guerdon") / "recipes" / f"{name}.toml").read_text("utf-8")), name
-        )
-    return _expand(_read(Path(name)), name)
-
-
-def check_options(label: str, hypers: Mapping[str, Hyper], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a method, task or policy, checked against its keyword-only parameters.
-
-    Raises:
-        RecipeError: an unknown, missing or mistyped option, or a schedule of something that is not a float.
-    """
-    unknown = sorted(set(given) - set(hypers))
-    if unknown:
-        raise RecipeError(
-            f"{label}: expected {f'options among {sorted(hypers)}' if hypers else 'no options'}, got {unknown[0]!r}; "
-            f"{nearest(unknown[0], [*hypers, *_STAGE_SETTINGS]) or 'remove or correct it'}"
-        )
-    missing = [h.name for h in hypers.values() if h.required and h.name not in given]
-    if missing:
-        raise RecipeError(f"{label}: expected the option {missing[0]!r}, got none; add {missing[0]} = ...")
-    return {name: _check_option(label, hypers[name], value) for name, value in given.items()}
-
-
-def _check_option(label: str, hyper: Hyper, value: Any) -> Any:
-    if is_schedule(value):
-        if not (hyper.annotation is float or float in getattr(hyper.annotation, "__args__", ())):
-            raise RecipeError(
-                f"{label}: expected {hyper.name} as {_type(hyper)}, got a schedule; only a float can follow one"
-            )
-        try:
-            return value if isinstance(value, Schedule) else Schedule.model_validate(value)
-        except ValidationError as error:
-            raise RecipeError(f"{label}: {first_problem(error, hyper.name)}") from None
-    try:
-        adapter = TypeAdapter(hyper.annotation, config=ConfigDict(arbitrary_types_allowed=True))
-    except (PydanticUserError, PydanticUndefinedAnnotation) as error:
-        raise RecipeError(
-            f"{label}: the annotation of {hyper.name} cannot be checked ({error}); annotate it plainly"
-        ) from None
-    try:
-        return adapter.validate_json(json.dumps(value), strict=True)
-    except (ValidationError, TypeError):
-        raise RecipeError(f"{label}: expected {hyper.name} as {_type(hyper)}, got {value!r}; correct it") from None
-
-
-def _type(hyper: Hyper) -> str:
-    plain = hyper.annotation in (int, float, str, bool)
-    return hyper.annotation.__name__ if plain else str(hyper.annotation).replace("typing.", "")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        raise RecipeError(
-            f"expected a recipe file or one of {shipped('recipes')}, got {str(path)!r}, which does not exist; check the path"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"expected a readable TOML file, got {str(path)!r} ({error}); check permissions and encoding (UTF-8)"
-        ) from None
-    if not text.strip():
-        raise RecipeError(f"expected a recipe, got the empty file {str(path)!r}; start from `guerdon explain --toml`")
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"expected TOML, got {str(path)!r} with a mistake: {error}; correct that line") from None
-
-
-def _expand(data: dict[str, Any], where: str) -> Recipe:
-    preset = data.get("preset")
-    if preset is not None:
-        if preset not in shipped("presets"):
-            raise RecipeError(
-                f"{where}: expected a preset among {shipped('presets')}, got {preset!r}; choose one or write the stages out"
-            )
-        base = tomllib.loads((resources.files("guerdon") / "presets" / f"{preset}.toml").read_text("utf-8"))
-        data = _merge(base, {k: v for k, v in data.items() if k != "preset"})
-    try:
-        # JSON mode: strict about strings and numbers, tolerant of lists for tuples
-        recipe = Recipe.model_validate_json(json.dumps(data, default=_json))
-    except ValidationError as error:
-        raise RecipeError(f"{where}: {first_problem(error, settings=_SETTINGS)}") from None
-    return _apply(recipe, where) if recipe.set else recipe
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(exclude_unset=True)
-    raise RecipeError(
-        f"expected plain data in a recipe, got {type(value).__name__} {value!r}; use numbers, strings, lists and tables"
-    )
-
-
-def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    merged = {**base, **own}
-    for table in ("training", "sampling", "rollouts"):
-        if table in base and table in own:
-            merged[table] = {**base[table], **own[table]}
-    merged["pipeline"] = [*own.get("pipeline", []), *base.get("pipeline", [])]
-    merged["model"] = [*base.get("model", []), *own.get("model", [])]
-    merged["loss"] = [*base.get("loss", []), *own.get("loss", [])]
-    return merged
-
-
-def _apply(recipe: Recipe, where: str) -> Recipe:
-    data = recipe.model_dump(exclude_unset=True, exclude={"set"})
-    for key, value in recipe.set.items():
-        label, dot, option = key.rpartition(".")
-        hits = [
-            data[table][i]
-            for table in ("model", "reward", "pipeline", "loss")
-            for i, stage in enumerate(getattr(recipe, table))
-            if stage.label == label
-        ]
-        if not dot or not hits:
-            labels = [s.label for s in (*recipe.model, *recipe.reward, *recipe.pipeline, *recipe.loss)]
-            raise RecipeError(
-                f"{where}: expected set keys of the form stage.option with a stage among {labels}, got {key!r}; correct it"
-            )
-        for stage in hits:
-            stage[option] = value
-    return _expand(data, where)
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return value
+
+
+SETTINGS = [
+    f for m in (Recipe, Training, SamplingSpec, EngineSpec, RolloutSpec, When, Schedule) for f in m.model_fields
+]
+STAGE_SETTINGS = tuple(dict.fromkeys(f for m in (Reward, Loss, EngineSpec) for f in m.model_fields if f != "use"))

@@ -1,0 +1,42 @@
+"""Recipes: typed data that says what to train, on what, with which rewards, credit and objective.
+
+Written in TOML or built in Python, the same object either way. Order is explicit and top to bottom. A recipe may
+include a preset (``preset = "grpo"``): the recipe's own pipeline stages stand before the preset's (shaping before
+credit), its losses after the preset's (bonuses after the objective). ``set`` changes a hyper-parameter of one stage:
+``set = {"clipped-surrogate.clip_high" = 0.28}``.
+"""
+
+from guerdon.recipe.loading import load, shipped
+from guerdon.recipe.options import check_options
+from guerdon.recipe.spec import (
+    Component,
+    EngineSpec,
+    Loss,
+    Model,
+    Recipe,
+    Reward,
+    RolloutSpec,
+    SamplingSpec,
+    Stage,
+    Training,
+    When,
+)
+from guerdon.recipe.words import RecipeError
+
+__all__ = [
+    "Component",
+    "EngineSpec",
+    "Loss",
+    "Model",
+    "Recipe",
+    "RecipeError",
+    "Reward",
+    "RolloutSpec",
+    "SamplingSpec",
+    "Stage",
+    "Training",
+    "When",
+    "check_options",
+    "load",
+    "shipped",
+]

@@ -130,6 +130,14 @@ _TABLE = [
         merge="key",
         keyed=True,
     ),
+    _q(
+        "combined",
+        "B",
+        "float",
+        "what each table inside a combination gave, keyed by its name",
+        merge="key",
+        keyed=True,
+    ),
     _q("step_parts", "B S", "float", "what each signal said of each step", merge="key", keyed=True),
     _q("token_parts", "B T", "float", "what each signal said of each position", merge="key", keyed=True),
     _q(

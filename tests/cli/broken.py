@@ -89,6 +89,11 @@ CASES: dict[str, str | bytes] = {
     "no reward": 'preset = "grpo"\n\n' + TASK,
     "unknown signal": 'preset = "grpo"\n\n' + TASK + '[[reward]]\nuse = "final-anwser"\n',
     "two rewards of one name": GRPO + REWARD,
+    "a combination of an unknown part": GRPO + '[[pipeline]]\nuse = "product"\nof = ["final-anwser"]\n',
+    "a table without use inside a combination": GRPO + '[[pipeline]]\nuse = "product"\nof = [{of = ["final-answer"]}]\n',
+    "a table named like a reward": GRPO
+    + '[[pipeline]]\nuse = "product"\nof = [{use = "minimum", name = "final-answer", of = ["final-answer"]}]\n',
+    "two entries for one reward": GRPO + '[[pipeline]]\nuse = "scale-rewards"\nof = ["final-answer", "random"]\n',
     "reward name with a dot": 'preset = "grpo"\n\n' + TASK + '[[reward]]\nuse = "final-answer"\nname = "v1.0"\n',
     "function that is no reward": 'preset = "grpo"\n\n' + TASK + '[[reward]]\nuse = "math:sqrt"\n',
     "module that is not there": 'preset = "grpo"\n\n' + TASK + '[[reward]]\nuse = "my_rewards:score"\n',

@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from guerdon.credit import group_normalise, whiten_rows
-from guerdon.shaping import clip_rewards, scale_rewards, sum_part_advantages, weighted_step_sum, weighted_sum
+from guerdon.shaping import (
+    clip_rewards,
+    lexicographic,
+    minimum,
+    only_if,
+    product,
+    scale_rewards,
+    sum_part_advantages,
+    weighted_step_sum,
+    weighted_sum,
+)
 
 NAN = float("nan")
 
@@ -90,3 +100,34 @@ def test_gdpo_agrees_with_the_released_form():
         for k, w in weights.items()
     ).flatten()
     torch.testing.assert_close(made, (added - added.mean()) / (added.std() + 1e-4), rtol=2e-4, atol=1e-5)
+
+
+def two(a, b):
+    return {"a": torch.tensor(a), "b": torch.tensor(b)}
+
+
+def test_product_and_minimum():
+    parts = two([1.0, 0.5, NAN], [0.5, 0.0, 1.0])
+    close(product(parts), [0.5, 0.0, NAN])
+    close(minimum(parts), [0.5, 0.0, NAN])
+    with pytest.raises(ValueError, match="at least one entry in parts"):
+        product({})
+
+
+def test_only_if_does_not_look_behind_a_closed_gate():
+    parts = two([1.0, 0.0, 0.0, NAN, 1.0], [0.7, 0.7, NAN, 0.7, NAN])
+    close(only_if(parts), [0.7, 0.0, 0.0, NAN, NAN])
+    close(only_if(parts, threshold=-1.0, otherwise=9.0), [0.7, 0.7, NAN, NAN, NAN])
+    three = {"gate": torch.tensor([1.0, 0.0]), **two([1.0, 1.0], [5.0, 5.0])}
+    close(only_if(three), [5.0, 0.0])
+    with pytest.raises(ValueError, match="a gate and what it lets through"):
+        only_if({"a": torch.ones(2)})
+
+
+def test_lexicographic_counts_the_next_only_once_the_first_is_good_enough():
+    parts = {**two([0.2, 0.8, 0.9, 0.9], [1.0, 0.3, 0.7, 0.7]), "c": torch.tensor([NAN, NAN, 0.4, NAN])}
+    close(lexicographic(parts, thresholds=[0.8, 0.5]), [0.2, 1.1, 1.7, NAN])
+    close(lexicographic(two([0.1, NAN], [0.9, 0.9]), thresholds=[0.5]), [0.1, NAN])
+    with pytest.raises(ValueError, match="expected 2 thresholds"):
+        lexicographic(parts, thresholds=[0.5])
+    close(lexicographic(two([1.0, 0.9], [0.5, 0.5])), [1.5, 0.9])

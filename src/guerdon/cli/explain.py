@@ -31,6 +31,9 @@ def explain(
 
       guerdon explain --quantities
 
+    The tree under "composition" leads from the credit down to what each signal
+    says; a weight that a stage above it cancels is named.
+
     With --host: what runs in that trainer, what is left to it, and what its data
     and its policy must bring; a recipe that it cannot run is refused with the
     stage, the quantity, and what to use instead.
@@ -52,11 +55,15 @@ def explain(
 
 def _dataflow(recipe: Any, as_json: bool, where: str) -> None:
     from guerdon.adapters.hosts import compile_at_best, host_of, left_to
+    from guerdon.cli.composition import branch_data, tree_of
+    from guerdon.pipeline.composition import composition, without_effect
     from guerdon.training import build
 
     host = host_of(where)
     own = where == "guerdon"
     pipeline = build(recipe).pipeline if own else compile_at_best(host, recipe)
+    root = composition(pipeline)
+    idle = without_effect(root)
     rows = [_row(stage) for stage in (*pipeline.stages, *pipeline.objective.stages)]
     needs = sorted(n for n in pipeline.needs if not n.startswith("model_"))
     made = {m for s in pipeline.stages for m in s.makes}
@@ -69,9 +76,11 @@ def _dataflow(recipe: Any, as_json: bool, where: str) -> None:
         told = {"stages": rows, "needs": needs, "implicit_lift": lift, "columns": sorted(pipeline.columns)}
         engine = pipeline.recipe.sampling.engine
         told |= {"engine": None if engine is None else engine.model_dump()}
+        told |= {"composition": None if root is None else branch_data(root), "without_effect": idle}
         print_json({**told, "models": models, "host": where, "left_to_host": list(left_to(host, pipeline))})
         return
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
@@ -105,6 +114,11 @@ def _dataflow(recipe: Any, as_json: bool, where: str) -> None:
                     flow.append(f"\n{options}", "dim")
                 table.add_row(Text(f"  {row['stage']}"), flow)
         console.print(table)
+    if root is not None:
+        console.print("[bold]composition: what the credit is made of[/]")
+        console.print(Padding(tree_of(root), (0, 0, 0, 2)))
+    for line in idle:
+        console.print(Text(f"warning: {line}", "yellow"))
     columns = ", ".join(sorted(pipeline.columns)) or "none"
     if own:
         console.print(f"columns of the task: {columns}")

@@ -16,10 +16,11 @@ from guerdon.pipeline.known import Known
 from guerdon.pipeline.levels import check_made, check_taken
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.models import BoundModels
+from guerdon.pipeline.nested import check_node, combined
 from guerdon.pipeline.run import Pipeline
 from guerdon.pipeline.stage import Binding, BoundStage, ModelFace
 from guerdon.quantities import QUANTITIES, lookup
-from guerdon.recipe import Recipe, RecipeError, Stage, check_options
+from guerdon.recipe import Node, Recipe, RecipeError, Stage, check_options
 
 
 def compile_recipe(
@@ -81,7 +82,7 @@ class _Compiler:
             self._add(spec, "reward", f"reward[{i}] ({spec.label})")
         for i, spec in enumerate(self.recipe.pipeline):
             self.known.below = self.recipe.pipeline[i + 1 :]
-            self._add(spec, "pipeline", f"pipeline[{i}] ({spec.label})")
+            self._add_tree(spec, f"pipeline[{i}]")
         if self.objective:
             self._close_credit()
             for i, spec in enumerate(self.recipe.loss):
@@ -106,6 +107,15 @@ class _Compiler:
             models=self.models.asked,
         )
 
+    def _add_tree(self, spec: Stage, place: str) -> None:
+        """A stage and, before it, the tables that stand in its ``of``."""
+        for i, child in enumerate(spec.of or ()):
+            if isinstance(child, Node):
+                inner = f"{place}.of[{i}]"
+                check_node(child, self.known, f"{inner} ({child.label})")
+                self._add_tree(child.model_copy(update={"make": f"combined.{child.label}"}), inner)
+        self._add(spec, "pipeline", f"{place} ({spec.label})")
+
     # one stage ------------------------------------------------------------------------------------------------------
 
     def _add(self, spec: Stage, kind: str, place: str) -> None:
@@ -121,7 +131,13 @@ class _Compiler:
                 f"{place}: expected take to name parameters among {[t.name for t in info.takes]}, got {unknown[0]!r}; correct it"
             )
         each = self._each(spec, place)
-        bindings = tuple(b for t in info.takes if (b := self._bind(info, t, spec, place, kind, each)) is not None)
+        spec, chosen = combined(spec, info, self.known, place, kind)
+        bindings = chosen + tuple(
+            b
+            for t in info.takes
+            if t.name not in {c.parameter for c in chosen}
+            and (b := self._bind(info, t, spec, place, kind, each)) is not None
+        )
         if info.columns:
             bindings += tuple(
                 Binding(c, c) for c in sorted(self.known.columns - {b.parameter for b in bindings} - {"prompts"})
@@ -154,7 +170,8 @@ class _Compiler:
             for name in stage.needs:
                 self.known.read(name)
         for binding in bindings:
-            self.known.read(binding.source)
+            for name in binding.reads:
+                self.known.read(name)
             if binding.source.startswith("model_"):
                 self.models.ask(binding.source.rpartition(".")[2], f"before {place}")
         for made in makes:

@@ -13,7 +13,7 @@ from guerdon.pipeline.asking import asking
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.stage import BoundStage, ModelFace, merge
 from guerdon.quantities import QUANTITIES, lookup
-from guerdon.recipe import Recipe
+from guerdon.recipe import Node, Recipe, Reward
 from guerdon.schedules import at
 from guerdon.signals import scores
 from guerdon.signals.threads import Started
@@ -134,7 +134,8 @@ class Pipeline:
         """
         said = dict(said or {})
         work = dict(batch.data)
-        work["part_weights"] = {s.label: torch.tensor(float(at(s.spec.weight, progress))) for s in self.signals}
+        weighed = [s for s in self.stages if isinstance(s.spec, Reward | Node)]
+        work["part_weights"] = {s.label: torch.tensor(float(at(s.spec.weight, progress))) for s in weighed}
         lineage: list[Record] = []
         view = Rollouts(work)
         asked: list[tuple[BoundStage, Started[scores.Outcome | None]]] = []
@@ -255,9 +256,9 @@ class Pipeline:
         for stage in (*self.stages, *self.objective.stages):
             learn = getattr(stage.instance, "update", None)
             if learn is not None:
-                sources = {b.parameter: b.source for b in stage.bindings}
+                bound = {b.parameter: b for b in stage.bindings}
                 names = [p for p in inspect.signature(learn).parameters if p != "self"]
-                learn(**{name: batch[sources.get(name, name)] for name in names})
+                learn(**{name: bound[name].of(batch) if name in bound else batch[name] for name in names})
 
     def state(self) -> dict[str, Any]:
         """State of every method that has one, by place."""

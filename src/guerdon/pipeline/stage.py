@@ -15,11 +15,26 @@ from guerdon.schedules import Schedule, at
 
 @dataclass(frozen=True)
 class Binding:
-    """A parameter and the quantity or column that it reads; ``keyed``: one entry of it per part."""
+    """A parameter and the quantity or column that it reads; ``keyed``: one entry of it per part.
+
+    ``entries``: only these of a dictionary, in this order, whichever they come from (``parts.safe``, ``combined.kind``).
+    """
 
     parameter: str
     source: str
     keyed: bool = False
+    entries: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every quantity or column that it reads."""
+        return self.entries or (self.source,)
+
+    def of(self, batch: Mapping[str, Any], key: str | None = None) -> Any:
+        """Its value from a batch; ``key`` picks the part under ``each``."""
+        if self.entries:
+            return {name.split(".", 1)[1]: batch[name] for name in self.entries}
+        return batch[f"{self.source}.{key}" if self.keyed else self.source]
 
 
 @dataclass(frozen=True)
@@ -54,7 +69,7 @@ class BoundStage:
     @property
     def reads(self) -> tuple[str, ...]:
         """Every quantity or column that it reads."""
-        return tuple(b.source for b in self.bindings)
+        return tuple(name for b in self.bindings for name in b.reads)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -69,7 +84,7 @@ class BoundStage:
 
     def arguments(self, source: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
         """Its quantities from a batch; ``key`` picks the part under ``each``."""
-        return {b.parameter: source[f"{b.source}.{key}" if b.keyed else b.source] for b in self.bindings}
+        return {b.parameter: b.of(source, key) for b in self.bindings}
 
     def call(self, arguments: Mapping[str, Any], progress: float, generator: torch.Generator | None) -> tuple[Any, ...]:
         """Run it once; always a tuple, one entry for each of ``makes``."""

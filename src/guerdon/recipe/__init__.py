@@ -4,6 +4,12 @@ Written in TOML or built in Python, the same object either way. Order is explici
 include a preset (``preset = "grpo"``): the recipe's own pipeline stages stand before the preset's (shaping before
 credit), its losses after the preset's (bonuses after the objective). ``set`` changes a hyper-parameter of one stage:
 ``set = {"clipped-surrogate.clip_high" = 0.28}``.
+
+A stage that combines may say of what, as a tree of tables:
+
+    [[pipeline]]
+    use = "only-if"
+    of = ["format", {use = "weighted-sum", of = ["final-answer", {use = "minimum", of = ["kind", "safe"], weight = 0.5}]}]
 """
 
 from guerdon.recipe.loading import load, shipped
@@ -13,6 +19,7 @@ from guerdon.recipe.spec import (
     EngineSpec,
     Loss,
     Model,
+    Node,
     Recipe,
     Reward,
     RolloutSpec,
@@ -28,6 +35,7 @@ __all__ = [
     "EngineSpec",
     "Loss",
     "Model",
+    "Node",
     "Recipe",
     "RecipeError",
     "Reward",

@@ -94,15 +94,22 @@ def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _labelled(stage: Any, data: dict[str, Any], label: str) -> list[dict[str, Any]]:
+    """The tables of a stage, its own and those inside its ``of``, that go by a label."""
+    inner = [(child, at) for child, at in zip(getattr(stage, "of", None) or (), data.get("of") or (), strict=True)]
+    found = [hit for child, at in inner if not isinstance(child, str) for hit in _labelled(child, at, label)]
+    return [*([data] if stage.label == label else []), *found]
+
+
 def _apply(recipe: Recipe, where: str) -> Recipe:
     data = recipe.model_dump(exclude_unset=True, exclude={"set"})
     for key, value in recipe.set.items():
         label, dot, option = key.rpartition(".")
         hits = [
-            data[table][i]
+            found
             for table in ("model", "reward", "pipeline", "loss")
             for i, stage in enumerate(getattr(recipe, table))
-            if stage.label == label
+            for found in _labelled(stage, data[table][i], label)
         ]
         if not dot or not hits:
             labels = [s.label for s in (*recipe.model, *recipe.reward, *recipe.pipeline, *recipe.loss)]

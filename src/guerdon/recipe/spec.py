@@ -37,11 +37,21 @@ class Stage(Component):
     """Quantity to make instead of the method's own."""
     each: list[str] | Literal["*"] | None = None
     """Run once per part: parameters bound to a keyed quantity receive one entry; ``"*"`` means every part."""
+    of: "list[str | Node] | None" = None
+    """What it combines, in this order: parts by name, and further tables, each a stage whose result is named after it.
+    By default every part."""
 
     @property
     def label(self) -> str:
         """How messages and lineage call it."""
         return self.name or self.use.split(":")[-1].replace("_", "-")
+
+
+class Node(Stage):
+    """A stage inside the ``of`` of another: it makes ``combined.NAME``, which that one reads."""
+
+    weight: float | Schedule = 1.0
+    """Its weight where the stage around it weighs what it combines."""
 
 
 class When(_Strict):
@@ -245,6 +255,10 @@ class Recipe(_Strict):
         return tomli_w.dumps(_plain(self.model_dump(exclude_defaults=True, exclude_none=True)))
 
 
+for _model in (Stage, Node, Reward, Loss, Recipe):
+    _model.model_rebuild()
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items()}
@@ -256,4 +270,4 @@ def _plain(value: Any) -> Any:
 SETTINGS = [
     f for m in (Recipe, Training, SamplingSpec, EngineSpec, RolloutSpec, When, Schedule) for f in m.model_fields
 ]
-STAGE_SETTINGS = tuple(dict.fromkeys(f for m in (Reward, Loss, EngineSpec) for f in m.model_fields if f != "use"))
+STAGE_SETTINGS = tuple(dict.fromkeys(f for m in (Reward, Loss, Node, EngineSpec) for f in m.model_fields if f != "use"))

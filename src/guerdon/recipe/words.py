@@ -15,6 +15,7 @@ class RecipeError(ValueError):
 def first_problem(error: ValidationError, prefix: str = "", *, settings: Sequence[str] = ()) -> str:
     """The first mistake that pydantic found: place, expected, got, what to do. ``settings``: the names that there are."""
     items = error.errors()
+    items = [e for e in items if not (e["loc"][-1:] == ("str",) and isinstance(e["input"], dict))] or items
     schedules = [e for e in items if "Schedule" in e["loc"] and is_schedule(e["input"])]
     item = (schedules or [e for e in items if "Schedule" in e["loc"] and e["loc"][-1] != "Schedule"] or items)[0]
     place = _place(item["loc"], prefix)
@@ -37,7 +38,9 @@ def first_problem(error: ValidationError, prefix: str = "", *, settings: Sequenc
 def _place(loc: tuple[int | str, ...], prefix: str) -> str:
     """``reward[0].weight``; the names that pydantic gives to the branches of a union are left out."""
     names = [f"[{piece}]" if isinstance(piece, int) else piece for piece in loc]
-    kept = [n for n in names if n not in ("float", "Schedule", "str") and not n.startswith(("list[", "literal["))]
+    kept = [
+        n for n in names if n not in ("float", "Schedule", "str", "Node") and not n.startswith(("list[", "literal["))
+    ]
     return ".".join(filter(None, (prefix, *kept))).replace(".[", "[")
 
 

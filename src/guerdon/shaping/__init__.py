@@ -3,7 +3,8 @@
 Signals speak in parts, each on its own scale and each possibly silent (NaN). Here parts become one reward, and rewards
 are bent before credit is given:
 
-- `combine`: weighted sums of parts, of step parts, of token parts and of advantages per part (GDPO); clipping and scaling;
+- `combine`: weighted sums of parts, of step parts, of token parts and of advantages per part (GDPO); products, minima, gates
+  and an order of importance; clipping and scaling;
 - `lengths`: answers that do not end, are too short or too long (Tulu 3, DAPO, Text2Grad);
 - `noise`: rewards that are wrong on purpose, and help for a reward that is too low;
 - `verified`: a reward model that ranks only within right and within wrong answers (Qwen2.5-Math);
@@ -15,6 +16,10 @@ Nothing here compares rows with each other; that is the business of `guerdon.cre
 from guerdon.shaping.combine import (
     clip_rewards,
     gate_rewards,
+    lexicographic,
+    minimum,
+    only_if,
+    product,
     scale_rewards,
     sum_part_advantages,
     weighted_step_sum,
@@ -40,9 +45,13 @@ __all__ = [
     "gate_rewards",
     "gaussian_noise",
     "kl_in_reward",
+    "lexicographic",
     "lift_low_rewards",
+    "minimum",
     "missing_end_penalty",
+    "only_if",
     "overlong_penalty",
+    "product",
     "reward_for_wrong",
     "scale_rewards",
     "soft_length_weight",

@@ -1,11 +1,11 @@
-"""Several parts, one reward: weighted sums, clipping, scaling.
+"""Several parts, one reward: weighted sums, products, minima, gates, an order of importance; clipping, scaling.
 
 A sum is only known when its terms are: a row in which any part of nonzero weight is NaN has a NaN sum. A part of
 weight 0 is only watched, so its NaN does no harm. Every part needs a weight; weights without a part are ignored (the
 same table serves parts and step parts).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -58,6 +58,82 @@ def weighted_token_sum(
         ValueError: no part, or a part without a weight.
     """
     return torch.where(mask, _sum(token_parts, part_weights, "token_parts"), 0.0)
+
+
+@method(makes="rewards")
+def product(parts: Mapping[str, Float[Tensor, " B"]]) -> Float[Tensor, " B"]:
+    """One reward from all parts: ``r = prod_k part_k``, so that each can veto by 0.
+
+    For parts in [0, 1]; two negative parts would praise each other. Weights do not enter. NaN in any part gives NaN.
+
+    Raises:
+        ValueError: no part.
+    """
+    return _stack(parts).prod(0)
+
+
+@method(makes="rewards")
+def minimum(parts: Mapping[str, Float[Tensor, " B"]]) -> Float[Tensor, " B"]:
+    """The worst of all parts: ``r = min_k part_k``; what cannot be made up for by doing well elsewhere.
+
+    Parts must stand on one scale. Weights do not enter. NaN in any part gives NaN.
+
+    Raises:
+        ValueError: no part.
+    """
+    return _stack(parts).amin(0)
+
+
+@method(makes="rewards")
+def only_if(
+    parts: Mapping[str, Float[Tensor, " B"]], *, threshold: float = 0.0, otherwise: float = 0.0
+) -> Float[Tensor, " B"]:
+    """The last part, but only where all parts before it are above ``threshold``; elsewhere ``otherwise``.
+
+        r = part_K if min(part_1, ..., part_{K-1}) > threshold, else otherwise
+
+    Say which with ``of = ["format", "final-answer"]``. Where a gate is closed the last part is not looked at, so it may
+    be unscored there (a judge that is asked only ``when`` the format is right). NaN in a gate, or in the last part behind
+    an open one, gives NaN.
+
+    Raises:
+        ValueError: fewer than two parts.
+    """
+    if len(parts) < 2:
+        raise ValueError(f"expected a gate and what it lets through, got {list(parts)}; name both: of = [GATE, PART]")
+    *gates, last = parts.values()
+    gate = torch.stack(gates).amin(0)
+    return torch.where(gate > threshold, last, otherwise).masked_fill(gate.isnan(), torch.nan)
+
+
+@method(makes="rewards")
+def lexicographic(
+    parts: Mapping[str, Float[Tensor, " B"]], *, thresholds: Sequence[float] | None = None
+) -> Float[Tensor, " B"]:
+    """Parts in order of importance: a later one counts only once every earlier one is good enough.
+
+        r = sum_k min(part_k, c_k) * prod_{j < k} 1[part_j >= c_j],   no cap on the last
+
+    ``thresholds`` are the c_k of all parts but the last, by default 1: full marks. For parts of at least 0 (a negative one would make passing the
+    threshold before it a loss). What is not reached is not looked at, so it may be unscored there; NaN in a part that is
+    reached gives NaN. A gradient of reward within each level remains, unlike with a gate.
+
+    Reference: after the thresholded lexicographic order of Gabor, Kalmar and Szepesvari, Multi-criteria reinforcement
+    learning, ICML 1998.
+
+    Raises:
+        ValueError: no part, or not one threshold for each part but the last.
+    """
+    stacked = _stack(parts)
+    thresholds = [1.0] * (len(stacked) - 1) if thresholds is None else thresholds
+    if len(thresholds) != len(stacked) - 1:
+        raise ValueError(
+            f"expected {len(stacked) - 1} thresholds, one for each of {list(parts)} but the last, got {list(thresholds)}; "
+            "correct thresholds, or say with of = [...] which parts count"
+        )
+    caps = stacked.new_tensor([*thresholds, torch.inf])[:, None]
+    passed = torch.cat([torch.ones_like(stacked[:1]), (stacked >= caps)[:-1].to(stacked).cumprod(0)])
+    return torch.where(passed > 0, torch.minimum(stacked, caps), 0.0).sum(0)
 
 
 @method(makes="advantages", paper="arXiv:2601.05242", scale_equivariant="part_advantages")
@@ -129,14 +205,18 @@ def gate_rewards(
 
 
 def _sum(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor | float], what: str) -> Tensor:
-    if not parts:
-        raise ValueError(f"expected at least one entry in {what}, got none; add a reward to the recipe")
+    stacked = _stack(parts, what)
     missing = sorted(set(parts) - set(weights))
     if missing:
         raise ValueError(
             f"expected a weight for each entry of {what}, got none for {missing}; known: {sorted(weights)}"
         )
-    stacked = torch.stack(list(parts.values()))
     weight = torch.stack([torch.as_tensor(weights[name]).to(stacked) for name in parts])
     weight = weight.reshape(-1, *[1] * (stacked.ndim - 1))
     return torch.where(weight == 0, 0.0, weight * stacked).sum(0)
+
+
+def _stack(parts: Mapping[str, Tensor], what: str = "parts") -> Tensor:
+    if not parts:
+        raise ValueError(f"expected at least one entry in {what}, got none; add a reward to the recipe")
+    return torch.stack(list(parts.values()))

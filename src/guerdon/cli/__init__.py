@@ -14,6 +14,7 @@ from guerdon.cli.credit import credit
 from guerdon.cli.explain import explain
 from guerdon.cli.report import report
 from guerdon.cli.score import score
+from guerdon.cli.shape import shape
 from guerdon.cli.train import train
 
 app = typer.Typer(
@@ -40,7 +41,7 @@ def options(
         bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = None,
 ) -> None:
-    """The reward layer of reinforcement learning: train, explain, score, report, credit.
+    """The reward layer of reinforcement learning: train, explain, score, shape, report, credit.
 
     Exit codes: 0 done; 1 a bug, with its traceback; 2 a recipe, file or option
     that cannot work; 3 a signal failed past the limit; 4 three non-finite steps
@@ -48,7 +49,7 @@ def options(
     """
 
 
-for command in (train, explain, score, report, credit, methods, papers):
+for command in (train, explain, score, shape, report, credit, methods, papers):
     app.command()(command)
 
 

@@ -33,11 +33,11 @@ class Branch:
         return [self, *(b for child in self.of for b in child.walk())]
 
 
-def composition(pipeline: Pipeline) -> Branch | None:
+def composition(pipeline: Pipeline, stages: tuple[BoundStage, ...] | None = None) -> Branch | None:
     """The tree of what the losses learn from: the finest credit that a recipe makes, or else its rewards; None: neither."""
     made: dict[str, Branch] = {}
     weights = {s.label: s.spec.weight for s in pipeline.stages if isinstance(s.spec, Reward | Node)}
-    for stage in pipeline.stages:
+    for stage in pipeline.stages if stages is None else stages:
         grown: dict[str, Branch] = {}
         for quantity in stage.makes:
             if _bare(quantity) not in _FOLLOWED:

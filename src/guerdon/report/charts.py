@@ -6,7 +6,7 @@ at about its natural size. Values that are not finite leave a gap in their line.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from guerdon.report.html import Safe, join, number, tag
@@ -165,6 +165,14 @@ def _strips(series: Sequence[Series], x_at) -> list[Safe]:
         )
         for i, x in enumerate(xs)
     ]
+
+
+def axis(low: float, high: float, floor: float) -> tuple[Safe, Callable[[float], float]]:
+    """A horizontal axis at the height ``floor`` with its ticks, and the map of values onto it."""
+    x_at, marks = _scale(low, high, LEFT, WIDTH - RIGHT, pad=0)
+    line = tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=_r(floor), y2=_r(floor), cls="axis")
+    labels = [tag("text", _tick(x, marks), x=_r(x_at(x)), y=_r(floor + 16), cls="tick x") for x in marks]
+    return join(line, labels), x_at
 
 
 def _gridline(y: float, label: str) -> Safe:

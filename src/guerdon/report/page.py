@@ -9,7 +9,7 @@ from guerdon.report.data import Run
 from guerdon.report.html import Safe, duration, join, number, percent, tag
 from guerdon.report.panels import charts
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def page(run: Run) -> str:
@@ -18,7 +18,7 @@ def page(run: Run) -> str:
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("title", f"{title(run)} · Guerdon"),
         tag("style", Safe(style)),

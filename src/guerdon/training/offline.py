@@ -38,13 +38,13 @@ def score_table(source: Table | str, recipe: Any = None) -> tuple[dict[str, Any]
         RecipeError: no completions, or a weighted signal that cannot run on a table.
     """
     table = read(source) if isinstance(source, str) else source
-    batch = _batch(table)
+    batch = batch_of(table)
     columns = set(batch) - set(QUANTITIES)
     loaded = load(recipe)
     pipeline = compile_recipe(
         loaded, columns=columns, steps=True, structure=CARRIED, models=faces(loaded), objective=False
     )  # what a file lacks leaves its stages out below
-    stages, left_out = _runnable(pipeline.stages, set(batch))
+    stages, left_out = runnable(pipeline.stages, set(batch))
     outcome = pipeline.run(batch, stages=tuple(stages))
     return {"rows": batch.rows, **_summary(outcome), "left_out": left_out}, outcome
 
@@ -65,7 +65,7 @@ def write_scored(outcome: Outcome, path: Path) -> None:
         raise ValueError(f"expected a file named .jsonl or .parquet for the scored rows, got {str(path)!r}; rename it")
 
 
-def _batch(table: Table) -> Rollouts:
+def batch_of(table: Table) -> Rollouts:
     columns = {_SINGULAR.get(k, k) if _SINGULAR.get(k) not in table.columns else k: v for k, v in table.columns.items()}
     if "completions" not in columns:
         raise RecipeError(
@@ -90,7 +90,7 @@ def _batch(table: Table) -> Rollouts:
     return Rollouts(data)
 
 
-def _runnable(stages: tuple[BoundStage, ...], have: set[str]) -> tuple[list[BoundStage], list[str]]:
+def runnable(stages: tuple[BoundStage, ...], have: set[str]) -> tuple[list[BoundStage], list[str]]:
     """Stages whose quantities are there, and the labels of the others."""
     have = have | {"part_weights"}
     kept, left_out = [], []

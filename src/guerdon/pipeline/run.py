@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -138,7 +137,7 @@ class Pipeline:
         work["part_weights"] = {s.label: torch.tensor(float(at(s.spec.weight, progress))) for s in weighed}
         lineage: list[Record] = []
         view = Rollouts(work)
-        asked: list[tuple[BoundStage, Started[scores.Outcome | None]]] = []
+        asked: list[tuple[BoundStage, Started[scores.Outcome | None] | Answered]] = []
 
         def listen() -> Rollouts:
             """Wait for what has been asked, and put it among the quantities in the recipe's order."""
@@ -176,9 +175,9 @@ class Pipeline:
                         part, generator = split.own(stage, view, generator)
                     if known is None and part is not None:
                         call = asking(stage, part, progress, generator)
+                        asked.append((stage, Started(call, f"guerdon-{stage.label}")))
                     else:
-                        call = partial(_itself, known)
-                    asked.append((stage, Started(call, f"guerdon-{stage.label}")))
+                        asked.append((stage, Answered(known)))
                     continue
                 self._keep(stage, self._call(stage, view, progress, generator), work, lineage)
                 view = self._view(stage, work)
@@ -287,5 +286,12 @@ def _reads_one_of(stage: BoundStage, others: list[BoundStage]) -> bool:
     return any(name in made or name in heads for name in stage.needs)
 
 
-def _itself(known: scores.Outcome | None) -> scores.Outcome | None:
-    return known
+@dataclass(frozen=True)
+class Answered:
+    """An answer that is there already, or never will be (None: this process had no rows to ask about)."""
+
+    said: scores.Outcome | None
+
+    def result(self) -> scores.Outcome | None:
+        """It."""
+        return self.said

@@ -49,8 +49,10 @@ class Outcome:
         """Seconds that each row waited [B]; NaN: not asked."""
         if self.latency is not None:
             return self.latency
-        waited = [NAN if reason == NOT_ASKED else self.seconds for reason in self.reasons]
-        return torch.tensor(waited, dtype=torch.float32)
+        waited = torch.full((len(self.reasons),), self.seconds, dtype=torch.float32)
+        if NOT_ASKED in self.reasons:
+            waited[torch.tensor([reason == NOT_ASKED for reason in self.reasons])] = NAN
+        return waited
 
     @property
     def failed(self) -> int:

@@ -8,6 +8,7 @@ pool of threads takes the process down when it is entered from two threads or af
 import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -21,9 +22,11 @@ _ENTRIES_PER_THREAD = 1 << 20
 _CHUNK = 64
 
 
-def _compile(walk: Callable[..., Any]) -> Callable[..., Any]:
+def _compile(walk: Callable[..., Any], *, reorder: bool = False) -> Callable[..., Any]:
+    """``reorder``: sums may be taken in any order, which puts them into wide registers."""
     walk = inspect.unwrap(walk)  # a checker of annotations may stand around every function of the package
-    options = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}  # x / 0 is no exception
+    fastmath = {"contract", "reassoc"} if reorder else {"contract"}
+    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}  # x / 0 is no exception
     try:
         return numba.njit(cache=True, **options)(walk)
     except RuntimeError:  # no folder to keep compiled code in: compile in every process
@@ -41,6 +44,30 @@ def _discounted_rows(x, mask, end, gamma, out, start, stop):
                 y_here[t] = y
             else:
                 y_here[t] = 0.0
+
+
+@_compile
+def _decay_rows(mask, end, gamma, out, start, stop):
+    for i in range(start, stop):
+        chosen, y_here, y = mask[i], out[i], end[i]
+        for t in range(mask.shape[1] - 1, -1, -1):
+            if chosen[t]:
+                y = gamma * y
+                y_here[t] = y
+            else:
+                y_here[t] = 0.0
+
+
+@_compile
+def _largest_sum_rows(x, mask, gamma, out, start, stop):
+    for i in range(start, stop):
+        here, chosen = x[i], mask[i]
+        y, largest = gamma * 0, gamma * 0
+        for t in range(x.shape[1] - 1, -1, -1):
+            if chosen[t]:
+                y = here[t] + gamma * y
+                largest = abs(y) if abs(y) > largest else largest  # comparisons with NaN are False
+        out[i] = largest
 
 
 @_compile
@@ -114,17 +141,6 @@ def _broadcast_rows(x, step_ids, mask, outside, out, fault, start, stop):
 
 
 @_compile
-def _ramp_rows(x, mask, low, zero, one, out, start, stop):
-    for i in range(start, stop):
-        here, chosen, risen, bottom = x[i], mask[i], out[i], low[i]
-        for t in range(here.shape[0]):
-            y = (here[t] - bottom) / (one - bottom)
-            y = zero if y < zero else y  # comparisons with NaN are False, so that it passes
-            y = one if y > one else y
-            risen[t] = y if chosen[t] else zero
-
-
-@_compile
 def _insert(top, found, value):
     """Keep ``value`` if it is of the largest, which ``top`` holds in descending order; how many it holds then."""
     most = top.shape[0]
@@ -192,14 +208,22 @@ def _outlier_rows(x, mask, topk, bilateral, threshold, slack, zero, nan, infinit
 
 
 @_compile
+def _first_scored(x, mask):
+    for i in range(x.size):
+        if mask[i] and x[i] == x[i]:
+            return i
+    return -1
+
+
+@partial(_compile, reorder=True)
 def _power_sums(x, mask, anchor, out, slot, start, stop):
     n, first, second = 0, 0.0, 0.0
     for i in range(start, stop):
-        if mask[i] and x[i] == x[i]:
-            d = np.float64(x[i]) - anchor
-            n += 1
-            first += d
-            second += d * d
+        counted = mask[i] and x[i] == x[i]
+        d = np.float64(x[i]) - anchor if counted else 0.0
+        n += counted
+        first += d
+        second += d * d
     out[slot, 0], out[slot, 1], out[slot, 2] = n, first, second
 
 
@@ -218,8 +242,8 @@ def whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int, neutral
     if x.numel() == 0:
         return x.clone()
     flat, chosen = x.detach().contiguous().view(-1).numpy(), mask.contiguous().view(-1).numpy()
-    at = int(np.argmax(chosen & (flat == flat)))  # the first scored entry; any if there is none
-    anchor = float(flat[at]) if chosen[at] and flat[at] == flat[at] else 0.0
+    at = _first_scored(flat, chosen)
+    anchor = float(flat[at]) if at >= 0 else 0.0
     cuts = _cuts(flat.size, flat.size)
     sums = np.zeros((len(cuts) - 1, 3))
     _share(_power_sums, (flat, chosen, anchor, sums), cuts, slots=True)
@@ -240,6 +264,20 @@ def discounted_sum(x: Tensor, mask: Tensor, gamma: float, bootstrap: Tensor | No
     return _run(_discounted_rows, (x, mask, end), (gamma,))
 
 
+def decay(end: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    arrays = [x.detach().contiguous().numpy() for x in (mask, end)]
+    out = np.empty(mask.shape, arrays[1].dtype)
+    _share(_decay_rows, (*arrays, out.dtype.type(gamma), out), _cuts(len(out), out.size))
+    return torch.from_numpy(out)
+
+
+def largest_sum(x: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
+    out = np.empty(len(x), arrays[0].dtype)
+    _share(_largest_sum_rows, (*arrays, out.dtype.type(gamma), out), _cuts(len(x), x.numel()))
+    return torch.from_numpy(out)
+
+
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float, bootstrap: Tensor | None) -> Tensor:
     end = values.new_zeros(values.shape[0]) if bootstrap is None else bootstrap
     return _run(_gae_rows, (rewards, values, mask, end), (gamma, gamma * lam))
@@ -248,10 +286,6 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float,
 def running_mean(x: Tensor, mask: Tensor) -> Tensor:
     share = 1 / torch.arange(1, x.shape[1] + 1, dtype=torch.float64)
     return _run(_running_mean_rows, (x, mask, share), ())
-
-
-def ramp(x: Tensor, mask: Tensor, low: Tensor) -> Tensor:
-    return _run(_ramp_rows, (x, mask, low), (0.0, 1.0))
 
 
 def outliers(x: Tensor, mask: Tensor, threshold: float, topk: int, bilateral: bool, slack: float) -> Tensor:

@@ -217,20 +217,23 @@ def _first_scored(x, mask):
 
 @partial(_compile, reorder=True)
 def _power_sums(x, mask, anchor, out, slot, start, stop):
+    here, chosen = x[start:stop], mask[start:stop]  # indices from 0 on: only then does the loop go into wide registers
     n, first, second = 0, 0.0, 0.0
-    for i in range(start, stop):
-        counted = mask[i] and x[i] == x[i]
-        d = np.float64(x[i]) - anchor if counted else 0.0
-        n += counted
+    for i in range(here.size):
+        counted = chosen[i] & (here[i] == here[i])
+        d = np.float64(here[i]) - anchor if counted else 0.0
+        n += np.int64(counted)
         first += d
         second += d * d
     out[slot, 0], out[slot, 1], out[slot, 2] = n, first, second
 
 
 @_compile
-def _affine(x, mask, shift, factor, out, slot, start, stop):
-    for i in range(start, stop):
-        out[i] = (np.float64(x[i]) - shift) * factor if mask[i] else 0.0
+def _affine(x, mask, shift, factor, zero, out, slot, start, stop):
+    here, chosen, made = x[start:stop], mask[start:stop], out[start:stop]
+    for i in range(here.size):
+        y = np.float32((np.float64(here[i]) - shift) * factor)
+        made[i] = y if chosen[i] else zero
 
 
 def whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int, neutral: bool) -> Tensor:
@@ -255,7 +258,7 @@ def whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int, neutral
     shift = anchor + first / n if centre else 0.0
     factor = 1.0 if alike else (variance + eps) ** -0.5
     out = np.empty_like(flat)
-    _share(_affine, (flat, chosen, shift, factor, out), cuts, slots=True)
+    _share(_affine, (flat, chosen, shift, factor, np.float32(0), out), cuts, slots=True)
     return torch.from_numpy(out).view(x.shape)
 
 

@@ -56,14 +56,16 @@ def test_numbers_of_rows_on_their_positions_and_their_sums(problem):
     x, other, mask = problem
     scale, offset = torch.arange(len(x)) - 1.0, torch.arange(len(x)) * 0.5
     for functions in (pointwise, _compiled_pointwise):
-        scaled, penalised, row_sum = (
+        scaled, penalised, row_sums = (
             getattr(functions, name if functions is _compiled_pointwise else f"_{name}")
-            for name in ("scaled", "penalised", "row_sum")
+            for name in ("scaled", "penalised", "row_sums")
         )
         close(scaled(x, mask, scale, offset), torch.where(mask, x * scale[:, None] + offset[:, None], 0.0))
         close(penalised(x, x, other, mask, 0.5), torch.where(mask, x - 0.5 * (x - other), 0.0))
+        sums, counts = row_sums(x, mask)
         wanted = [math.fsum(row[chosen].tolist()) for row, chosen in zip(x, mask, strict=True)]
-        close(row_sum(x, mask), torch.tensor(wanted))
+        close(sums, torch.tensor(wanted, dtype=torch.float64))
+        assert torch.equal(counts, mask.sum(-1))
 
 
 @few
@@ -117,6 +119,7 @@ def test_large_problems_take_the_walks_and_agree(monkeypatch):
         lambda: pointwise.scaled(x, mask, low, one),
         lambda: pointwise.penalised(start, x, other, mask, 0.1),
         lambda: pointwise.row_sum(x, mask),
+        lambda: pointwise.row_mean(x, mask),
         lambda: scan.decay(one, mask, 0.99),
         lambda: scan.largest_sum(x, mask),
         lambda: placement.runs(mask),

@@ -174,7 +174,7 @@ def rloo_tokens(
 
     Reference: Cui et al., PRIME, 2025, https://arxiv.org/abs/2502.01456.
     """
-    mean = pointwise.row_sum(token_rewards, mask) / mask.sum(-1)  # 0 / 0 where nothing was chosen
+    mean = pointwise.row_mean(token_rewards, mask)  # 0 / 0 where nothing was chosen
     baseline = groups.leave_one_out_mean(mean, group, unscored="mean")
     scale = torch.ones_like(baseline)
     if form == "released":

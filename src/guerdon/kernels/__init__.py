@@ -49,7 +49,7 @@ from guerdon.kernels.placement import (
     runs,
     step_counts,
 )
-from guerdon.kernels.pointwise import penalised, ratio, rise, row_sum, scaled
+from guerdon.kernels.pointwise import penalised, ratio, rise, row_mean, row_sum, scaled
 from guerdon.kernels.potentials import difference
 from guerdon.kernels.scan import decay, discounted_sum, gae, largest_sum, running_mean, suffix_min
 from guerdon.kernels.select import kth_largest, outliers
@@ -87,6 +87,7 @@ __all__ = [
     "ratio",
     "reduce_to_steps",
     "rise",
+    "row_mean",
     "row_sum",
     "running_mean",
     "runs",

@@ -170,7 +170,7 @@ def _extremes(x, begin, end, infinity):
 
 
 @_compile
-def _outlier_rows(x, mask, topk, bilateral, threshold, slack, zero, nan, infinity, out, start, stop):
+def _outlier_rows(x, mask, topk, bilateral, threshold, slack, factor, zero, nan, infinity, out, start, stop):
     width = x.shape[1]
     top, largest = np.empty(topk, x.dtype), np.empty(-(-width // _CHUNK), x.dtype)
     for i in range(start, stop):
@@ -203,7 +203,7 @@ def _outlier_rows(x, mask, topk, bilateral, threshold, slack, zero, nan, infinit
         bar = top[topk - 1] - slack if found == topk else threshold
         for t in range(width):
             size = abs(m[t])
-            out_here = m[t] if size > threshold and size >= bar else zero
+            out_here = factor * m[t] if size > threshold and size >= bar else zero
             m[t] = m[t] if m[t] != m[t] else out_here
 
 
@@ -291,10 +291,12 @@ def running_mean(x: Tensor, mask: Tensor) -> Tensor:
     return _run(_running_mean_rows, (x, mask, share), ())
 
 
-def outliers(x: Tensor, mask: Tensor, threshold: float, topk: int, bilateral: bool, slack: float) -> Tensor:
+def outliers(
+    x: Tensor, mask: Tensor, threshold: float, topk: int, bilateral: bool, slack: float, factor: float
+) -> Tensor:
     arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
     out = np.empty_like(arrays[0])
-    numbers = [out.dtype.type(number) for number in (threshold, slack, 0.0, np.nan, np.inf)]
+    numbers = [out.dtype.type(number) for number in (threshold, slack, factor, 0.0, np.nan, np.inf)]
     _share(_outlier_rows, (*arrays, min(topk, x.shape[1]), bilateral, *numbers, out), _cuts(len(out), out.size))
     return torch.from_numpy(out)
 

@@ -5,6 +5,7 @@ arithmetic while the numbers are at hand.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -73,21 +74,15 @@ def _penalised_rows(x, logp, other, mask, coefficient, zero, out, start, stop):
             made[t] = here[t] - coefficient * (likely[t] - there[t]) if chosen[t] else zero
 
 
-@_compile
-def _row_sums(x, mask, out, start, stop):
+@partial(_compile, reorder=True)
+def _row_sums(x, mask, out, count, start, stop):
     for i in range(start, stop):
         here, chosen = x[i], mask[i]
-        # four at a time, because each addition waits for the last one
-        a, b, c, d = 0.0, 0.0, 0.0, 0.0
-        whole = here.shape[0] // 4 * 4
-        for t in range(0, whole, 4):
-            a += here[t] if chosen[t] else 0.0
-            b += here[t + 1] if chosen[t + 1] else 0.0
-            c += here[t + 2] if chosen[t + 2] else 0.0
-            d += here[t + 3] if chosen[t + 3] else 0.0
-        for t in range(whole, here.shape[0]):
-            a += here[t] if chosen[t] else 0.0
-        out[i] = (a + b) + (c + d)
+        total, n = 0.0, 0
+        for t in range(here.shape[0]):
+            total += np.float64(here[t]) if chosen[t] else 0.0
+            n += np.int64(chosen[t])
+        out[i], count[i] = total, n
 
 
 @_compile
@@ -146,9 +141,12 @@ def penalised(x: Tensor, logp: Tensor, other: Tensor, mask: Tensor, coefficient:
     return _run(_penalised_rows, (x, logp, other, mask), (coefficient, 0.0))
 
 
-def row_sum(x: Tensor, mask: Tensor) -> Tensor:
+def row_sums(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum and number of the chosen entries of each row."""
     arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
-    return torch.from_numpy(_made(_row_sums, arrays, np.empty(len(x)))).to(x.dtype)
+    out, count = np.empty(len(x)), np.empty(len(x), np.int64)
+    _share(_row_sums, (*arrays, out, count), _cuts(len(x), x.numel()))
+    return torch.from_numpy(out), torch.from_numpy(count)
 
 
 def runs(mask: Tensor) -> Tensor:

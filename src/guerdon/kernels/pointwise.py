@@ -87,12 +87,22 @@ def _penalised(x: Tensor, logp: Tensor, other: Tensor, mask: Tensor, coefficient
 
 def row_sum(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
     """Sum of each row's chosen entries, taken in float64; NaN where one is, 0 where there are none."""
+    return _sum_and_count(x, mask)[0].to(x.dtype)
+
+
+def row_mean(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
+    """Mean of each row's chosen entries, taken in float64; NaN where one is, and where there are none."""
+    total, count = _sum_and_count(x, mask)
+    return (total / count).to(x.dtype)
+
+
+def _sum_and_count(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     fast = compiled_for(mask, x)
-    return (fast.row_sum if fast else _row_sum)(x, mask)
+    return (fast.row_sums if fast else _row_sums)(x, mask)
 
 
-def _row_sum(x: Tensor, mask: Tensor) -> Tensor:
-    return torch.where(mask, x, 0.0).sum(-1, dtype=torch.float64).to(x.dtype)
+def _row_sums(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.where(mask, x, 0.0).sum(-1, dtype=torch.float64), mask.sum(-1)
 
 
 def compiled_for(mask: Tensor, *tensors: Tensor) -> ModuleType | None:

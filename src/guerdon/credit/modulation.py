@@ -117,8 +117,9 @@ def flow_token_reward(
     """
     if topk < 1:
         raise ValueError(f"expected topk of at least 1, got {topk}; use threshold = 1 to select nothing")
-    m = outliers(model_token_scores, mask, threshold=threshold, topk=topk, power=power, bilateral=bilateral)
-    paid = m.mul_(-coefficient)
+    paid = outliers(
+        model_token_scores, mask, threshold=threshold, topk=topk, power=power, bilateral=bilateral, factor=-coefficient
+    )
     return paid if token_rewards is None else paid + torch.where(mask, token_rewards, 0.0)
 
 

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from guerdon.kernels import placement
 from guerdon.method import method
 from guerdon.sandbox.lines import code_lines
 
@@ -205,8 +206,7 @@ def split_turns(mask: Bool[Tensor, "B T"]) -> Int64[Tensor, "B T"]:
     What stands between two runs (tool output, observations) is of no turn. Where the environment answers with nothing,
     two turns are one run: only the sampler's own ``turn_ids`` tell them apart. Shapes: [B, T] in and out.
     """
-    before = torch.nn.functional.pad(mask[:, :-1], (1, 0)) if mask.shape[1] else mask
-    return torch.where(mask, (mask & ~before).long().cumsum(-1) - 1, -1)
+    return placement.runs(mask)
 
 
 @method(makes="step_ids")

@@ -39,15 +39,25 @@ from guerdon.kernels.groups import (
     standardise,
 )
 from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
-from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, ramp, whiten
-from guerdon.kernels.placement import broadcast_rows, broadcast_to_tokens, last_chosen, place_on_tokens, reduce_to_steps
+from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, whiten
+from guerdon.kernels.placement import (
+    broadcast_rows,
+    broadcast_to_tokens,
+    last_chosen,
+    place_on_tokens,
+    reduce_to_steps,
+    runs,
+    step_counts,
+)
+from guerdon.kernels.pointwise import penalised, ratio, rise, row_mean, row_sum, scaled
 from guerdon.kernels.potentials import difference
-from guerdon.kernels.scan import discounted_sum, gae, running_mean, suffix_min
+from guerdon.kernels.scan import decay, discounted_sum, gae, largest_sum, running_mean, suffix_min
 from guerdon.kernels.select import kth_largest, outliers
 
 __all__ = [
     "broadcast_rows",
     "broadcast_to_tokens",
+    "decay",
     "degenerate",
     "difference",
     "discounted_sum",
@@ -63,6 +73,7 @@ __all__ = [
     "joint_ids",
     "kl_estimate",
     "kth_largest",
+    "largest_sum",
     "last_chosen",
     "leave_one_out_mean",
     "logp_and_entropy",
@@ -71,11 +82,18 @@ __all__ = [
     "masked_sum",
     "masked_var",
     "outliers",
+    "penalised",
     "place_on_tokens",
-    "ramp",
+    "ratio",
     "reduce_to_steps",
+    "rise",
+    "row_mean",
+    "row_sum",
     "running_mean",
+    "runs",
+    "scaled",
     "standardise",
+    "step_counts",
     "suffix_min",
     "whiten",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from guerdon.method import find
 from guerdon.pipeline import OWN, BoundStage, Host, Pipeline, compile_recipe
-from guerdon.pipeline.extra import ancestors
+from guerdon.pipeline.extra import ancestors, check_turns
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe, RecipeError, load
 from guerdon.recipe.words import nearest
@@ -196,6 +196,7 @@ def compile_for(
         host=host,
         objective=host.runs in ("loss", "losses"),
     )
+    check_turns(pipeline.stages)
     if host.runs == "loss":
         return pipeline
     if host.runs == "losses":

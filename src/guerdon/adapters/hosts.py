@@ -10,7 +10,7 @@ from typing import Any
 
 from guerdon.method import find
 from guerdon.pipeline import OWN, BoundStage, Host, Pipeline, compile_recipe
-from guerdon.pipeline.extra import ancestors
+from guerdon.pipeline.extra import ancestors, check_turns
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe, RecipeError, load
 from guerdon.recipe.words import nearest
@@ -51,8 +51,15 @@ HOSTS: dict[str, Host] = {
         frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model"}),
         _TREES | _GAMES | {"turn_scores": f"its tools pay nothing; {_OURS}"},
         carries=frozenset({"step_ids", "turn_ids"}),
+        adapter="guerdon.adapters.trl",
     ),
-    "trl-rewards": Host("a reward function of TRL", frozenset({"rollout"}), _ROWS | _NO_PASS, runs="rewards"),
+    "trl-rewards": Host(
+        "a reward function of TRL",
+        frozenset({"rollout"}),
+        _ROWS | _NO_PASS,
+        adapter="guerdon.adapters.trl_rewards",
+        runs="rewards",
+    ),
     "verl": Host(
         "verl's trainer",
         frozenset({"rollout", "old_logp", "old_entropy", "ref_logp", "old_values", "logp"}),
@@ -66,11 +73,13 @@ HOSTS: dict[str, Host] = {
             "bootstrap_values": f"its critic stops at the last token; {_TRL}",
         },
         carries=frozenset({"step_ids", "turn_ids"}),
+        adapter="guerdon.adapters.verl",
     ),
     "verl-estimator": Host(
         "a registered estimator of verl",
         frozenset({"mask", "group", "attention_mask"}),
         _ROWS | _NO_PASS,
+        adapter="guerdon.adapters.verl",
         runs="advantages",
     ),
     "slime": Host(
@@ -196,6 +205,7 @@ def compile_for(
         host=host,
         objective=host.runs in ("loss", "losses"),
     )
+    check_turns(pipeline.stages)
     if host.runs == "loss":
         return pipeline
     if host.runs == "losses":

@@ -82,6 +82,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{key: {"unsafe_local": True, "workers": 2} for key in ("sql-execution", "sql-runs")},
     **{key: {"unsafe_local": True, "workers": 2} for key in ("program-efficiency", "line-labels")},
     **{key: {"given": "margin"} for key in ("logical-and", "logical-or")},
+    "constrained-rewards": {"thresholds": {"a": 0.1, "b": -0.1}, "squash": "sigmoid"},
+    "constrained-advantages": {"thresholds": {"a": 0.1}, "objective": "b"},
+    "searched-constraints": {"thresholds": {"a": 0.1}, "steps": {"a": 0.1}, "evaluation": "b", "period": 1},
     "unit-tests": {"unsafe_local": True, "workers": 2},
 }
 

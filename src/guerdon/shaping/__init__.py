@@ -9,6 +9,7 @@ are bent before credit is given:
 - `running`: a score in units of its own input or of its past (RLPrompt, running moments);
 - `ensembles`: several scorers of the same thing: mean, worst case, mean minus variance;
 - `logic`: good in every respect, good in at least one;
+- `constraints`: parts held at thresholds by Lagrange multipliers; `search`: where the thresholds should be;
 - `lengths`: answers that do not end, are too short or too long (Tulu 3, DAPO, Text2Grad);
 - `noise`: rewards that are wrong on purpose, and help for a reward that is too low;
 - `verified`: a reward model that ranks only within right and within wrong answers (Qwen2.5-Math);
@@ -31,6 +32,7 @@ from guerdon.shaping.combine import (
     weighted_sum,
     weighted_token_sum,
 )
+from guerdon.shaping.constraints import ConstrainedAdvantages, ConstrainedRewards, SearchedConstraints
 from guerdon.shaping.ensembles import ensemble_mean, uncertainty_weighted, worst_case
 from guerdon.shaping.kl import kl_in_reward
 from guerdon.shaping.lengths import (
@@ -43,6 +45,7 @@ from guerdon.shaping.lengths import (
 from guerdon.shaping.logic import logical_and, logical_or
 from guerdon.shaping.noise import flip_noise, gaussian_noise, lift_low_rewards, reward_for_wrong
 from guerdon.shaping.running import RunningScale, RunningScaleByPool, z_score_by_pool
+from guerdon.shaping.search import NelderMead
 from guerdon.shaping.transforms import (
     amplify_by_sign,
     log_sigmoid,
@@ -53,8 +56,12 @@ from guerdon.shaping.transforms import (
 from guerdon.shaping.verified import fuse_verifier
 
 __all__ = [
+    "ConstrainedAdvantages",
+    "ConstrainedRewards",
+    "NelderMead",
     "RunningScale",
     "RunningScaleByPool",
+    "SearchedConstraints",
     "amplify_by_sign",
     "clip_rewards",
     "cosine_length",

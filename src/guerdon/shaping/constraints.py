@@ -74,7 +74,8 @@ class _Constrained:
     def __init__(
         self, thresholds: Mapping[str, float], objective: str | None, squash: Squash, start: float, rate: float, momentum: float, clip: float
     ):  # fmt: skip
-        self.thresholds, self.objective, self.squash = dict(thresholds), objective, squash
+        self.thresholds, self.objective = dict(thresholds), objective
+        self.squash: Squash = squash
         self.rate, self.momentum, self.clip = rate, momentum, clip
         self.raw = torch.full((len(self.thresholds),), float(start))
         self.velocity = torch.zeros(len(self.thresholds))

@@ -9,7 +9,7 @@ from claims._proxy import SIZE, climb, settled
 from claims._run import Claim, main
 from guerdon.shaping import ConstrainedRewards, SearchedConstraints, clip_rewards
 
-UPDATES, PRICE, RATE, SAMPLES = 800, 0.02, 0.02, 8
+UPDATES, PRICE, RATE, SAMPLES = 800, 0.2, 0.02, 8
 ARMS = ("sum", "saturated", "mu", "xi", "searched")
 FITS = ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (1.0, 0.3), (0.3, 1.0))
 
@@ -142,10 +142,11 @@ CLAIM = Claim(
     measure=measure,
     effects=effects,
     judge=judge,
-    variants_tried=1,
+    variants_tried=2,
     limits="""The KL has a fixed price instead of the weight that multipliers leave over. Multipliers weigh rewards of one
         scale, so nothing is standardised. One prompt would do: all 16 have the same wish. The search reads gold at the end
-        of each of its evaluations, which the other arms never see.""",
+        of each of its evaluations, which the other arms never see. A first variant had a KL price of .02 instead of the paper's .2; there the
+        equality form swung round the proxy point for all 800 updates.""",
 )
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ class Curve:
 
 
 def climb(
-    shape: Callable[[Tensor, Tensor, int], Tensor],
+    shape: Callable[[Tensor, Tensor, Tensor], Tensor],
     measure: Callable[[Tensor, Tensor], tuple[float, float]],
     g: torch.Generator,
     *,
@@ -133,7 +133,7 @@ def climb(
     rate: float = 0.05,
     spread: float = 1.0,
 ) -> Curve:
-    """Policy gradient on ``shape(x [B, SIZE], prompt [B], update) -> rewards [B]``, with leave-one-out baselines.
+    """Policy gradient on ``shape(x [B, SIZE], prompt [B], log-ratio to the start [B]) -> rewards [B]``, leave-one-out.
 
     ``measure`` looks at the answers of every tenth update: (gold, proxy).
     """
@@ -149,8 +149,9 @@ def climb(
             curve.gold.append(gold)
             curve.proxy.append(proxy)
             curve.kl.append(float(mean.detach().square().sum(-1).mean() / (2 * spread**2)))
-        advantages = leave_one_out(shape(x, prompt, update), prompt)
         logp = -(x - mean[prompt]).square().sum(-1) / (2 * spread**2)
+        ratio = logp.detach() + x.square().sum(-1) / (2 * spread**2)
+        advantages = leave_one_out(shape(x, prompt, ratio), prompt)
         kl = mean.square().sum(-1).mean() / (2 * spread**2)
         descend(optimiser, -(advantages * logp).mean() + price * kl)
     return curve

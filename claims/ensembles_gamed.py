@@ -98,7 +98,9 @@ CLAIM = Claim(
     variants_tried=2,
     limits="""Networks of one hidden layer go on in straight lines far from their data, and members fitted to the same pairs
         go on in much the same direction, so that far away they agree on what is wrong. The members of the paper are
-        pre-trained language models. A single member in best-of-n is the mean over the five.""",
+        pre-trained language models. A single member in best-of-n is the mean over the five. What was seen: in best-of-n both conservative forms are ahead of a single model from n = 4
+        on (worst case .07, uncertainty .00, mean -.11, single -.23 at 2000), though all have passed their best by then; under
+        policy gradient only the worst case helps (-8.0 against -10.1 with a price), while mean and variance change nothing.""",
 )
 
 if __name__ == "__main__":

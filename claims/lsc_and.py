@@ -88,7 +88,8 @@ CLAIM = Claim(
     judge=judge,
     variants_tried=1,
     limits="""Noise of the reward models is independent of the answer, so there is nothing to hack but luck; candidates are
-        fixed. The judge of an answer is the same kind of probability that the transform estimates.""",
+        fixed. The judge of an answer is the same kind of probability that the transform estimates. What was seen: the AND finds more answers that are good in both respects from 2 nats on (.7 points at 2,
+        2.4 at 3), and fewer below (-.4 points at .5 and 1), where the sum gains on whatever is easy.""",
 )
 
 if __name__ == "__main__":

@@ -71,6 +71,8 @@ COLUMNS: dict[str, list[Any]] = {
     "dataset": ["gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k", "math", "gsm8k"],
     "schema": [{"type": "integer"}, True, {}, '{"type": "string"}', {"type": 3}, "?", False, {}, {"minimum": 0}],
     "entry": [{"question": "q", "answer": a, "metadata": {"source_dataset": "basic_arithmetic"}} for a in "974102710"],
+    "reference_rewards": [[0.0, 1.0, 2.0], 0.5, [1.0], [-1.0, None, 1.0], [0.2] * 4, 0, [3], [0.1, 0.2], -2],
+    "pool": ["a", "b", "a", "c", "b", "a", "d", "d", "b"],
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     **{key: {"part": "a"} for key in ("gate-rewards", "lift-low-rewards", "reward-for-wrong")},
@@ -79,6 +81,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "self-certainty": {"vocabulary": 50},
     **{key: {"unsafe_local": True, "workers": 2} for key in ("sql-execution", "sql-runs")},
     **{key: {"unsafe_local": True, "workers": 2} for key in ("program-efficiency", "line-labels")},
+    **{key: {"given": "margin"} for key in ("logical-and", "logical-or")},
+    "constrained-rewards": {"thresholds": {"a": 0.1, "b": -0.1}, "squash": "sigmoid"},
+    "constrained-advantages": {"thresholds": {"a": 0.1}, "objective": "b"},
+    "searched-constraints": {"thresholds": {"a": 0.1}, "steps": {"a": 0.1}, "evaluation": "b", "period": 1},
     "unit-tests": {"unsafe_local": True, "workers": 2},
 }
 

@@ -47,13 +47,14 @@ def test_the_recipe_of_the_readme_compiles(tmp_path):
     "toml",
     [
         t
-        for page in ("credit", "signals", "judges", "answers", "ranks", "text")
+        for page in ("credit", "signals", "judges", "answers", "ranks", "text", "shaping")
         for t in blocks(f"docs/{page}.md", "toml")
     ],
 )
 def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path))
     toml = toml.replace('model = "my-judge"', 'model = "judge"').replace("http://localhost:8000/v1", judge_url)
+    toml = toml.replace('path = "docs/', f'path = "{ROOT}/docs/')
     file = tmp_path / "my.toml"
     file.write_text(toml, "utf-8")
     recipe = load(file)
@@ -63,7 +64,7 @@ def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
     assert len(list(train(recipe.model_copy(update={"training": short}), tmp_path / "run").run.events())) == 2
 
 
-@pytest.mark.parametrize("page", ["docs/answers.md", "docs/text.md"])
+@pytest.mark.parametrize("page", ["docs/answers.md", "docs/text.md", "docs/shaping.md"])
 def test_the_examples_of_a_page_print_what_they_say(page, capsys):
     code = "\n".join(blocks(page, "python"))
     exec(compile(code, page, "exec"), {"__name__": "example"})  # our own documentation

@@ -13,6 +13,7 @@ is solved here once, without a loop over rows, positions or groups, and held equ
 | `potentials`   | What did a step add to a potential?                                                    |
 | `masked`       | What are mean and spread of the entries that exist?                                    |
 | `select`       | Which entries of a row are its largest?                                                 |
+| `best_of_n`    | What is the best of n answers worth, chosen by one score and judged by another?          |
 | `logprob`      | How likely was each token, and how undecided the policy, without a table of all logits? |
 | `divergence`   | How far from the reference, from one sample?                                           |
 | `aggregate`    | What is one loss for a batch that arrives in pieces?                                   |
@@ -20,7 +21,7 @@ is solved here once, without a loop over rows, positions or groups, and held equ
 Two rules hold everywhere. NaN means unscored: NaN in is NaN out, and a NaN row changes nothing for others. What stands
 where a mask is False is never read. Nothing here knows about methods, recipes or models, and no input is changed.
 
-`aggregate` is reached through its module (`guerdon.kernels.aggregate.aggregate`), as the two share a name.
+`aggregate` and `best_of_n` are reached through their modules (`guerdon.kernels.aggregate.aggregate`), as they share a name.
 """
 
 from guerdon.kernels.divergence import kl_estimate

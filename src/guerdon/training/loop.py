@@ -215,6 +215,7 @@ class _Loop:
                 self._checkpoint(iteration)
                 raise Stopped("non-finite", str(failure), self.folder) from failure
         self.parts.pipeline.update(outcome.batch)
+        metrics |= self.parts.pipeline.metrics()
         if self.models:
             with whole(self.policy):
                 metrics |= self.models.learn(provide.asked(outcome.batch), iteration, provide, self.policy)

@@ -37,6 +37,7 @@ from guerdon.kernels.groups import (
     joint_ids,
     leave_one_out_mean,
     standardise,
+    top_groups,
 )
 from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
 from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, ramp, whiten
@@ -77,5 +78,6 @@ __all__ = [
     "running_mean",
     "standardise",
     "suffix_min",
+    "top_groups",
     "whiten",
 ]

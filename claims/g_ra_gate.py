@@ -9,10 +9,10 @@ from guerdon.credit import group_normalise
 from guerdon.shaping import gated_total
 
 LEFT, RIGHT, FIDGET, SUBMIT = range(4)
-CELLS, TURNS = 5, 20
+CELLS, TURNS = 8, 20
 ROWS, SIZE, UPDATES, RATE = 256, 8, 300, 0.05
 GROUP = groups(ROWS, SIZE)
-LEVEL = torch.cat([torch.full((CELLS,), -1.0), torch.tensor([-0.5, 0.0, 0.0, 0.0, 1.0])])
+LEVEL = torch.cat([torch.full((CELLS,), -1.0), torch.tensor([-0.5, *[0.0] * (CELLS - 2), 1.0])])
 """Outcome of the last state: not submitted, and submitted in each cell (empty, failing, passing)."""
 PAID = 0.05
 ARMS = ("direct", "gated", "outcome alone", "gate at the top")
@@ -32,7 +32,7 @@ WORLD = _corridor()
 def measure(arm: str, seed: int) -> dict[str, float]:
     """Share of games that are submitted, that pass, and what was paid by steps, in the last tenth of training."""
     g = torch.Generator().manual_seed(seed)
-    lean = torch.tensor([0.0, 0.0, 0.0, -3.0])  # about half of the games of the base are submitted
+    lean = torch.tensor([0.0, 0.0, 0.0, -3.0])  # about a quarter of the games of the base are submitted
     table = (lean + 0.3 * torch.randn(2 * CELLS, 4, generator=g)).requires_grad_()
     submitted, passed, idle = [], [], []
 
@@ -80,7 +80,7 @@ CLAIM = Claim(
     name="g_ra_gate",
     paper="arXiv:2508.10548",
     statement="""Adding the rewards of steps to the outcome as they come teaches to collect them; gated by the outcome they do no
-        harm. In a corridor of five cells a turn may move, fidget (paid 0.05), or submit: -1 never, -0.5 in the first cell,
+        harm. In a corridor of eight cells a turn may move, fidget (paid 0.05), or submit: -1 never, -0.5 in the first cell,
         0 on the way, 1 at the end; at most 20 turns. Reproduced: after 300 updates less than a fifth of the games are
         submitted with direct accumulation (upper end), more than four fifths with a gate between -0.5 and 0 (lower end).""",
     arms=ARMS,
@@ -88,9 +88,10 @@ CLAIM = Claim(
     measure=measure,
     effects=effects,
     judge=judge,
-    variants_tried=1,
-    limits="""A table over cells that does not count turns. The reward of a step is for nothing useful, so the outcome alone is as
-        good a teacher as the gate; that gated steps help to explore is not tested.""",
+    variants_tried=2,
+    limits="""A table over cells that does not count turns. The reward of a step is for nothing useful, so the outcome alone is the
+        better teacher; that gated steps help to explore is not tested. A first variant had five cells, where the end is found
+        soon: nine games in ten passed with and without the gate.""",
 )
 
 if __name__ == "__main__":

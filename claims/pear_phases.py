@@ -10,7 +10,7 @@ from guerdon.shaping import phase_entropy, phase_means, phases
 
 USE, CLOSE, WORDS = 0, 1, 4  # a useful step, the end of thinking, and four words that only fill
 ACTIONS = 2 + WORDS
-NEED, LONGEST = 3, 24
+NEED, LONGEST = 3, 48
 ROWS, SIZE, UPDATES, RATE = 256, 8, 200, 0.03
 GROUP = groups(ROWS, SIZE)
 FOCUSED, RAMBLING, ANSWERING, DONE = range(4)
@@ -37,10 +37,11 @@ WORLD = _world()
 
 
 def _base(generator: torch.Generator) -> Tensor:
-    """Focused: mostly useful or closing. Rambling: mostly more words. Answering: action 0 is right, 1 is not."""
+    """Closes only when it has all it needs, and mostly answers right; once it rambles it mostly goes on rambling."""
     lean = torch.full((4, NEED + 1, ACTIONS), -1.0)
-    lean[FOCUSED, :, USE], lean[FOCUSED, :, CLOSE] = 1.0, 0.0
-    lean[RAMBLING, :, USE], lean[RAMBLING, :, CLOSE], lean[RAMBLING, :, 2:] = -0.5, -1.0, 1.0
+    lean[FOCUSED, :, USE], lean[RAMBLING, :, USE], lean[RAMBLING, :, 2:] = 1.0, 0.0, 1.0
+    lean[:2, :, CLOSE] = -4.0
+    lean[:2, NEED, USE], lean[:2, NEED, CLOSE] = -1.0, 1.0
     lean[ANSWERING, :, :] = -6.0
     lean[ANSWERING, :, 0], lean[ANSWERING, :, 1] = 1.5, 0.0
     return (
@@ -129,9 +130,11 @@ CLAIM = Claim(
     measure=measure,
     effects=effects,
     judge=judge,
-    variants_tried=1,
+    variants_tried=2,
     limits="""A table: thinking is useful steps, of which three are needed, and filling words, which are drawn from four and lead to
-        more of them; an answer is one token. That undecided states are those that fill is built in.""",
+        more of them; an answer is one token. That undecided states are those that fill is built in. In a
+        first variant the base was right once in eight and cut off early, so that the reward for right answers alone already
+        took all but one of the words away.""",
 )
 
 if __name__ == "__main__":

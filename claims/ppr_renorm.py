@@ -14,6 +14,8 @@ FACTS, TURNS = 3, 8
 ROWS, UPDATES, RATE = 256, 200, 0.03
 RIGHT = torch.tensor([0.1, 0.3, 0.6, 0.9])
 """Chance to be right by the number of facts at hand."""
+DISTRACTION = 0.06
+"""What each search that found nothing takes away from it."""
 LIKED = torch.tensor([0.8, 0.7, 0.0])
 """What the judge says of a search that finds a fact and of one that does not, before its noise."""
 OPEN = (FACTS + 1) * (TURNS + 1)
@@ -36,7 +38,9 @@ WORLD = _world()
 
 def chance(paths: Paths) -> Tensor:
     """How likely each answer is right; 0 where none was given."""
-    return torch.where(WORLD.ended[paths.ends], RIGHT[paths.ends % OPEN // (TURNS + 1)], 0.0)
+    facts, turns = paths.ends % OPEN // (TURNS + 1), paths.ends % (TURNS + 1)
+    lost = DISTRACTION * (turns - facts).clamp(min=0)
+    return torch.where(WORLD.ended[paths.ends], (RIGHT[facts] - lost).clamp(min=0.0), 0.0)
 
 
 def rewarded(arm: str, paths: Paths, generator: torch.Generator) -> Tensor:
@@ -106,7 +110,7 @@ CLAIM = Claim(
     name="ppr_renorm",
     paper="arXiv:2509.25598",
     statement="""Scores of steps added to the outcome as they are teach to take more steps; centred on the outcome they do not. A
-        search has at most 8 turns, each of which may find one of three facts, find nothing, or answer; a noisy judge likes
+        search has at most 8 turns, each of which may find one of three facts, find nothing (and distract), or answer; a noisy judge likes
         every search. Reproduced: after 200 updates of PPO with values accuracy with ReNorm is at least 0.1 higher than with
         the raw sum, and not more than 0.02 lower than with the outcome alone (lower ends).""",
     arms=ARMS,
@@ -114,10 +118,11 @@ CLAIM = Claim(
     measure=measure,
     effects=effects,
     judge=judge,
-    variants_tried=1,
+    variants_tried=2,
     limits="""Tables for policy and values, one update per batch of 256 searches (so PPO's clip never binds). The judge is made
-        to like searching; that process rewards beat the outcome alone, as in the paper, is measured and no part of the
-        verdict.""",
+        to like searching, and searches that find nothing to do harm; in a first variant they did none, and accuracy was the
+        same in all arms though turns went to the limit with the raw sum and with ReNorm. That process rewards beat the outcome alone, as in the paper, is measured and no part of the
+        verdict. ReNorm still pays every search of a right answer, so it bounds padding and does not end it.""",
 )
 
 if __name__ == "__main__":

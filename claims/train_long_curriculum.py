@@ -106,7 +106,8 @@ CLAIM = Claim(
     variants_tried=2,
     limits="""A table: twelve units of progress are needed, by steps of one or by leaps of three that the base hardly takes; the
         budget falls from 20 to 5 tokens in three decays. The writer does not see the budget and no format is scored; weights
-        0.6 and 0.3 are the paper's. In a first variant six units were needed, and every arm was right nearly always. Length is not gated by correctness, as in the paper.""",
+        0.6 and 0.3 are the paper's. In a first variant six units were needed, and every arm was right nearly always; so it is in this one, by the
+        end, and nothing is left that a curriculum could add. Length is not gated by correctness, as in the paper.""",
 )
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ COLUMNS: dict[str, list[Any]] = {
         [{}],
         [{"num_words": 1, "relation": "at least"}],
     ],
+    "budget": [4, 8.0, 12, None, 0, "7", True, 1, 100],
     "exemplar": ["x", "_", "xx", "__", "x_", "_x", "", "12", "9"],
     "tests": [
         "assert f(1) == 2",
@@ -79,6 +80,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{key: {"model": "judge"} for key in ("judge-score", "judge-pairwise", "judge-exemplar")},
     "judge-log-odds": {"model": "sure"},
     "self-certainty": {"vocabulary": 50},
+    "trust-thinking": {"part": "a"},
+    "gated-sum": {"order": ("a", "b"), "gates": (0.0,)},
+    "piecewise-length": {"points": ((2.0, 0.0), (8.0, 1.0))},
     **{key: {"unsafe_local": True, "workers": 2} for key in ("sql-execution", "sql-runs")},
     **{key: {"unsafe_local": True, "workers": 2} for key in ("program-efficiency", "line-labels")},
     **{key: {"given": "margin"} for key in ("logical-and", "logical-or")},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from guerdon.method import _REGISTRY
+from guerdon.method import _REGISTRY, methods
 from guerdon.recipe import load
 from guerdon.training import build, train
 from tests.judge_server import JudgeServer
@@ -19,10 +19,12 @@ def blocks(file: str, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "file", ["README.md", "CONTRIBUTING.md", "docs/credit.md", "docs/signals.md", "docs/engines.md"]
+    "file",
+    ["README.md", "CONTRIBUTING.md", "docs/credit.md", "docs/signals.md", "docs/engines.md", "docs/shaping-lengths.md"],
 )
 def test_python_examples_print_what_they_say(file, capsys):
     (code,) = blocks(file, "python")
+    methods()  # a room that the example is the first to import must stay
     before = dict(_REGISTRY)
     try:
         exec(compile(code, file, "exec"), {"__name__": "example"})  # our own documentation
@@ -47,7 +49,7 @@ def test_the_recipe_of_the_readme_compiles(tmp_path):
     "toml",
     [
         t
-        for page in ("credit", "signals", "judges", "answers", "ranks", "text", "shaping")
+        for page in ("credit", "signals", "judges", "answers", "ranks", "text", "shaping", "shaping-lengths")
         for t in blocks(f"docs/{page}.md", "toml")
     ],
 )

@@ -37,7 +37,7 @@ from guerdon.credit.baselines import (
 )
 from guerdon.credit.belief import Belief, entropy_reduction
 from guerdon.credit.contributions import fuse_contributions
-from guerdon.credit.groups import accuracy_filter, group_centre, group_normalise, leave_one_out
+from guerdon.credit.groups import accuracy_filter, difficulty_weight, group_centre, group_normalise, leave_one_out
 from guerdon.credit.implicit import (
     implicit_step_reward,
     implicit_token_reward,
@@ -115,6 +115,7 @@ __all__ = [
     "combine_step_sources",
     "confidence_gain",
     "consistency_filter",
+    "difficulty_weight",
     "discounted_returns",
     "effective_rank",
     "effective_reward",

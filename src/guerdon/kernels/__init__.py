@@ -38,6 +38,7 @@ from guerdon.kernels.groups import (
     joint_ids,
     leave_one_out_mean,
     standardise,
+    top_groups,
 )
 from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
 from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, whiten
@@ -96,5 +97,6 @@ __all__ = [
     "standardise",
     "step_counts",
     "suffix_min",
+    "top_groups",
     "whiten",
 ]

@@ -65,6 +65,7 @@ COLUMNS: dict[str, list[Any]] = {
         "def check(f): pass",
         "x = 1",
     ],
+    "demonstration_reward": [1.0, 0.5, 1.0, 0.5, 1.0, None, 0.5, 2.0, 2.0],
     "reference": ["def f(x): return x + 1"] * 7 + [None, ""],
     "query": ["SELECT a FROM t", "SELECT b FROM t ORDER BY b", None, "?", "", "SELECT 1", "SELECT a FROM t", "t", None],
     "database": ["CREATE TABLE t(a, b); INSERT INTO t VALUES (1, 2);"] * 8 + ["?"],
@@ -80,6 +81,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{key: {"unsafe_local": True, "workers": 2} for key in ("sql-execution", "sql-runs")},
     **{key: {"unsafe_local": True, "workers": 2} for key in ("program-efficiency", "line-labels")},
     "unit-tests": {"unsafe_local": True, "workers": 2},
+    "penalised-progress": {"progress": "a"},
+    "hybrid-reward": {"rule": "a", "model": "b"},
+    "clip-steps": {"eta": 0.5},
+    "scale-by-similarity": {"part": "a"},
 }
 
 SCORED = frozenset(

@@ -40,7 +40,14 @@ from guerdon.kernels.groups import (
 )
 from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
 from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, ramp, whiten
-from guerdon.kernels.placement import broadcast_rows, broadcast_to_tokens, last_chosen, place_on_tokens, reduce_to_steps
+from guerdon.kernels.placement import (
+    broadcast_rows,
+    broadcast_to_tokens,
+    last_chosen,
+    next_step,
+    place_on_tokens,
+    reduce_to_steps,
+)
 from guerdon.kernels.potentials import difference
 from guerdon.kernels.scan import discounted_sum, gae, running_mean, suffix_min
 from guerdon.kernels.select import kth_largest, outliers
@@ -70,6 +77,7 @@ __all__ = [
     "masked_mean",
     "masked_sum",
     "masked_var",
+    "next_step",
     "outliers",
     "place_on_tokens",
     "ramp",

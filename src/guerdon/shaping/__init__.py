@@ -8,11 +8,19 @@ are bent before credit is given:
 - `lengths`: answers that do not end, are too short or too long (Tulu 3, DAPO, Text2Grad);
 - `noise`: rewards that are wrong on purpose, and help for a reward that is too low;
 - `verified`: a reward model that ranks only within right and within wrong answers (Qwen2.5-Math);
-- `kl`: the price of leaving the reference, taken from the reward of each token.
+- `kl`: the price of leaving the reference, taken from the reward of each token;
+- `products`: rewards that ask for every part: signed geometric means (KRC), penalties that multiply (CaRL);
+- `hybrid`: a rule where there is one and a reward model elsewhere (HARMO);
+- `bounds`: process scores with a bounded sum (Clip and Delta);
+- `rarity`: unlikely right answers are worth more;
+- `difficulty`: advantages scaled by distance from a demonstration (DR-IRL);
+- `windows`: hesitation that is paid for on hard prompts (AEPO);
+- `selection`: which answers are trained on, and how often (PF-PPO, flat groups, draws).
 
-Nothing here compares rows with each other; that is the business of `guerdon.credit`.
+Comparing rows in order to give credit is the business of `guerdon.credit`.
 """
 
+from guerdon.shaping.bounds import clip_steps, delta_steps
 from guerdon.shaping.combine import (
     clip_rewards,
     gate_rewards,
@@ -26,6 +34,8 @@ from guerdon.shaping.combine import (
     weighted_sum,
     weighted_token_sum,
 )
+from guerdon.shaping.difficulty import scale_by_gap, scale_by_similarity
+from guerdon.shaping.hybrid import brevity_penalty, hybrid_reward
 from guerdon.shaping.kl import kl_in_reward
 from guerdon.shaping.lengths import (
     cosine_length,
@@ -35,29 +45,92 @@ from guerdon.shaping.lengths import (
     too_short_penalty,
 )
 from guerdon.shaping.noise import flip_noise, gaussian_noise, lift_low_rewards, reward_for_wrong
+from guerdon.shaping.products import (
+    LatchedPenalty,
+    distance_reward,
+    latch_penalty,
+    linear_excess,
+    penalised_progress,
+    signed_geometric_mean,
+)
+from guerdon.shaping.rarity import unlikeliness, uplift_by_rank
+from guerdon.shaping.selection import (
+    choose_filter,
+    drop_flat_groups,
+    filter_r2,
+    keep_filtered,
+    policy_filtration,
+    rank_weights,
+    refill_groups,
+    resample_filtered,
+    top_groups,
+    top_rows,
+)
 from guerdon.shaping.verified import fuse_verifier
+from guerdon.shaping.windows import (
+    DifficultyEffort,
+    DifficultyKL,
+    difficulty,
+    effort_bonus,
+    effort_targets,
+    entropy_threshold,
+    window_entropy,
+    word_starts,
+)
 
 __all__ = [
+    "DifficultyEffort",
+    "DifficultyKL",
+    "LatchedPenalty",
+    "brevity_penalty",
+    "choose_filter",
     "clip_rewards",
+    "clip_steps",
     "cosine_length",
+    "delta_steps",
+    "difficulty",
+    "distance_reward",
+    "drop_flat_groups",
+    "effort_bonus",
+    "effort_targets",
+    "entropy_threshold",
+    "filter_r2",
     "flip_noise",
     "fuse_verifier",
     "gate_rewards",
     "gaussian_noise",
+    "hybrid_reward",
+    "keep_filtered",
     "kl_in_reward",
+    "latch_penalty",
     "lexicographic",
     "lift_low_rewards",
+    "linear_excess",
     "minimum",
     "missing_end_penalty",
     "only_if",
     "overlong_penalty",
+    "penalised_progress",
+    "policy_filtration",
     "product",
+    "rank_weights",
+    "refill_groups",
+    "resample_filtered",
     "reward_for_wrong",
+    "scale_by_gap",
+    "scale_by_similarity",
     "scale_rewards",
+    "signed_geometric_mean",
     "soft_length_weight",
     "sum_part_advantages",
     "too_short_penalty",
+    "top_groups",
+    "top_rows",
+    "unlikeliness",
+    "uplift_by_rank",
     "weighted_step_sum",
     "weighted_sum",
     "weighted_token_sum",
+    "window_entropy",
+    "word_starts",
 ]

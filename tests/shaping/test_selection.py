@@ -101,7 +101,7 @@ def simulate(seed):
     """True scores in [0, 1], rewards whose noise is largest in the middle."""
     g = draws(seed)
     truth = torch.rand(4000 * 5, generator=g)
-    noise = 0.05 + 0.6 * (1 - (2 * truth - 1).abs())
+    noise = 0.2 + 0.3 * (1 - (2 * truth - 1).abs())
     return truth + noise * torch.randn(len(truth), generator=g), truth, torch.arange(4000).repeat_interleave(5)
 
 

@@ -7,10 +7,12 @@ from claims._tabular import ascend, groups
 from guerdon.credit import group_centre, returns_to_go
 from guerdon.shaping import linear_excess, penalised_progress
 
-SPEEDS, LIMIT, HORIZON, SAMPLES, RATE, CROSSING = 5, 3, 16, 32768, 0.2, 0.3
+SPEEDS, LIMIT, HORIZON, SAMPLES, RATE, CROSSING = 5, 3, 16, 16384, 0.2, 0.3
 BATCHES = {"small": 64, "large": 1024}
 ARMS = tuple(f"{reward}, {size}" for reward in ("product", "sum") for size in BATCHES)
 BEST = LIMIT * HORIZON
+HINT = 0.01
+"""The paper counts the route in percent and takes 1 off for a crash."""
 
 
 def drive(table, rows, generator):
@@ -39,7 +41,8 @@ def reward(kind, moved, speed, smooth, crash):
     comfort = 0.5 + 0.5 * smooth
     parts = {"progress": moved, "speed": lawful, "comfort": comfort, "crash": crash}
     if kind == "product":
-        return penalised_progress(parts, dict.fromkeys(parts, 1.0), progress="progress", infractions=["crash"])
+        weights = {**dict.fromkeys(parts, 1.0), "crash": HINT}
+        return penalised_progress(parts, weights, progress="progress", infractions=["crash"])
     free = 1 - crash  # what is satisfied is paid for, and the time that a crash takes away with it
     return (5 * moved + (5 * free + 4 * lawful + 2 * comfort) / HORIZON) / 16
 
@@ -85,16 +88,17 @@ CLAIM = Claim(
     name="carl_batch",
     paper="arXiv:2504.17838",
     statement="""With large batches a driver that is paid a sum of progress and good conduct is stuck, while one that is paid
-        progress times penalties goes on learning. A road with things that cross it, five speeds, 4096 drives in batches of 32
-        or of 512. Reproduced: with large batches the product completes more of the route than the sum for all of the
+        progress times penalties goes on learning. A road with things that cross it, five speeds, 16384 drives in batches of
+        64 or of 1024. Reproduced: with large batches the product completes more of the route than the sum for all of the
         interval, and the sum loses more by large batches than the product.""",
     arms=ARMS,
     seeds=6,
     measure=measure,
     effects=effects,
     judge=judge,
-    variants_tried=1,
-    limits="""Plain policy gradient on a table and not PPO; a hundred states fewer than a simulator has. The best possible
+    variants_tried=3,
+    limits="""Two variants had a crash cost as much as a whole route, where no large batch learned to drive with either reward; the
+        first had an eighth of the drives. Plain policy gradient on a table and not PPO; ten states. The best possible
         completion is below 1, as one has to stop for what crosses.""",
 )
 

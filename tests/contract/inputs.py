@@ -65,6 +65,7 @@ COLUMNS: dict[str, list[Any]] = {
         "def check(f): pass",
         "x = 1",
     ],
+    "demonstration": ["12+5=17. Done.", "10", None, "", "7; 8", "x", "1", "y\nz", "0"],
     "demonstration_reward": [1.0, 0.5, 1.0, 0.5, 1.0, None, 0.5, 2.0, 2.0],
     "reference": ["def f(x): return x + 1"] * 7 + [None, ""],
     "query": ["SELECT a FROM t", "SELECT b FROM t ORDER BY b", None, "?", "", "SELECT 1", "SELECT a FROM t", "t", None],

@@ -19,7 +19,15 @@ def blocks(file: str, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "file", ["README.md", "CONTRIBUTING.md", "docs/credit.md", "docs/signals.md", "docs/engines.md"]
+    "file",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/credit.md",
+        "docs/signals.md",
+        "docs/engines.md",
+        "docs/shaping-selection.md",
+    ],
 )
 def test_python_examples_print_what_they_say(file, capsys):
     (code,) = blocks(file, "python")
@@ -47,7 +55,7 @@ def test_the_recipe_of_the_readme_compiles(tmp_path):
     "toml",
     [
         t
-        for page in ("credit", "signals", "judges", "answers", "ranks", "text")
+        for page in ("credit", "signals", "judges", "answers", "ranks", "text", "shaping-selection")
         for t in blocks(f"docs/{page}.md", "toml")
     ],
 )

@@ -39,6 +39,7 @@ def test_words_are_whole():
     text = "Wait, butter but"
     spans = torch.tensor([[[i, i + 4] for i in range(0, 16, 4)]])
     assert word_starts([text], spans, words=["wait", "but"]).tolist() == [[True, False, False, True]]
+    assert word_starts(["1+1=2"], spans[:, :2], words=["="]).tolist() == [[True, False]]
 
 
 def test_difficulty_of_a_group():

@@ -65,15 +65,20 @@ def entropy_threshold(windows: Float[Tensor, "B T"], *, quantile: float = 0.95) 
 def word_starts(
     completions: Sequence[str], token_spans: Int64[Tensor, "B T 2"], *, words: Sequence[str] = WORDS
 ) -> Bool[Tensor, "B T"]:
-    """Positions whose characters hold the start of one of the words, whole and in any case."""
+    """Positions whose characters hold the start of one of the words, whole and in any case; signs such as = anywhere."""
     found = torch.zeros(token_spans.shape[:2], dtype=torch.bool, device=token_spans.device)
-    pattern = re.compile("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in words), re.IGNORECASE)
+    pattern = re.compile("|".join(_whole(word) for word in words), re.IGNORECASE)
     for row, text in enumerate(completions):
         starts = torch.tensor([match.start() for match in pattern.finditer(text)], device=token_spans.device)
         if len(starts) and words:
             low, high = token_spans[row].unbind(-1)
             found[row] = ((low[:, None] <= starts) & (starts < high[:, None])).any(-1)
     return found
+
+
+def _whole(word: str) -> str:
+    before, after = (r"\b" if edge.isalnum() else "" for edge in (word[:1], word[-1:]))
+    return before + re.escape(word) + after
 
 
 @paper(AEPO)

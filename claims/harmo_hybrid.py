@@ -38,7 +38,7 @@ def measure(arm: str, seed: int) -> dict[str, float]:
         elif arm == "rule":
             rewards = rule
         else:
-            rewards = hybrid_reward(parts, group, rule="rule", model="model")
+            rewards = hybrid_reward(parts, group, rule="rule", learned="model")
         if arm == "hybrid and penalty":
             rewards = brevity_penalty(rewards, long + 1, rule, group)
         advantages = group_centre(rewards, group)

@@ -6,14 +6,15 @@ from claims._bandit import draw, step
 from claims._run import Claim, main
 from guerdon.credit import group_centre
 from guerdon.shaping import policy_filtration, rank_weights
-from guerdon.shaping.selection import filter_r2
+from guerdon.shaping.selection import Kind, filter_r2
 
 PROMPTS, ACTIONS, SIZE, UPDATES, RATE = 64, 20, 5, 40, 0.1
-KINDS = ("all", "bw", "br", "bon")
+KINDS: tuple[Kind, ...] = ("all", "bw", "br", "bon")
 
 
 def measure(arm: str, seed: int) -> dict[str, float]:
     """True score of the policy after training, and the R^2 of the filter on answers of the untrained policy."""
+    kind = next(k for k in KINDS if k == arm)
     g = torch.Generator().manual_seed(seed)
     truth = torch.rand(PROMPTS, ACTIONS, generator=g)
     noise = 0.2 + 0.3 * (1 - (2 * truth - 1).abs())
@@ -23,11 +24,13 @@ def measure(arm: str, seed: int) -> dict[str, float]:
     actions, group = draw(table, 40 * SIZE, g)
     fives = torch.arange(len(actions)) // SIZE
     scores = reward[group, actions]
-    r2 = filter_r2(scores, truth[group, actions], rank_weights(scores, fives, kind=arm))
+    r2 = filter_r2(scores, truth[group, actions], rank_weights(scores, fives, kind=kind))
     for _ in range(UPDATES):
         actions, group = draw(table, SIZE, g)
         scores = reward[group, actions]
-        step(optimiser, table, actions, group, group_centre(scores, group) * policy_filtration(scores, group, kind=arm))
+        step(
+            optimiser, table, actions, group, group_centre(scores, group) * policy_filtration(scores, group, kind=kind)
+        )
     return {"truth": float((table.detach().softmax(-1) * truth).sum(-1).mean()), "r2": r2}
 
 

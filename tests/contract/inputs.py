@@ -83,7 +83,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{key: {"unsafe_local": True, "workers": 2} for key in ("program-efficiency", "line-labels")},
     "unit-tests": {"unsafe_local": True, "workers": 2},
     "penalised-progress": {"progress": "a"},
-    "hybrid-reward": {"rule": "a", "model": "b"},
+    "hybrid-reward": {"rule": "a", "learned": "b"},
     "clip-steps": {"eta": 0.5},
     "scale-by-similarity": {"part": "a"},
 }

@@ -12,7 +12,7 @@ def test_worked_example():
     mask = torch.arange(140) < torch.tensor([100, 140, 30, 110])[:, None]
     rule = {"rule": [1.0, 1.0, 0.0, 0.0], "model": [9.0, 9.0, 9.0, 9.0]}
     stages = [
-        {"use": "hybrid-reward", "rule": "rule", "model": "model"},
+        {"use": "hybrid-reward", "rule": "rule", "learned": "model"},
         {"use": "brevity-penalty", "take": {"correct": "parts.rule"}},
         "group-centre",
     ]
@@ -24,6 +24,6 @@ def test_worked_example():
 def test_prompts_without_a_rule_get_the_model():
     parts = {"rule": [1.0, 0.0, NAN, NAN], "model": [9.0, 9.0, 0.2, 0.6]}
     made = run_parts(
-        parts, [{"use": "hybrid-reward", "rule": "rule", "model": "model"}, "group-centre"], group=[0, 0, 1, 1]
+        parts, [{"use": "hybrid-reward", "rule": "rule", "learned": "model"}, "group-centre"], group=[0, 0, 1, 1]
     )
     torch.testing.assert_close(made["rewards"], torch.tensor([1.0, 0.0, 0.2, 0.6]))

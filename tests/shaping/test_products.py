@@ -124,19 +124,19 @@ def test_delta_of_short_rows_and_of_rows_with_holes():
 def test_the_prompt_is_routed_and_not_the_answer():
     group = torch.tensor([0, 0, 0, 1, 1])
     parts = {"rule": torch.tensor([1.0, 0.0, NAN, NAN, NAN]), "model": torch.tensor([5.0, 6.0, 7.0, 8.0, NAN])}
-    close(hybrid_reward(parts, group, rule="rule", model="model"), [1.0, 0.0, NAN, 8.0, NAN])
+    close(hybrid_reward(parts, group, rule="rule", learned="model"), [1.0, 0.0, NAN, 8.0, NAN])
     sure = {**parts, "sure": torch.tensor([1.0, 0.5, 1.0, NAN, NAN])}
-    close(hybrid_reward(sure, group, rule="rule", model="model", confidence="sure"), [1.0, 3.0, NAN, 8.0, NAN])
+    close(hybrid_reward(sure, group, rule="rule", learned="model", confidence="sure"), [1.0, 3.0, NAN, 8.0, NAN])
     with pytest.raises(ValueError, match="a part named 'judge'"):
-        hybrid_reward(parts, group, rule="rule", model="judge")
+        hybrid_reward(parts, group, rule="rule", learned="judge")
 
 
 def test_an_unbounded_model_drowns_the_rule_unless_scaled():
     """Without a division by the spread, what a prompt weighs is the size of its rewards."""
     group = torch.tensor([0, 0, 1, 1])
     parts = {"rule": torch.tensor([1.0, 0.0, NAN, NAN]), "model": torch.tensor([NAN, NAN, 40.0, -40.0])}
-    raw = hybrid_reward(parts, group, rule="rule", model="model")
-    scaled = hybrid_reward({**parts, "model": torch.sigmoid(parts["model"])}, group, rule="rule", model="model")
+    raw = hybrid_reward(parts, group, rule="rule", learned="model")
+    scaled = hybrid_reward({**parts, "model": torch.sigmoid(parts["model"])}, group, rule="rule", learned="model")
     assert (raw[2] - raw[3]) / (raw[0] - raw[1]) == 80
     assert (scaled[2] - scaled[3]) / (scaled[0] - scaled[1]) == 1
 

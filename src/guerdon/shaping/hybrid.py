@@ -18,15 +18,15 @@ def hybrid_reward(
     group: Int64[Tensor, " B"],
     *,
     rule: str,
-    model: str,
+    learned: str,
     confidence: str | None = None,
 ) -> Float[Tensor, " B"]:
     """The rule's verdict for prompts that it can judge, the reward model's score for all others.
 
-        r = c * rule + (1 - c) * model    where the rule scored the prompt
-            model                         elsewhere
+        r = c * rule + (1 - c) * learned  where the rule scored the prompt
+            learned                         elsewhere
 
-    ``rule``, ``model`` and ``confidence`` name parts; c is the rule's confidence in [0, 1], and 1 without one. What
+    ``rule``, ``learned`` and ``confidence`` name parts; c is the rule's confidence in [0, 1], and 1 without one. What
     decides is the *prompt*: once the rule scored any answer of a group, an answer that it left unscored is NaN and not
     the model's, as two scales within one comparison would say nothing. Across groups too they should have one scale:
     without a division by the spread, prompts of an unbounded model outweigh those of a rule of 0 and 1.
@@ -38,12 +38,12 @@ def hybrid_reward(
     Raises:
         ValueError: there is no part of that name.
     """
-    for name in (rule, model, *([confidence] if confidence is not None else [])):
+    for name in (rule, learned, *([confidence] if confidence is not None else [])):
         if name not in parts:
             raise ValueError(
-                f"expected a part named {name!r}, got {sorted(parts)}; set rule, model and confidence to one"
+                f"expected a part named {name!r}, got {sorted(parts)}; set rule, learned and confidence to one"
             )
-    ruled, modelled = parts[rule], parts[model]
+    ruled, modelled = parts[rule], parts[learned]
     if confidence is not None:
         c = parts[confidence].clamp(0.0, 1.0)
         ruled = torch.where(c == 1, ruled, torch.where(c == 0, modelled, c * ruled + (1 - c) * modelled))

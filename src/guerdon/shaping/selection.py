@@ -271,7 +271,7 @@ def choose_filter(
     *,
     kinds: tuple[Kind, ...] = ("all", "bon", "br", "bw"),
     size: int = 1,
-) -> dict[Kind, float]:
+) -> dict[str, float]:
     """`filter_r2` of every kind on answers whose true score is known, the best first: use the first."""
     found = {kind: filter_r2(rewards, truth, rank_weights(rewards, group, kind=kind), size=size) for kind in kinds}
     return dict(sorted(found.items(), key=lambda item: -item[1] if item[1] == item[1] else 1.0))

@@ -297,7 +297,8 @@ class DifficultyKL:
         every: int = 100,
         smooth: float = 0.9,
     ):
-        self.coefficient, self.target, self.estimator = coefficient, target, estimator
+        self.coefficient, self.target = coefficient, target
+        self.estimator: Estimator = estimator
         self.rate, self.every, self.smooth = rate, every, smooth
         self.log_beta, self.drift, self.seen = torch.zeros(3), torch.zeros(3), 0
 

@@ -28,3 +28,12 @@ def test_the_filter_leaves_two_that_are_compared_with_each_other():
     made = run_parts({"rm": FIVE}, ["weighted-sum", {"use": "keep-filtered", "kind": "bw"}, "group-centre"])
     nan = float("nan")
     torch.testing.assert_close(made["advantages"], torch.tensor([nan, 0.6, -0.6, nan, nan]), equal_nan=True)
+
+
+def test_two_stages_that_count_multiply():
+    """A draw by rank, and of its rows only the one with the largest advantage, as often as it was drawn."""
+    draw = ["weighted-sum", "group-centre", {"use": "resample-filtered", "kind": "br"}]
+    alone = run_parts({"rm": FIVE}, draw)["counts"]
+    both = run_parts({"rm": FIVE}, [*draw, {"use": "top-rows", "share": 0.2}])["counts"]
+    assert both.tolist() == [0, int(alone[1]), 0, 0, 0]
+    assert alone[1] > 0

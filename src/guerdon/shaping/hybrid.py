@@ -81,6 +81,6 @@ def brevity_penalty(
     n = lengths.to(rewards.dtype)
     right = (correct > 0.5) & ~rewards.isnan()
     usual = group_mean(torch.where(right, n, torch.nan), group)
-    short = ((usual - n) / usual - tolerance) / (1 - tolerance)
+    short = ((usual - n) / usual.clamp(min=1) - tolerance) / (1 - tolerance)
     pays = (correct <= 0.5) & ~usual.isnan()
     return rewards - torch.where(pays, cap * short.clamp(0.0, 1.0), 0.0)

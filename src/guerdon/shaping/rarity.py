@@ -71,5 +71,5 @@ def _likelihood_rank(rewards: Tensor, old_logp: Tensor, mask: Tensor, group: Ten
         raise ValueError(f"expected per to be token or sequence, got {per!r}")
     logp = torch.where(mask, old_logp, 0.0).sum(-1)
     if per == "token":
-        logp = logp / mask.sum(-1)
+        logp = logp / mask.sum(-1).clamp(min=1)
     return group_rank(torch.where(rewards.isnan(), torch.nan, logp), group)

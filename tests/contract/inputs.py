@@ -66,6 +66,8 @@ COLUMNS: dict[str, list[Any]] = {
         "def check(f): pass",
         "x = 1",
     ],
+    "demonstration": ["12+5=17. Done.", "10", None, "", "7; 8", "x", "1", "y\nz", "0"],
+    "demonstration_reward": [1.0, 0.5, 1.0, 0.5, 1.0, None, 0.5, 2.0, 2.0],
     "reference": ["def f(x): return x + 1"] * 7 + [None, ""],
     "query": ["SELECT a FROM t", "SELECT b FROM t ORDER BY b", None, "?", "", "SELECT 1", "SELECT a FROM t", "t", None],
     "database": ["CREATE TABLE t(a, b); INSERT INTO t VALUES (1, 2);"] * 8 + ["?"],
@@ -90,6 +92,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "constrained-advantages": {"thresholds": {"a": 0.1}, "objective": "b"},
     "searched-constraints": {"thresholds": {"a": 0.1}, "steps": {"a": 0.1}, "evaluation": "b", "period": 1},
     "unit-tests": {"unsafe_local": True, "workers": 2},
+    "penalised-progress": {"progress": "a"},
+    "hybrid-reward": {"rule": "a", "learned": "b"},
+    "clip-steps": {"eta": 0.5},
+    "scale-by-similarity": {"part": "a"},
 }
 
 SCORED = frozenset(

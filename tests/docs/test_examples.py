@@ -20,7 +20,15 @@ def blocks(file: str, language: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "file",
-    ["README.md", "CONTRIBUTING.md", "docs/credit.md", "docs/signals.md", "docs/engines.md", "docs/shaping-lengths.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/credit.md",
+        "docs/signals.md",
+        "docs/engines.md",
+        "docs/shaping-lengths.md",
+        "docs/shaping-selection.md",
+    ],
 )
 def test_python_examples_print_what_they_say(file, capsys):
     (code,) = blocks(file, "python")
@@ -49,7 +57,17 @@ def test_the_recipe_of_the_readme_compiles(tmp_path):
     "toml",
     [
         t
-        for page in ("credit", "signals", "judges", "answers", "ranks", "text", "shaping", "shaping-lengths")
+        for page in (
+            "credit",
+            "signals",
+            "judges",
+            "answers",
+            "ranks",
+            "text",
+            "shaping",
+            "shaping-lengths",
+            "shaping-selection",
+        )
         for t in blocks(f"docs/{page}.md", "toml")
     ],
 )

@@ -260,13 +260,15 @@ def compile_at_best(host: Host, recipe: Recipe) -> Pipeline:
 
 
 def columns_of(recipe: Recipe) -> frozenset[str]:
-    """The columns that the recipe's signals and models ask of a data set."""
+    """The columns that the recipe's signals, stages and models ask of a data set."""
     asked: set[str] = set()
-    for spec in recipe.reward:
+    for kind, spec in (*(("reward", s) for s in recipe.reward), *(("pipeline", s) for s in recipe.pipeline)):
         try:
             takes = find(spec.use).takes
         except LookupError:
             continue  # the compiler says it better
+        if kind == "pipeline":  # its quantities may be taken from models, whose names are no columns
+            takes = tuple(t for t in takes if t.quantity is None)
         names = [spec.take.get(t.name, "" if t.optional else t.name) for t in takes]
         asked |= {name for name in names if name and lookup(name) is None}
     asked |= {name for face in faces(recipe).values() for name in face.reads if lookup(name) is None}

@@ -41,11 +41,12 @@ from guerdon.kernels.groups import (
     top_groups,
 )
 from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
-from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, whiten
+from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, ramp, whiten
 from guerdon.kernels.placement import (
     broadcast_rows,
     broadcast_to_tokens,
     last_chosen,
+    next_step,
     place_on_tokens,
     reduce_to_steps,
     runs,
@@ -83,9 +84,11 @@ __all__ = [
     "masked_mean",
     "masked_sum",
     "masked_var",
+    "next_step",
     "outliers",
     "penalised",
     "place_on_tokens",
+    "ramp",
     "ratio",
     "reduce_to_steps",
     "rise",

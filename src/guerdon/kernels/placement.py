@@ -117,6 +117,18 @@ def reduce_to_steps(
     return torch.where(count > 0, out, torch.nan)
 
 
+def next_step(x: Float[Tensor, "B S"], step_mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B S"]:
+    """What the next step that the row has says: ``out[i, s] = x[i, s']``, s' the first such step behind s; 0 after the last.
+
+    Steps under a False mask are never read. NaN of a step that the row has is read as NaN.
+    """
+    rows, steps = x.shape
+    column = torch.arange(steps, device=x.device).expand(rows, steps)
+    from_here = torch.where(step_mask, column, steps).flip(-1).cummin(-1).values.flip(-1)
+    after = torch.cat([from_here[:, 1:], torch.full_like(from_here[:, :1], steps)], dim=1)
+    return torch.cat([x, torch.zeros_like(x[:, :1])], dim=1).gather(1, after)
+
+
 def last_chosen(mask: Bool[Tensor, "B T"]) -> Int[Tensor, " B"]:
     """The last position of each row that the policy chose; -1 in a row without one."""
     fast = pointwise.compiled_for(mask)

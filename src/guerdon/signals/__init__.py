@@ -77,7 +77,14 @@ from guerdon.signals.overlap import answer_f1
 from guerdon.signals.patterns import reasoning_pattern
 from guerdon.signals.programs import unit_tests
 from guerdon.signals.reasoning_gym import reasoning_gym_score
-from guerdon.signals.relevance import query_relevance, r3, r3_ranges, reference_relevance, regularised_relevance
+from guerdon.signals.relevance import (
+    demonstration_similarity,
+    query_relevance,
+    r3,
+    r3_ranges,
+    reference_relevance,
+    regularised_relevance,
+)
 from guerdon.signals.runner import How, ask, chat_form, run_signal
 from guerdon.signals.scores import Outcome, Scores
 from guerdon.signals.spans import critique_spans, parse_critique
@@ -111,6 +118,7 @@ __all__ = [
     "critique_spans",
     "decision",
     "decision_report",
+    "demonstration_similarity",
     "dense_instructions",
     "distinct_n",
     "efficiency_tiers",

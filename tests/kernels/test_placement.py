@@ -201,19 +201,6 @@ def test_compiled_whitening_of_equal_entries_is_exactly_0():
 
 
 @few
-@given(problem=cases.masked(), low=st.sampled_from([-1.0, 0.0, 0.5]))
-def test_compiled_ramp_equals_the_plain_one(problem, low):
-    from guerdon.kernels import _compiled
-
-    x, mask = problem[0], problem[-1]
-    bottom = torch.full((len(x),), low, dtype=x.dtype)
-    plain = masked._ramp(x, mask, bottom)
-    torch.testing.assert_close(_compiled.ramp(x, mask, bottom), plain, equal_nan=True)
-    wanted = torch.where(mask, ((x - low) / (1 - low)).clamp(0, 1), 0.0)
-    torch.testing.assert_close(plain, wanted, equal_nan=True)
-
-
-@few
 @given(problem=cases.stepped())
 def test_next_step_equals_the_loop(problem):
     _, on_steps, _, _ = problem

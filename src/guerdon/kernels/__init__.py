@@ -41,7 +41,7 @@ from guerdon.kernels.groups import (
     top_groups,
 )
 from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
-from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, ramp, whiten
+from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, whiten
 from guerdon.kernels.placement import (
     broadcast_rows,
     broadcast_to_tokens,
@@ -88,7 +88,6 @@ __all__ = [
     "outliers",
     "penalised",
     "place_on_tokens",
-    "ramp",
     "ratio",
     "reduce_to_steps",
     "rise",

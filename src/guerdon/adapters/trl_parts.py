@@ -58,6 +58,8 @@ CARRIED = "guerdon."
 """Before the names of our quantities in TRL's dictionary of a batch."""
 _TRLS = ("tokens", "attention_mask", "prompt_tokens", "prompt_mask", "old_logp")
 _PLAIN_DRAWS = {"min_p": None, "repetition_penalty": 1.0, "generation_kwargs": None}
+_OWN_PASS = frozenset({"values", "hidden", "nucleus_entropy", "entropy_slope"})
+"""What of the policy being updated takes a forward pass of ours in place of the host's."""
 
 
 def check_version(trainer: type) -> None:
@@ -133,7 +135,7 @@ def served(pipeline: Pipeline, args: Any, *, processes: int, sharded: bool, draw
             f"expected a recipe without {min(wanted)} where weights are sharded (FSDP, DeepSpeed), since a process does "
             f"not hold the whole model; use one GPU per model, or {ours}"
         )
-    across = wanted & {"values", "hidden"}
+    across = wanted & _OWN_PASS
     if across and processes > 1:
         raise RecipeError(
             f"expected a recipe without {min(across)} in its losses on {processes} processes, since its gradient would "
@@ -249,7 +251,7 @@ def forward(trainer: Any, model: Any, inputs: Mapping[str, Any], batch: Rollouts
     log-probabilities and entropies are all that the losses read.
     """
     makes, training = trainer.pipeline.objective.policy_makes, model.training
-    if makes & {"values", "hidden"}:
+    if makes & _OWN_PASS:
         made = trainer._cast.policy.evaluate(batch, makes | {"logp", "entropy"}, temperature=trainer.temperature)
         model.train(training)
         return made, 0.0

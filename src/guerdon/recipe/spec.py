@@ -192,6 +192,9 @@ class Training(_Strict):
     """Largest norm of the gradient; inf: no clipping."""
     old_logp: Literal["auto", "sampled", "recompute"] = "auto"
     """Where old_logp comes from; auto: as sampled where the sampler cut nothing off."""
+    statistics: Literal["mini-batch", "micro-batch"] = "mini-batch"
+    """Over which rows weightings that look across them (covariances, quantiles) do so: those of an optimiser step, or of
+    each forward pass, as some released code does; then ``micro_tokens`` is mathematics too."""
     seed: int = Field(default=0, ge=0)
     failure_limit: float = Field(default=0.2, ge=0, le=1)
     """Share of failed scores of one signal in one iteration past which the run stops."""

@@ -1,7 +1,9 @@
 """Update: K epochs of mini-batches, each accumulated exactly over micro-batches, with non-finite steps skipped."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -91,8 +93,9 @@ def update(
     for _ in range(spec.epochs):
         for rows in _minibatches(data.rows, spec.minibatches, order):
             mini = data if rows is None else data.index(rows)
+            draws = partial(derive, spec.seed, iteration, "weights", counters.steps + counters.skipped)
             metrics = _step(
-                policy, pipeline, mini, optimiser, counters, iteration / spec.iterations, temperature, ranks
+                policy, pipeline, mini, optimiser, counters, iteration / spec.iterations, temperature, ranks, draws
             )
             for name, value in metrics.items():
                 sums.setdefault(name, []).append(value)
@@ -115,13 +118,15 @@ def _step(
     progress: float,
     temperature: float,
     ranks: Ranks,
+    draws: Callable[[str], torch.Generator],
 ) -> dict[str, float]:
     objective, spec = pipeline.objective, pipeline.recipe.training
     denominators = objective.denominators(mini)
-    if objective.across:
+    together = objective.across and spec.statistics == "mini-batch"
+    if together:
         with torch.no_grad(), whole(policy):
             made = evaluate_all(policy, mini, objective.policy_makes, temperature, spec.micro_tokens, ranks)
-        mini = objective.weigh(mini, made, progress)
+        mini = objective.weigh(mini, made, progress, draws)
     alive = mini["mask"].any(-1)
     if objective.idle_at_zero:
         alive &= (mini["token_advantages"] != 0).any(-1)
@@ -137,8 +142,8 @@ def _step(
             if not counts:
                 torch.stack([value.sum() for value in made.values()]).sum().mul(0.0).backward()
                 continue
-            if objective.weighting and not objective.across:
-                micro = objective.weigh(micro, made, progress)
+            if objective.weighting and not together:
+                micro = objective.weigh(micro, made, progress, draws)
             value, named = objective.loss(micro, made, denominators, progress)
             if value.requires_grad:
                 value.backward()

@@ -8,6 +8,7 @@ batch and its micro-batches give the same gradient.
 - `kl`: stay near the reference, as a loss;
 - `entropy`: stay undecided, evenly or where credit and confidence meet; which demonstrated tokens to learn;
 - `entropy_weights`: which tokens spend the entropy, and what they count for;
+- `entropy_targets`: keep the entropy near its history or its first value;
 - `value`: teach the value function what to expect;
 - `ranking`: what is better shall be likelier (RRHF; a function, not a stage, since it is no sum over positions);
 - `aggregation`: from positions to one number, with an explicit denominator.
@@ -26,6 +27,16 @@ from guerdon.objectives.entropy import (
     surprise_selection,
     tea_coefficients,
 )
+from guerdon.objectives.entropy_targets import (
+    EntropyAnchor,
+    EntropyBand,
+    anchor_weights,
+    band_penalty,
+    peak_entropy,
+    peak_mask,
+    phase_weight,
+    turn_entropies,
+)
 from guerdon.objectives.entropy_weights import (
     change_weights,
     clip_cov,
@@ -41,6 +52,10 @@ from guerdon.objectives.ranking import rrhf_loss
 from guerdon.objectives.value import value_loss
 
 __all__ = [
+    "EntropyAnchor",
+    "EntropyBand",
+    "anchor_weights",
+    "band_penalty",
     "change_weights",
     "clip_cov",
     "clipped_surrogate",
@@ -55,6 +70,9 @@ __all__ = [
     "kl_estimate",
     "kl_loss",
     "oreal",
+    "peak_entropy",
+    "peak_mask",
+    "phase_weight",
     "reinforce",
     "rrhf_loss",
     "select_surprising",
@@ -63,5 +81,6 @@ __all__ = [
     "surprise_selection",
     "tea_coefficients",
     "token_mean",
+    "turn_entropies",
     "value_loss",
 ]

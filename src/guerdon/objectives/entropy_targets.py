@@ -118,7 +118,8 @@ class EntropyBand:
     ):
         if not 0 < decay <= 1:
             raise ValueError(f"expected a decay above 0 and up to 1, got {decay}")
-        self.low, self.high, self.decay, self.outside, self.alpha = low, high, decay, outside, alpha
+        self.low, self.high, self.decay, self.alpha = low, high, decay, alpha
+        self.outside: Outside = outside
         self.total, self.count = torch.zeros(0), torch.zeros(0)
 
     def __call__(

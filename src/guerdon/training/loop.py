@@ -25,7 +25,7 @@ from guerdon.policies.protocol import Policy
 from guerdon.recipe import Recipe, RecipeError, load
 from guerdon.training import checkpoint
 from guerdon.training.evaluate import Evaluation, evaluate
-from guerdon.training.optimise import Counters, NonFinite, make_optimiser, update
+from guerdon.training.optimise import Counters, NonFinite, effective_sample_size, importance, make_optimiser, update
 from guerdon.training.parts import Parts, build
 from guerdon.training.ranks import Ranks
 from guerdon.training.rollouts import Cast, collect
@@ -231,13 +231,17 @@ class _Loop:
         self.observe("iteration", event)
 
     def _staleness(self, outcome: Outcome, iteration: int) -> dict[str, float]:
-        """How far an engine's samples are from the policy: iterations, and nats per token (an estimate of the KL)."""
+        """How far an engine's samples are from the policy: iterations, nats per token (an estimate of the KL), and the
+        share of its tokens that are worth something (the effective sample size).
+        """
         batch = outcome.batch
         if not isinstance(self.policy, EnginePolicy):
             return {}
         numbers = {"engine/lag": float((iteration - batch["policy_version"]).float().mean())}
         if "old_logp" in batch:
             numbers["engine/kl"] = float(masked_mean(batch["sampled_logp"] - batch["old_logp"], batch["mask"]))
+            sums = importance(batch["old_logp"], batch["sampled_logp"], batch["mask"])
+            numbers["engine/effective_sample_size"] = effective_sample_size(sums)
         return numbers
 
     def _evaluate(self, iteration: int) -> Evaluation | None:

@@ -74,7 +74,8 @@ def update(
 
     Returns:
         Metrics: ``loss``, each loss by label, ``gradient_norm``, ``learning_rate``, ``trained_rows``,
-        ``trained_tokens``.
+        ``trained_tokens``, and, where a loss reads ``old_logp``, ``effective_sample_size``: of the weights that the
+        tokens of the old policy have under the policy at each step, the mean over steps.
 
     Raises:
         NonFinite: three steps in a row were not finite.
@@ -132,6 +133,7 @@ def _step(
         alive &= (mini["token_advantages"] != 0).any(-1)
     active = mini if bool(alive.all()) else mini.index(alive)
     parts: dict[str, float] = {}
+    spread: dict[str, float] = {}
     loss = 0.0
     optimiser.zero_grad(set_to_none=True)
     if active.rows:
@@ -148,23 +150,45 @@ def _step(
             if value.requires_grad:
                 value.backward()
             loss += float(value.detach())
-            for label, amount in named.items():
-                parts[label] = parts.get(label, 0.0) + amount
+            _add(parts, named)
+            if "old_logp" in micro and "logp" in made:
+                _add(spread, importance(made["logp"].detach(), micro["old_logp"], micro["mask"]))
     if ranks.size > 1:
         if not lockstep(policy):
             ranks.add_gradients(policy.module.parameters())
-        sums = ranks.total({"": loss, **parts})
-        loss, parts = sums.pop(""), sums
+        sums = ranks.total({"": loss, **{f"loss/{k}": v for k, v in parts.items()}, **spread})
+        loss, spread = sums.pop(""), {k: v for k, v in sums.items() if not k.startswith("loss/")}
+        parts = {k.removeprefix("loss/"): v for k, v in sums.items() if k.startswith("loss/")}
     norm = _apply(policy, optimiser, counters, loss, parts, spec)
     tokens = int(active["mask"].sum()) if active.rows else 0
     counters.total_tokens += int(mini["mask"].sum())
     return {
         "loss": loss,
         **{f"loss/{label}": amount for label, amount in parts.items()},
+        **({"effective_sample_size": effective_sample_size(spread)} if spread else {}),
         "gradient_norm": norm,
         "trained_rows": float(active.rows),
         "trained_tokens": float(tokens),
     }
+
+
+def importance(logp: Tensor, other_logp: Tensor, mask: Tensor) -> dict[str, float]:
+    """Sums over chosen positions for `effective_sample_size`: of w = exp(logp - other_logp), of w^2, and their number."""
+    weight = (logp - other_logp)[mask].double().clamp(-20, 20).exp()
+    return {"weight": float(weight.sum()), "square": float(weight.square().sum()), "count": float(weight.numel())}
+
+
+def effective_sample_size(sums: dict[str, float]) -> float:
+    """``(sum w)^2 / (n sum w^2)``: 1 where all importance weights are equal, 1 / n where one carries everything.
+
+    Reference: Kong, A note on importance sampling using standardized weights, 1992.
+    """
+    return sums["weight"] ** 2 / (sums["count"] * sums["square"]) if sums["count"] else 1.0
+
+
+def _add(into: dict[str, float], sums: dict[str, float]) -> None:
+    for name, amount in sums.items():
+        into[name] = into.get(name, 0.0) + amount
 
 
 def _apply(

@@ -145,6 +145,21 @@ class RolloutSpec(_Strict):
     """The policy that continues prefixes; by default the policy itself as it is now."""
 
 
+class ReplaySpec(_Strict):
+    """A buffer of good answers that are learnt from once more (see `guerdon.training.replay`); rows of ``origin`` 1."""
+
+    size: int = Field(default=2048, ge=1)
+    """Rows of one replay, at most."""
+    fill: float = Field(default=1.5, gt=0)
+    """It is time for one when more than this many times ``size`` rows are above the median."""
+    baselines: int = Field(default=10240, ge=1)
+    """Mean rewards of groups, the newest, whose median kept answers are measured by."""
+    tolerance: int = Field(default=10, ge=1)
+    """Iterations after which a kept answer is dropped."""
+    weight: float | Schedule = 1.0
+    """Of the mean loss of the replayed rows beside the mean loss of the fresh ones."""
+
+
 class EngineSpec(Component):
     """Another program that draws the completions (see `guerdon.policies.engines`)."""
 
@@ -223,6 +238,7 @@ class Recipe(_Strict):
     policy: Component = Component(use="tiny")
     sampling: SamplingSpec = SamplingSpec()
     rollouts: RolloutSpec = RolloutSpec()
+    replay: ReplaySpec | None = None
     model: tuple[Model, ...] = ()
     reward: tuple[Reward, ...] = ()
     pipeline: tuple[Stage, ...] = ()
@@ -271,6 +287,8 @@ def _plain(value: Any) -> Any:
 
 
 SETTINGS = [
-    f for m in (Recipe, Training, SamplingSpec, EngineSpec, RolloutSpec, When, Schedule) for f in m.model_fields
+    f
+    for m in (Recipe, Training, SamplingSpec, EngineSpec, RolloutSpec, ReplaySpec, When, Schedule)
+    for f in m.model_fields
 ]
 STAGE_SETTINGS = tuple(dict.fromkeys(f for m in (Reward, Loss, Node, EngineSpec) for f in m.model_fields if f != "use"))

@@ -28,6 +28,7 @@ from guerdon.training.evaluate import Evaluation, evaluate
 from guerdon.training.optimise import Counters, NonFinite, effective_sample_size, importance, make_optimiser, update
 from guerdon.training.parts import Parts, build
 from guerdon.training.ranks import Ranks
+from guerdon.training.replay import Replay
 from guerdon.training.rollouts import Cast, collect
 from guerdon.training.runfolder import RunFolder, write_text
 from guerdon.training.sharding import whole
@@ -132,6 +133,8 @@ class _Loop:
         self.counters = Counters()
         self.cast, self.policy, self.models = cast, cast.policy, cast.models
         self.optimiser = make_optimiser(self.policy, self.spec)
+        self.replay = Replay(parts.recipe.replay) if parts.recipe.replay else None
+        self.holders = (parts.pipeline, self.models, *([self.replay] if self.replay else []))
         self.stop = threading.Event()
         self.board = _tensorboard(folder.path) if self.spec.tensorboard and self.ranks.first else None
 
@@ -142,7 +145,7 @@ class _Loop:
                 self.folder.checkpoints,
                 self.policy,
                 self.optimiser,
-                (self.parts.pipeline, self.models),
+                self.holders,
                 self.counters,
                 self._warn,
                 self.ranks,
@@ -213,6 +216,7 @@ class _Loop:
                     iteration=iteration,
                     temperature=self.parts.sampling.temperature,
                     ranks=self.ranks,
+                    replay=self.replay,
                 )
             except NonFinite as failure:
                 self._checkpoint(iteration)
@@ -275,7 +279,7 @@ class _Loop:
                 iteration,
                 self.policy,
                 self.optimiser,
-                (self.parts.pipeline, self.models),
+                self.holders,
                 self.counters,
                 self.spec.keep_checkpoints,
                 self.ranks,

@@ -16,6 +16,7 @@ from guerdon.recipe import Training
 from guerdon.training.generators import derive
 from guerdon.training.micro import shares_prompts
 from guerdon.training.ranks import ONE, Ranks
+from guerdon.training.replay import Replay
 from guerdon.training.rollouts import evaluate_all
 from guerdon.training.sharding import full, lockstep, whole
 from guerdon.training.shares import dealt_micro_batches, passes_of
@@ -67,6 +68,7 @@ def update(
     iteration: int,
     temperature: float,
     ranks: Ranks = ONE,
+    replay: Replay | None = None,
 ) -> dict[str, float]:
     """One iteration's optimiser steps.
 
@@ -84,6 +86,11 @@ def update(
     data = pipeline.objective.boundary(batch)
     if ranks.size > 1:
         data = Rollouts(ranks.same(dict(data.data)))
+    told: dict[str, float] = {}
+    if replay is not None:
+        fresh, (rewards, group) = data, ranks.same((batch["rewards"], batch["group"]))
+        data, told = replay.mix(fresh, pipeline, iteration, derive(spec.seed, iteration, "replay"))
+        replay.add(fresh, rewards, group, iteration)
     if "counts" in data:
         data = data.index(torch.arange(data.rows).repeat_interleave(data["counts"]))
     rate = learning_rate(spec, iteration)
@@ -101,7 +108,7 @@ def update(
             for name, value in metrics.items():
                 sums.setdefault(name, []).append(value)
     totals = ("trained_rows", "trained_tokens")
-    return {"learning_rate": rate} | {k: sum(v) if k in totals else sum(v) / len(v) for k, v in sums.items()}
+    return {"learning_rate": rate, **told} | {k: sum(v) if k in totals else sum(v) / len(v) for k, v in sums.items()}
 
 
 def _minibatches(rows: int, count: int, generator: torch.Generator) -> list[Tensor | None]:

@@ -26,6 +26,8 @@ TAGGED = (
     "guerdon.tasks.arithmetic",
     "guerdon.policies",
     *(f"guerdon.reward_models.{part}" for part in ("losses", "language", "decomposition", "factors", "flow")),
+    "guerdon.training.meta_weight",
+    "guerdon.training.replay",
     "guerdon.training.trees",
 )
 """Modules outside the rooms whose code follows papers."""

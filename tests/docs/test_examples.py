@@ -47,7 +47,7 @@ def test_the_recipe_of_the_readme_compiles(tmp_path):
     "toml",
     [
         t
-        for page in ("credit", "signals", "judges", "answers", "ranks", "text")
+        for page in ("credit", "signals", "judges", "answers", "ranks", "text", "entropy")
         for t in blocks(f"docs/{page}.md", "toml")
     ],
 )
@@ -63,7 +63,7 @@ def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
     assert len(list(train(recipe.model_copy(update={"training": short}), tmp_path / "run").run.events())) == 2
 
 
-@pytest.mark.parametrize("page", ["docs/answers.md", "docs/text.md"])
+@pytest.mark.parametrize("page", ["docs/answers.md", "docs/text.md", "docs/entropy.md"])
 def test_the_examples_of_a_page_print_what_they_say(page, capsys):
     code = "\n".join(blocks(page, "python"))
     exec(compile(code, page, "exec"), {"__name__": "example"})  # our own documentation

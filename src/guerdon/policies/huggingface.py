@@ -86,7 +86,7 @@ class HuggingFace:
     def of(cls, model: Any, tokenizer: Any, *, chat: bool | None = None) -> "HuggingFace":
         """A model that is there already, such as one that another trainer trains: not copied, not changed."""
         made, checkpointing = cls.__new__(cls), (getattr(p, "gradient_checkpointing", False) for p in model.modules())
-        made.device, made.tokenizer = next(model.parameters()).device, tokenizer
+        made.device, made.tokenizer, made.nucleus = next(model.parameters()).device, tokenizer, {}
         made._wrap(model, chat, any(checkpointing))
         return made
 

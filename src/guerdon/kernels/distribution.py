@@ -77,5 +77,5 @@ def of_hidden(
         return function(F.linear(rows, weight, bias).float() / temperature)
 
     size = max(1, _ROWS_TIMES_VOCABULARY // weight.shape[0])
-    made = [checkpoint(block, rows, use_reentrant=False) for rows in hidden.split(size)]
+    made = [checkpoint(block, rows, use_reentrant=False, preserve_rng_state=False) for rows in hidden.split(size)]
     return torch.cat(made) if made else hidden.new_zeros(0)  # pyright: ignore[reportArgumentType]

@@ -93,8 +93,8 @@ class EntropyBand:
         use = "entropy-band"
         weight = 0.001
 
-    The released weight moves over training (`phase_weight`). Rows of one turn without turn ids: ``take = {turn_ids =
-    "step_ids"}`` keeps a history per step. Turns are counted from the front; the released code pads histories of
+    The released weight moves over training (`phase_weight`). ``take = {turn_ids = "step_ids"}`` keeps a history per
+    step, which in a task that is played in turns is the same. Turns are counted from the front; the released code pads histories of
     episodes that end early on the wrong side.
 
     ``decay`` of 1 averages over all iterations, as the paper does; below 1 older ones fade by that factor each.

@@ -55,9 +55,11 @@ def test_every_preset_trains(tmp_path, arm):
     assert len(events) == 3
     assert events[-1]["skipped"] == 0
     assert all(0 < e["effective_sample_size"] <= 1 + 1e-6 for e in events if e["trained_rows"])
+    if arm == "kl-cov":  # from the second mini-batch on, tokens pay for having moved
+        assert max(e["loss/kl-loss"] for e in events) > 0
 
 
-@pytest.mark.parametrize("arm", ["siren", "epo", "clip-cov"])
+@pytest.mark.parametrize("arm", ["siren", "epo", "clip-cov", "kl-cov"])
 def test_state_and_draws_survive_an_interruption(tmp_path, arm):
     whole = train(ARMS[arm], tmp_path / "whole")
     short = {**ARMS[arm], "training": {**ARMS[arm]["training"], "checkpoint_every": 1, "keep_checkpoints": 9}}
@@ -71,7 +73,7 @@ def test_state_and_draws_survive_an_interruption(tmp_path, arm):
         assert torch.equal(value, again.policy.state()[name]), name
 
 
-def test_kl_cov_acts_and_the_anchor_asks_for_what_it_needs():
+def test_recipes_ask_for_what_they_need_and_no_more_than_a_host_has():
     assert {"nucleus_entropy", "old_nucleus_entropy"} <= build(load(ARMS["siren"])).pipeline.needs
     assert "old_entropy" in build(load(ARMS["epo"])).pipeline.needs
     with pytest.raises(RecipeError, match="logits"):

@@ -25,7 +25,7 @@ import torch
 from benchmarks._harness import main, ratio, times
 from benchmarks._peers import verl_core_algos
 from guerdon.adapters.verl_credit import estimators
-from guerdon.adapters.verl_data import RECIPE
+from guerdon.adapters.verl_cut import RECIPE
 from guerdon.credit import gae, whiten
 
 ROWS, WIDTH, GROUP, GAMMA = 4096, 4096, 8, 0.99

@@ -13,7 +13,8 @@ from typing import Any
 
 from benchmarks._harness import main
 from guerdon.recipe import load
-from guerdon.training.optimise import Counters, make_optimiser, update
+from guerdon.training.counters import Counters
+from guerdon.training.optimise import make_optimiser, update
 from guerdon.training.parts import build
 from guerdon.training.rollouts import Cast, collect
 

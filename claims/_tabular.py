@@ -1,6 +1,6 @@
 """Finite worlds and policies that are tables: what the small claims of credit share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,11 +37,11 @@ class Machine:
     horizon: int
     start: int = 0
 
-    def draw(self, chance: Tensor, rows: int, generator: torch.Generator) -> Paths:
-        """Follow the policy ``chance`` [S, A] from the start."""
+    def draw(self, chance: Tensor, rows: int, generator: torch.Generator, starts: Tensor | None = None) -> Paths:
+        """Follow the policy ``chance`` [S, A] from the start, or from a start of each row [rows]."""
         mass = chance.detach().cumsum(-1)[:, :-1]
         dice = torch.rand(self.horizon, rows, 1, generator=generator)
-        now = torch.full((rows,), self.start)
+        now = torch.full((rows,), self.start) if starts is None else starts
         states, actions = [now], []
         for h in range(self.horizon):
             actions.append((mass[now] < dice[h]).sum(-1))
@@ -61,6 +61,33 @@ class Machine:
 def groups(rows: int, size: int) -> Tensor:
     """Group ids of ``rows`` answers, ``size`` to a group."""
     return torch.arange(rows) // size
+
+
+def train_table(
+    machine: Machine,
+    logits: Callable[[], Tensor],
+    weights: list[Tensor],
+    credit: Callable[[int, Paths], Tensor],
+    *,
+    updates: int,
+    rows: int,
+    rate: float,
+    generator: torch.Generator,
+    starts: Callable[[int], Tensor] | None = None,
+) -> None:
+    """Policy gradient on a table, with one advantage per answer, by Adam.
+
+    Args:
+        logits: the policy [S, A], a function of ``weights``, which require a gradient.
+        credit: (update, answers) -> advantages [rows].
+        starts: update -> start states [rows].
+    """
+    optimiser = torch.optim.Adam(weights, lr=rate)
+    for update in range(updates):
+        begin = None if starts is None else starts(update)
+        paths = machine.draw(logits().softmax(-1), rows, generator, begin)
+        advantages = credit(update, paths)[:, None] * paths.mask
+        ascend(optimiser, paths.logp(logits()), advantages, paths.mask)
 
 
 def ascend(optimiser: torch.optim.Optimizer, logp: Tensor, token_advantages: Tensor, mask: Tensor) -> None:

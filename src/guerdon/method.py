@@ -24,6 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 ROOMS = ("signals", "shaping", "credit", "objectives")
 TAGGED = (
     "guerdon.tasks.arithmetic",
+    "guerdon.tasks.budget",
     "guerdon.policies",
     *(f"guerdon.reward_models.{part}" for part in ("losses", "language", "decomposition", "factors", "flow")),
     "guerdon.training.meta_weight",

@@ -194,7 +194,7 @@ _TABLE = [
     # reweighting, after the advantage
     _q("weights", "B", "float", "weight of the row in the loss; makers multiply", merge="multiply"),
     _q("token_weights", "B T", "float", "weight of the position in the loss; makers multiply", merge="multiply"),
-    _q("counts", "B", "int", "how often the row is trained on (resampling)"),
+    _q("counts", "B", "int", "how often the row is trained on (resampling); makers multiply", merge="multiply"),
     # of the policy being updated
     _q("logp", "B T", "float", "log-probability under the policy being updated", "policy", "update"),
     _q("entropy", "B T", "float", "entropy of the policy being updated", "policy", "update"),

@@ -2,6 +2,7 @@
 
 verifiers 0.4.0: verifiers/v1/{trace,graph,task,types}.py and utils/decorators.py (the package itself is asked under tests/hosts).
 prime-rl 559b447: orchestrator/algo/{base,routing}.py, orchestrator/train_sink.py, trainer/rl/loss.py.
+ms-swift 4.6.0: swift/rewards/orm.py (the package itself is asked under tests/hosts).
 slime 624b824: utils/types.py, ray/rollout.py, backends/megatron_utils/{actor,loss}.py.
 """
 
@@ -86,6 +87,24 @@ def trace(name, reply, turns, *, reward=0.0, truncated=False, **data):
             nodes.append(Node(message("user", f"seen {i}"), list(seen), [False] * len(seen), []))
     task = SimpleNamespace(data=Record({"idx": 0, "prompt": "1+1", **data}))
     return Trace(name, task, nodes, reply, reward=reward, is_truncated=truncated)
+
+
+# ms-swift ----------------------------------------------------------------------------------------------------------
+
+
+def swift_package() -> tuple[ModuleType, ModuleType]:
+    """The two base classes that ms-swift documents for reward functions, and the table that they are put into."""
+
+    class ORM:
+        def __init__(self, args=None, **kwargs):
+            self.args = args
+
+    class AsyncORM(ORM):
+        pass
+
+    package, rewards = ModuleType("swift"), ModuleType("swift.rewards")
+    vars(rewards).update(ORM=ORM, AsyncORM=AsyncORM, orms={})
+    return package, rewards
 
 
 # prime-rl ----------------------------------------------------------------------------------------------------------

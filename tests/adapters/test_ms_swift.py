@@ -5,11 +5,11 @@ The package itself is asked under tests/hosts.
 
 import asyncio
 import sys
-from types import ModuleType
 
 import pytest
 
 from guerdon.recipe import RecipeError
+from tests.adapters.copies import swift_package
 
 RECIPE = {
     "reward": [{"use": "final-answer"}, {"use": "length", "maximum": 8, "weight": 0.5}],
@@ -19,17 +19,7 @@ RECIPE = {
 
 @pytest.fixture
 def swift(monkeypatch):
-    """The two base classes that ms-swift documents for reward functions."""
-
-    class ORM:
-        def __init__(self, args=None, **kwargs):
-            self.args = args
-
-    class AsyncORM(ORM):
-        pass
-
-    package, rewards = ModuleType("swift"), ModuleType("swift.rewards")
-    vars(rewards).update(ORM=ORM, AsyncORM=AsyncORM, orms={})
+    package, rewards = swift_package()
     monkeypatch.setitem(sys.modules, "swift", package)
     monkeypatch.setitem(sys.modules, "swift.rewards", rewards)
     return rewards

@@ -78,6 +78,27 @@ def test_the_weights_after_training_are_those_of_the_host():
         torch.testing.assert_close(ours.policy.state_dict()[name], value, atol=1e-5, rtol=1e-4)
 
 
+class Watched(Both):
+    """The largest difference from what the host makes of the same rollouts, over all updates of a run."""
+
+    apart, updates = 0.0, 0
+
+    def compute_returns_and_advantage(self, last_values, dones):
+        super().compute_returns_and_advantage(last_values, dones)
+        Watched.apart = max(Watched.apart, *(float(np.abs(a - b).max()) for a, b in self.pairs))
+        Watched.updates += 1
+        assert self.scored is None
+
+
+def test_every_update_of_a_whole_run_is_the_hosts_to_rounding(monkeypatch):
+    """So what two runs on a pole come to differs by chance alone: rounding sends them on different ways."""
+    monkeypatch.setattr(Watched, "apart", 0.0)
+    monkeypatch.setattr(Watched, "updates", 0)
+    small_ppo(gym.make("CartPole-v1"), Watched, n_steps=256, n_epochs=4).learn(5_120, callback=EpisodeEnds())
+    assert Watched.updates == 20
+    assert Watched.apart < 1e-4
+
+
 def test_a_reward_is_what_the_environment_paid_and_the_value_after_a_cut_is_kept_apart():
     recipe = {
         "reward": [{"use": "environment-steps"}],

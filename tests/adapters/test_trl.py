@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("trl")
 
-from guerdon.adapters import trl_parts
+from guerdon.adapters import trl_settings
 from guerdon.recipe import RecipeError
 from tests.adapters import trl_world as world
 
@@ -53,8 +53,8 @@ def test_our_grpo_is_trls(tmp_path, loss_type, kind):
 def test_the_extension_points_are_those_of_the_installed_trl():
     from trl import GRPOTrainer
 
-    trl_parts.check_version(GRPOTrainer)
-    for name, parameters in trl_parts.OVERRIDDEN.items():
+    trl_settings.check_version(GRPOTrainer)
+    for name, parameters in trl_settings.OVERRIDDEN.items():
         assert tuple(inspect.signature(getattr(GRPOTrainer, name)).parameters) == parameters
 
 
@@ -66,7 +66,7 @@ def test_another_version_of_trl_is_refused_by_method_and_version():
             return super()._calculate_rewards(inputs, prompts, completions, [])
 
     with pytest.raises(ImportError, match=r"_calculate_rewards\(self, inputs.*1\.16.*pip install 'trl~=1\.16"):
-        trl_parts.check_version(Later)
+        trl_settings.check_version(Later)
 
 
 @pytest.mark.parametrize(("setting", "value"), [("beta", 0.1), ("loss_type", "grpo"), ("reward_weights", [2.0])])

@@ -7,7 +7,7 @@ import torch
 pytest.importorskip("trl")
 
 from guerdon.adapters.trl import reward_functions
-from guerdon.adapters.trl_parts import served
+from guerdon.adapters.trl_settings import served
 from guerdon.policies.protocol import Sampling
 from guerdon.recipe import RecipeError
 from tests.adapters import trl_two

@@ -23,7 +23,7 @@ with warnings.catch_warnings():  # what verl and ray warn of while they are impo
 
     import guerdon.adapters.verl as plugin
 
-from guerdon.adapters.verl_data import RECIPE
+from guerdon.adapters.verl_cut import RECIPE
 from guerdon.credit import gae, whiten
 
 CLOSE = {"rtol": 1e-6, "atol": 1e-6}

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from guerdon.adapters.verl_data import RECIPE, columns_of, cut, ended, on_chosen, pack, unpack
+from guerdon.adapters.verl_cut import RECIPE, cut
+from guerdon.adapters.verl_data import columns_of, ended, on_chosen, pack, unpack
 from guerdon.batch import Rollouts
 from guerdon.recipe import RecipeError
 

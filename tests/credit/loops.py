@@ -117,6 +117,14 @@ def add_outcome(token_rewards, rewards, mask):
     return out
 
 
+def add_outcome_return(token_returns, rewards, mask):
+    out = torch.zeros(mask.shape)
+    for i, chosen in _rows(mask):
+        for t in chosen:
+            out[i, t] = float(token_returns[i, t]) + float(rewards[i])
+    return out
+
+
 def rto_reward(token_rewards, rewards, mask, clip=10.0):
     return add_outcome(token_rewards, [min(clip, max(-clip, float(r))) for r in rewards], mask)
 
@@ -373,6 +381,7 @@ LOOPS: dict[str, Callable[..., Any]] = {
     "implicit-token-reward": implicit_token_reward,
     "implicit-step-reward": implicit_step_reward,
     "add-outcome": add_outcome,
+    "add-outcome-return": add_outcome_return,
     "rto-reward": rto_reward,
     "return-max-norm": return_max_norm,
     "rloo-tokens": rloo_tokens,

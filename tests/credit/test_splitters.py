@@ -93,6 +93,24 @@ def test_turns():
     assert turns_as_steps(torch.zeros_like(turns), mask).tolist() == torch.where(mask, 0, -1).tolist()
 
 
+def test_steps_end_with_their_turn():
+    """Turns "a=b", "c=d=" and "e" around the observations "<x=>" and "<y>": nothing reaches over them."""
+    text = "a=b<x=>c=d=<y>e"
+    spans = torch.tensor([[(i, i + 1) for i in range(len(text))]] * 2)
+    mask = torch.tensor([c not in "<xy>" and i != 5 for i, c in enumerate(text)])
+    rows = torch.stack([mask, torch.ones_like(mask)])
+    ids = split_steps([text] * 2, spans, rows)
+    assert ids[0].tolist() == [0, 0, 1, -1, -1, -1, -1, 2, 2, 3, 3, -1, -1, -1, 4]
+    assert ids[1].tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 4, 4, 4]  # one turn: as the text says
+    assert split_lines(["ab\ncd"], spans[:1, :5], torch.tensor([[True, False, True, False, True]])).tolist() == [
+        [0, -1, 1, -1, 2]
+    ]
+    tagged = "<step>ab</step>c"
+    mask = torch.tensor([[c != "b" for c in tagged]])
+    at = torch.tensor([[(i, i + 1) for i in range(len(tagged))]])
+    assert split_tags([tagged], at, mask)[0, [0, 6, 7, 8, 14, 15]].tolist() == [0, 0, -1, 1, 1, -1]
+
+
 def test_a_long_text_takes_linear_time():
     for text in ("." * 10**6, '."' * 500_000, "a. " * 300_000, "<step>" * 150_000, "\n" * 10**6, "1." * 500_000):
         spans = torch.tensor([[(0, 1)]])

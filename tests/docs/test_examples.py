@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from guerdon.method import _REGISTRY
+from guerdon.method import _REGISTRY, methods
 from guerdon.recipe import load
 from guerdon.training import build, train
 from tests.judge_server import JudgeServer
@@ -19,10 +19,20 @@ def blocks(file: str, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "file", ["README.md", "CONTRIBUTING.md", "docs/credit.md", "docs/signals.md", "docs/engines.md"]
+    "file",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/credit.md",
+        "docs/signals.md",
+        "docs/engines.md",
+        "docs/shaping-lengths.md",
+        "docs/shaping-selection.md",
+    ],
 )
 def test_python_examples_print_what_they_say(file, capsys):
     (code,) = blocks(file, "python")
+    methods()  # a room that the example is the first to import must stay
     before = dict(_REGISTRY)
     try:
         exec(compile(code, file, "exec"), {"__name__": "example"})  # our own documentation
@@ -47,13 +57,25 @@ def test_the_recipe_of_the_readme_compiles(tmp_path):
     "toml",
     [
         t
-        for page in ("credit", "signals", "judges", "answers", "ranks", "text", "entropy")
+        for page in (
+            "credit",
+            "entropy",
+            "signals",
+            "judges",
+            "answers",
+            "ranks",
+            "text",
+            "shaping",
+            "shaping-lengths",
+            "shaping-selection",
+        )
         for t in blocks(f"docs/{page}.md", "toml")
     ],
 )
 def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path))
     toml = toml.replace('model = "my-judge"', 'model = "judge"').replace("http://localhost:8000/v1", judge_url)
+    toml = toml.replace('path = "docs/', f'path = "{ROOT}/docs/')
     file = tmp_path / "my.toml"
     file.write_text(toml, "utf-8")
     recipe = load(file)
@@ -63,7 +85,7 @@ def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
     assert len(list(train(recipe.model_copy(update={"training": short}), tmp_path / "run").run.events())) == 2
 
 
-@pytest.mark.parametrize("page", ["docs/answers.md", "docs/text.md", "docs/entropy.md"])
+@pytest.mark.parametrize("page", ["docs/answers.md", "docs/text.md", "docs/shaping.md", "docs/entropy.md"])
 def test_the_examples_of_a_page_print_what_they_say(page, capsys):
     code = "\n".join(blocks(page, "python"))
     exec(compile(code, page, "exec"), {"__name__": "example"})  # our own documentation

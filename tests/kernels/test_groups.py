@@ -1,8 +1,10 @@
 """Group statistics against their loops."""
 
+import math
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from guerdon.kernels import groups
@@ -123,3 +125,20 @@ def test_joint_ids_agree_exactly_where_all_ids_do(seed, shape, gap):
     assert ((made[:, None] == made) == (slow[:, None] == slow)).all()
     with pytest.raises(ValueError, match="at least one"):
         groups.joint_ids()
+
+
+@few
+@given(grouped(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0]))
+def test_the_best_groups_are_as_many_as_asked_for_and_no_worse_than_the_rest(problem, share):
+    x, group = problem
+    assume(x.numel() or not len(group))
+    x = x.reshape(len(group), x.numel() // max(1, len(group)))[:, :1].reshape(-1)
+    chosen, means = groups.top_groups(x, group, share), groups.group_mean(x, group)
+    scored = group[~means.isnan()]
+    count = len(scored.unique())
+    assert len(group[chosen].unique()) == math.ceil(share * count)
+    assert not means[chosen].isnan().any()
+    rest = ~chosen & ~means.isnan()
+    for i in torch.nonzero(chosen).flatten().tolist():
+        worse = (means[rest] < means[i]) | ((means[rest] == means[i]) & (group[rest] > group[i]))
+        assert worse.all()

@@ -211,3 +211,11 @@ def test_compiled_ramp_equals_the_plain_one(problem, low):
     torch.testing.assert_close(_compiled.ramp(x, mask, bottom), plain, equal_nan=True)
     wanted = torch.where(mask, ((x - low) / (1 - low)).clamp(0, 1), 0.0)
     torch.testing.assert_close(plain, wanted, equal_nan=True)
+
+
+@few
+@given(problem=cases.stepped())
+def test_next_step_equals_the_loop(problem):
+    _, on_steps, _, _ = problem
+    mask = torch.arange(on_steps.numel()).reshape(on_steps.shape) % 3 > 0  # some steps are lacked, NaN among the rest
+    close(placement.next_step(on_steps, mask), twins.next_step(on_steps, mask))

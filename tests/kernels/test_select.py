@@ -41,7 +41,7 @@ def test_compiled_outliers_equal_the_plain_ones(problem, topk, threshold, bilate
 
     x, mask = problem[0].repeat(1, copies), problem[-1].repeat(1, copies)
     x = (2 * x).round() if ties else x
-    fast = _compiled.outliers(x, mask, threshold, topk, bilateral, _TIE)
+    fast = _compiled.outliers(x, mask, threshold, topk, bilateral, _TIE, 1.0)
     torch.testing.assert_close(fast, _outliers(x, mask, threshold, topk, 1.0, bilateral), equal_nan=True)
 
 

@@ -11,7 +11,7 @@ from tests.kernels.cases import few
 
 @few
 @given(
-    seed=st.integers(0, 1000), count=st.sampled_from([1, 6, 7, 15]), size=st.sampled_from([1, 2, 3, 8, 17, 33, 48]),
+    seed=st.integers(0, 1000), count=st.sampled_from([1, 8, 9, 33]), size=st.sampled_from([1, 2, 3, 8, 17, 33, 48]),
     kind=st.sampled_from(["full", "low rank", "graded", "whole numbers", "diagonal", "zero"]),
 )  # fmt: skip
 def test_compiled_eigenvalues_equal_the_librarys(seed, count, size, kind):

@@ -146,6 +146,16 @@ def running_mean(x, mask):
     return out
 
 
+def next_step(x, mask):
+    """What the next step that the row has says."""
+    out = torch.zeros_like(x)
+    for i in range(x.shape[0]):
+        for s in range(x.shape[1]):
+            behind = [n for n in range(s + 1, x.shape[1]) if mask[i, n]]
+            out[i, s] = x[i, behind[0]] if behind else 0.0
+    return out
+
+
 def last_chosen(mask):
     return torch.tensor([max([t for t in range(len(row)) if row[t]], default=-1) for row in mask], dtype=torch.int64)
 

@@ -4,12 +4,14 @@ import torch
 
 from guerdon.credit import (
     add_outcome,
+    add_outcome_return,
     discounted_returns,
     implicit_token_reward,
     leave_one_out,
     return_max_norm,
     rloo_tokens,
 )
+from guerdon.recipe import load
 from tests.running import bits, run
 
 SCORES = torch.tensor([[0.2, -0.1, 0.3], [-0.4, 0.1, 9.0]])
@@ -42,6 +44,27 @@ def test_the_form_of_the_paper():
     close(rloo_tokens(normed, GROUP, MASK, form="released") - made, torch.where(MASK, normed - means, 0.0))
 
 
+def test_each_source_has_a_discount_of_its_own():
+    """Tokens [1, 2, 3] at 0.5 and an outcome of 4 at 0.1, with the position between that nobody chose stepped over."""
+    mask = bits("1101")
+    tokens = torch.tensor([[1.0, 2.0, 9.0, 3.0]])
+    returns = discounted_returns(tokens, mask, gamma=0.5)
+    close(add_outcome_return(returns, torch.tensor([4.0]), mask, gamma=0.1), [[2.75 + 0.04, 3.5 + 0.4, 0.0, 3.0 + 4]])
+    both = discounted_returns(add_outcome(tokens, torch.tensor([4.0]), mask), mask, gamma=0.5)
+    close(add_outcome_return(returns, torch.tensor([4.0]), mask, gamma=0.5), both)
+
+
+def test_the_preset_sets_them_apart():
+    gammas = {"discounted-returns.gamma": 0.5, "add-outcome-return.gamma": 0.1}
+    recipe = load(
+        {"task": {"use": "arithmetic"}, "preset": "prime", "reward": [{"use": "final-answer"}], "set": gammas}
+    )
+    assert {s.label: s.options.get("gamma") for s in recipe.pipeline if "gamma" in s.options} == {
+        "discounted-returns": 0.5,
+        "add-outcome-return": 0.1,
+    }
+
+
 def test_beta_cancels():
     zero = torch.zeros_like(SCORES)
     for beta in (0.05, 1.0):
@@ -59,8 +82,8 @@ def test_the_whole_recipe():
             "implicit-token-reward",
             "return-max-norm",
             {"use": "rloo-tokens", "form": "released"},
-            {"use": "add-outcome", "take": {"rewards": "advantages"}},
-            {"use": "discounted-returns", "make": "token_advantages"},
+            "discounted-returns",
+            {"use": "add-outcome-return", "take": {"rewards": "advantages"}},
             "whiten",
         ],
         [1, 0],

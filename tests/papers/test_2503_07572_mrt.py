@@ -2,7 +2,7 @@
 
 import torch
 
-from guerdon.credit import effective_reward, normalised_regret, progress, termination_baseline
+from guerdon.credit import effective_reward, most_progress, normalised_regret, progress, termination_baseline
 from tests.running import bits, run
 
 STEPS = torch.ones(1, 3, dtype=torch.bool)
@@ -36,3 +36,32 @@ def test_against_stopping_at_once_by_recipe():
     )
     close(made["advantages"], [0.9, -0.3])
     close(termination_baseline(torch.ones(1), J), [0.9])
+
+
+NAN = torch.nan
+ROWS = torch.tensor(
+    [[0.1, 0.4, 0.2, 1.0], [0.1, 0.6, 1.0, 1.0], [0.1, 0.9, 0.8, 0.0], [0.5, 0.4, 1.0, 1.0], [0.2, 1.0, 1.0, 1.0]]
+)
+LENGTHS = bits("111", "110", "111", "110", "100")
+
+
+def test_star_keeps_the_right_answer_that_got_furthest_on_its_way():
+    """Row 2 is wrong, row 3 loses ground, row 4 has no boundary inside; of the others row 1 gains .5 and row 0 .3."""
+    correct, group = torch.tensor([1.0, 1, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 1])
+    close(most_progress(ROWS, correct, group, LENGTHS), [NAN, 1.0, NAN, NAN, NAN])
+    close(most_progress(ROWS, correct, torch.arange(5), LENGTHS), [1.0, 1.0, NAN, NAN, NAN])
+    close(most_progress(ROWS, correct, torch.arange(5), LENGTHS, least=0.4), [NAN, 1.0, NAN, NAN, NAN])
+    close(most_progress(ROWS, torch.full((5,), NAN), group, LENGTHS), [NAN] * 5)
+
+
+def test_star_by_recipe_trains_on_what_it_keeps_alone():
+    pipeline, made = run(
+        ["weighted-sum", "most-progress"],
+        [1, 1],
+        bits("111", "110"),
+        prefix_values=torch.tensor([[0.1, 0.4, 1.0], [0.1, 0.2, 1.0]]),
+        step_ids=torch.tensor([[0, 0, 1], [0, 1, -1]]),
+    )
+    kept = pipeline.objective.boundary(made)
+    assert kept["mask"].tolist() == [[True, True, True], [False, False, False]]
+    close(kept["token_advantages"], [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])

@@ -1,4 +1,4 @@
-"""Prompts computed once for all their samples: numbers and gradients are those of each row alone."""
+"""What rows share is computed once: numbers and gradients are those of each row alone."""
 
 import torch
 from hypothesis import given, settings
@@ -34,7 +34,7 @@ def batches(draw) -> Rollouts:
         {
             "prompt_tokens": prompts[of],
             "prompt_mask": prompt_mask[of],
-            "tokens": torch.randint(0, 5, (rows, 5 + extra), generator=g) * exists,
+            "tokens": torch.randint(0, draw(st.sampled_from([2, 5])), (rows, 5 + extra), generator=g) * exists,
             "attention_mask": exists,
             "mask": exists & (torch.rand(rows, 5 + extra, generator=g) < 0.8),
         }
@@ -67,7 +67,7 @@ def alone(batch: Rollouts) -> dict[str, torch.Tensor]:
 
 @settings(max_examples=40, deadline=None)
 @given(batches(), st.booleans())
-def test_a_shared_prompt_changes_neither_numbers_nor_gradients(batch, all_of_them):
+def test_what_is_shared_changes_neither_numbers_nor_gradients(batch, all_of_them):
     make = ALL if all_of_them else frozenset({"logp", "values", "hidden"})
     ours, wanted = POLICY.evaluate(batch, make, temperature=0.7), alone(batch)
     parameters = list(POLICY.module.parameters())
@@ -84,14 +84,32 @@ def test_a_shared_prompt_changes_neither_numbers_nor_gradients(batch, all_of_the
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * max(1.0, float(b.abs().max())))
 
 
-def test_each_prompt_is_laid_out_once_and_no_padding():
+def test_what_rows_share_is_laid_out_once_and_no_padding():
     prompts = torch.tensor([[0, 1, 2]] * 3 + [[3, 1, 2]] + [[0, 1, 2]])
     shown = torch.tensor([[False, True, True]] * 3 + [[True, True, True]] + [[False, True, True]])
     exists = torch.arange(4) < torch.tensor([4, 1, 0, 2, 1])[:, None]
-    layout = lay_out(prompts, shown, torch.full((5, 4), 7), exists)
-    assert layout.of.tolist() == [0, 0, 0, 1, 2]  # the last is not adjacent
-    assert layout.tokens.tolist() == [1, 2, 3, 1, 2, 1, 2] + [7] * 8
+    responses = torch.tensor([[7, 7, 8, 9], [6, 0, 0, 0], [0, 0, 0, 0], [7, 7, 0, 0], [7, 0, 0, 0]])
+    layout = lay_out(prompts, shown, responses, exists)
+    assert layout.of.tolist() == [0, 0, 1, 2]  # the last is not adjacent; one says nothing
+    assert layout.tokens.tolist() == [1, 2, 3, 1, 2, 1, 2, 7, 7, 8, 9, 6, 7, 7, 7]
     assert layout.position.tolist() == [0, 1, 0, 1, 2, 0, 1, 2, 3, 4, 5, 2, 3, 4, 2]
     assert layout.last.tolist() == [1, 4, 6]
     assert layout.before[:, 0].tolist() == [0, 0, 0, 1, 2]
     assert layout.before[3, 1:3].tolist() == [8, 9]
+
+
+def test_rows_that_begin_alike_share_the_beginning_only():
+    prompts, shown = torch.zeros(4, 1, dtype=torch.long), torch.ones(4, 1, dtype=torch.bool)
+    responses = torch.tensor([[1, 2, 3], [1, 2, 4], [1, 2, 3], [2, 2, 3]])
+    exists = torch.ones(4, 3, dtype=torch.bool)
+    layout = lay_out(prompts, shown, responses, exists)
+    assert layout.tokens.tolist() == [0, 1, 2, 3, 4, 2, 2, 3]
+    assert layout.before.tolist() == [[0, 1, 2, 3], [0, 1, 2, 4], [0, 1, 2, 3], [0, 5, 6, 7]]
+    assert layout.response.tolist() == [[1, 2, 3], [1, 2, 4], [5, 6, 7]]
+
+
+def test_a_collision_of_hashes_shares_nothing(monkeypatch):
+    monkeypatch.setattr("guerdon.policies.layout._MULTIPLIER", 0)  # every beginning has the same
+    prompts, shown = torch.zeros(2, 1, dtype=torch.long), torch.ones(2, 1, dtype=torch.bool)
+    layout = lay_out(prompts, shown, torch.tensor([[1, 2], [1, 3]]), torch.ones(2, 2, dtype=torch.bool))
+    assert layout.tokens.tolist() == [0, 1, 2, 1, 3]

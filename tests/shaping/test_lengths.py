@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from guerdon.shaping import missing_end_penalty, overlong_penalty, too_short_penalty
+from guerdon.shaping import missing_end_penalty, overlong_penalty, piecewise_length, too_short_penalty
 
 NAN = float("nan")
 
@@ -37,3 +37,23 @@ def test_overlong_is_soft_over_the_buffer():
 def test_overlong_refuses_an_impossible_buffer(buffer):
     with pytest.raises(ValueError, match="expected a buffer of 1 to limit=100"):
         overlong_penalty(torch.ones(1), torch.tensor([1]), limit=100, buffer=buffer)
+
+
+def test_a_line_from_point_to_point():
+    lengths = torch.tensor([0, 10, 15, 20, 30, 40, 99])
+    made = piecewise_length(torch.zeros(7), lengths, points=((10.0, 0.0), (20.0, 1.0), (40.0, -1.0)))
+    close(made, [0.0, 0.0, 0.5, 1.0, 0.0, -1.0, -1.0])
+    close(piecewise_length(torch.tensor([1.0, NAN]), lengths[:2], points=((5.0, 0.5),), weight=2.0), [2.0, NAN])
+    soft = piecewise_length(torch.ones(7), lengths, points=((60.0, 0.0), (100.0, -1.0)))
+    close(soft, overlong_penalty(torch.ones(7), lengths, limit=100, buffer=40))
+
+
+@pytest.mark.parametrize("points", [(), ((2.0, 0.0), (2.0, 1.0)), ((3.0, 0.0), (2.0, 1.0))])
+def test_points_that_make_no_line(points):
+    with pytest.raises(ValueError, match="rising order of length"):
+        piecewise_length(torch.zeros(1), torch.tensor([1]), points=points)
+
+
+def test_an_unverified_row_is_unscored_where_correctness_gates():
+    gated = piecewise_length(torch.zeros(2), torch.tensor([5, 5]), torch.tensor([NAN, 1.0]), points=((5.0, 1.0),))
+    close(gated, [NAN, 1.0])

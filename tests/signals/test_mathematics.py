@@ -5,6 +5,7 @@ import math
 import pytest
 
 from guerdon.signals import math_equal, run_signal
+from guerdon.signals.equality import symbolic
 from guerdon.signals.equality.answer import final_answer_text
 from guerdon.signals.equality.qwen import qwen_equal
 from guerdon.signals.equality.symbolic import DIED, TIMED_OUT, UNREADABLE, Symbolic, modest
@@ -94,9 +95,21 @@ class TestWithMathVerify:
         checker = Symbolic(timeout=2.0)
         try:
             assert checker.decide([quick, slow, quick]) == [True, TIMED_OUT, True]
-            for worker in checker._process._all:
-                worker.process.kill()
+            for process in checker._workers[0]._process._all:
+                process.process.kill()
             assert checker.decide([quick]) in ([True], [DIED])  # replaced before it is asked, or found dead
+        finally:
+            checker.close()
+
+    def test_many_pairs_are_shared_among_workers_and_stay_in_order(self, monkeypatch):
+        monkeypatch.setattr(symbolic, "CHUNK", 2)
+        monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+        pairs = [(f"{n}+x", f"\\binom{{{n}}}{{1}}+x" if n % 3 else "x-1") for n in range(2, 9)]
+        checker = Symbolic()
+        try:
+            assert checker.decide(pairs) == [bool(n % 3) for n in range(2, 9)]
+            assert [len(worker._process._all) for worker in checker._workers] == [1, 1]
+            assert checker.decide(pairs[:1]) == [True]
         finally:
             checker.close()
 

@@ -132,6 +132,16 @@ def test_training_goes_on_for_ever_and_is_a_function_of_the_index(jsonl):
     assert File(path=jsonl, heldout=0, seed=5).problems("train", 0, 40)["prompts"] != first
 
 
+def test_training_rows_may_keep_the_order_of_the_file(jsonl):
+    plain, sorted_ = File(path=jsonl), File(path=jsonl, order="file")
+    assert everything(plain, "heldout") == everything(sorted_, "heldout")
+    rows = sorted_.problems("train", 0, 2 * sorted_.size("train"))["answer"]
+    once = rows[: sorted_.size("train")]
+    assert once == sorted(once, key=int)
+    assert rows == once * 2
+    assert set(once) == set(everything(plain, "train")["answer"])
+
+
 def test_heldout_ends(jsonl):
     task = File(path=jsonl, heldout=7)
     assert len(task.problems("heldout", 5, 10)["prompts"]) == 2

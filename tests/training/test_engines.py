@@ -13,10 +13,14 @@ pytest.importorskip("transformers")
 from guerdon.policies.huggingface import HuggingFace
 from guerdon.recipe import RecipeError, load
 from guerdon.training import Stopped, build, train
+from guerdon.training.parts import Parts
+from guerdon.training.ranks import Ranks
 from guerdon.training.rollouts import Cast, collect
 from tests.policies.engine_server import serving
 from tests.policies.small_models import make_model, make_tokenizer
+from tests.training.ranks_jobs import finished, start
 
+MAIN = "import runpy; runpy.run_module('guerdon', run_name='__main__')"
 ROWS = [{"prompt": f"{a}+{b}=", "answer": str(a + b)} for a in range(1, 6) for b in range(1, 6)]
 
 
@@ -81,6 +85,7 @@ def test_stale_samples_are_seen_and_weighed(model, server):
     with torch.no_grad():
         for p in cast.policy.module.parameters():
             p.add_(0.03 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
+    cast.counters.steps = 4
     batch = collect(parts, cast, 2)[0].batch
     mask = batch["mask"]
     assert batch["policy_version"].tolist() == [0] * 16  # two iterations old
@@ -89,9 +94,55 @@ def test_stale_samples_are_seen_and_weighed(model, server):
     expected = (own - batch["sampled_logp"]).exp().clamp(max=2.0)
     torch.testing.assert_close(batch["token_weights"][mask], expected[mask], atol=1e-4, rtol=1e-4)
     assert float((batch["token_weights"][mask] - 1).abs().mean()) > 0.01
+    cast.counters.steps = 6
     batch = collect(parts, cast, 3)[0].batch
-    assert batch["policy_version"].tolist() == [3] * 16
+    assert batch["policy_version"].tolist() == [6] * 16
     torch.testing.assert_close(batch["token_weights"], batch["mask"].float(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_version_is_in_optimiser_steps_and_goes_on_when_resumed(model, server, tmp_path):
+    """Two steps an iteration, new weights every second iteration; a resumed run begins with today's weights."""
+    training = {"iterations": 5, "minibatches": 2, "checkpoint_every": 1, "save_rollouts_every": 1}
+    wanted = recipe(model, server, sync_every=2, training=training)
+    server.failing_from = 3 * 4
+    with pytest.raises(Stopped):
+        train(wanted, tmp_path / "run")
+    server.failing_from = None
+    result = train(run=tmp_path / "run", resume=True)
+    versions = [{row["policy_version"] for row in rollouts(tmp_path / "run", i)} for i in range(5)]
+    assert versions == [{0}, {0}, {4}, {6}, {6}]
+    events = [e for e in result.run.events() if e["event"] == "iteration"]
+    assert [e["engine/lag"] for e in events] == [0, 1, 0, 0, 1]
+    assert [e["steps"] for e in events] == [2, 4, 6, 8, 10]
+
+
+def test_two_processes_share_a_server(model, server, tmp_path):
+    """Each asks for its own prompts; one brings the weights, and both hold all rows."""
+    wanted = recipe(model, server, training={"iterations": 2, "prompts": 5, "evaluate_prompts": 4})
+    file = tmp_path / "my.toml"
+    file.write_text(load(wanted).toml(), "utf-8")
+    processes = start(MAIN, "train", "--recipe", file, "--run", tmp_path / "run", "--quiet")
+    printed = finished(processes)
+    assert [p.returncode for p in processes] == [0, 0], printed
+    assert len(rollouts(tmp_path / "run", 1)) == 5 * 4
+    events = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text("utf-8").splitlines()]
+    evaluated = [e["prompts"] for e in events if e["event"] == "evaluation"]
+    assert len(server.requests) == 2 * 5 + 2 * sum(
+        evaluated
+    )  # every prompt once: rollouts; drawn and greedy evaluations
+    assert [name.split("-")[1] for name in server.reloads] == ["0", "1", "2"]
+    assert [e["engine/kl"] for e in events if e["event"] == "iteration"] == pytest.approx([0, 0], abs=1e-5)
+
+
+@pytest.mark.parametrize("case", ["fsdp", "in the process"])
+def test_processes_that_cannot_share_are_refused(model, server, monkeypatch, case):
+    parts = parts_of(model, server, training={"fsdp": case == "fsdp"})
+    if case != "fsdp":
+        own = parts.policy()
+        own.engine.shared = False
+        monkeypatch.setattr(Parts, "policy", lambda self: own)
+    with pytest.raises(RecipeError, match=r"sampling.engine: expected .* where 2 processes train"):
+        Cast.of(parts, Ranks(0, 2))
 
 
 def test_an_engine_that_keeps_its_weights_is_off_policy(model, server, tmp_path):

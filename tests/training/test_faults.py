@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from guerdon.reward_models.language import ImplicitPRM
 from guerdon.training import Stopped, train
 
 BEHAVIOUR = {"kind": "ok"}
@@ -79,6 +80,28 @@ def test_three_steps_in_a_row_that_are_not_finite_stop_the_run(recipe, tmp_path)
     assert caught.value.reason == "non-finite"
     assert "the loss of reinforce is not finite" in str(caught.value) or "gradient" in str(caught.value)
     assert list((tmp_path / "run/checkpoints").glob("0*"))
+
+
+@pytest.mark.parametrize("update", ["before", "after"])
+def test_a_model_whose_updates_are_not_finite_stops_the_run(recipe, tmp_path, update, monkeypatch):
+    recipe |= {
+        "preset": "prime",
+        "set": {"prm.update": update},
+        "reward": [{"use": "final-answer"}],
+        "pipeline": [],
+        "loss": [],
+    }
+    recipe["training"] |= {"iterations": 6}
+    whole = ImplicitPRM.loss
+    monkeypatch.setattr(ImplicitPRM, "loss", lambda self, outputs, batch: whole(self, outputs, batch) * math.inf)
+    with pytest.raises(Stopped, match=r"model \(prm\).*three updates in a row") as caught:
+        train(recipe, tmp_path / "run")
+    assert caught.value.reason == "non-finite"
+    assert sorted(p.name for p in (tmp_path / "run/checkpoints").glob("0*"))[-1] == (
+        "000002" if update == "before" else "000003"
+    )
+    monkeypatch.undo()
+    assert train(None, tmp_path / "run", resume=True).final is not None
 
 
 def enormous(prompts, completions, **columns):

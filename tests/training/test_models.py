@@ -12,6 +12,7 @@ from guerdon.recipe import Model
 from guerdon.reward_models.decomposition import FactorDecomposition, step_texts
 from guerdon.reward_models.flow import Flow
 from guerdon.reward_models.language import AveragePolicy, ImplicitPRM, ProgressEstimator, TokenImportance
+from guerdon.training.counters import NonFinite
 from guerdon.training.models import LoopModel, LoopModels
 
 
@@ -142,6 +143,23 @@ def test_an_update_that_is_not_finite_is_left_out_and_counted(policy, batch, los
     loop.learn(batch, 1, refuse)
     assert loop.metrics["skipped"] == 1
     assert any(not torch.equal(start[n], w) for n, w in weights(loop).items())
+
+
+def test_three_updates_in_a_row_that_are_not_finite_are_too_many(policy, batch):
+    loop, again = loop_model(ImplicitPRM(), policy), loop_model(ImplicitPRM(), policy)
+    models = LoopModels({"m": loop})
+    spoilt = batch.with_(ref_logp=batch["ref_logp"].masked_fill(batch["mask"], float("inf")))
+    for iteration, given in enumerate([spoilt, spoilt, batch, spoilt, spoilt]):
+        loop.learn(given, iteration, refuse)
+        models.check()
+    loop.learn(spoilt, 5, refuse)
+    with pytest.raises(NonFinite, match=r"model \(m\): .* three updates in a row .* what it learns from \(.*correct"):
+        models.check()
+    again.load_state(loop.state())
+    again.check()  # a resumed run tries once more
+    again.learn(spoilt, 6, refuse)
+    with pytest.raises(NonFinite):
+        again.check()
 
 
 def test_state_makes_the_round_trip(policy, batch):

@@ -206,6 +206,36 @@ def test_budgets():
         played(EchoTask(), copies=0)
 
 
+def of_turns(pipeline):
+    """A recipe of a text game with a stage of credit by steps."""
+    return load(
+        {
+            "task": {"use": "text-game", "size": 3, "max_turns": 2},
+            "policy": {"use": "tiny", "vocabulary": "\nADFGHLRSU/>"},
+            "reward": [{"use": "environment-score"}, {"use": "environment-steps", "weight": 0.0}],
+            "pipeline": pipeline,
+            "loss": [{"use": "reinforce"}],
+        }
+    )
+
+
+GO = {"use": "returns-to-go", "take": {"step_rewards": "step_parts.environment-steps"}}
+CENTRE = {"use": "group-centre", "take": {"rewards": "step_returns"}, "make": "step_advantages"}
+
+
+def test_steps_inside_turns_are_not_those_that_the_environment_scored():
+    split, place = {"use": "split-lines"}, {"use": "step-credit"}
+    build(of_turns([GO, CENTRE, place, split]))
+    build(of_turns([split, {"use": "turns-as-steps"}, GO, CENTRE, place]))
+    for stages, named in (([split, GO, CENTRE, place], "step_parts"), ([GO, split, CENTRE, place], "step_returns")):
+        with pytest.raises(RecipeError, match=rf"{named}.*one of each turn, while pipeline\[\d\] \(split-lines\)"):
+            build(of_turns(stages))
+    values = [{"use": "weighted-sum"}, {"use": "progress"}, {"use": "returns-to-go"}, CENTRE, place]
+    build(of_turns(values))
+    with pytest.raises(RecipeError, match="continued at the end of a turn only, got split-lines; stand it below"):
+        build(of_turns([split, *values]))
+
+
 def test_a_policy_that_ends_by_itself():
     """The end token ends a turn; where the environment has nothing to say to that, it ends the row."""
     policy = tiny()

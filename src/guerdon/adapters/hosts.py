@@ -10,7 +10,7 @@ from typing import Any
 
 from guerdon.method import find
 from guerdon.pipeline import OWN, BoundStage, Host, Pipeline, compile_recipe
-from guerdon.pipeline.extra import ancestors
+from guerdon.pipeline.extra import ancestors, check_turns
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe, RecipeError, load
 from guerdon.recipe.words import nearest
@@ -52,8 +52,15 @@ HOSTS: dict[str, Host] = {
         frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model"}),
         _TREES | _GAMES | {"turn_scores": f"its tools pay nothing; {_OURS}"},
         carries=frozenset({"step_ids", "turn_ids"}),
+        adapter="guerdon.adapters.trl",
     ),
-    "trl-rewards": Host("a reward function of TRL", frozenset({"rollout"}), _ROWS | _NO_PASS, runs="rewards"),
+    "trl-rewards": Host(
+        "a reward function of TRL",
+        frozenset({"rollout"}),
+        _ROWS | _NO_PASS,
+        adapter="guerdon.adapters.trl_rewards",
+        runs="rewards",
+    ),
     "verl": Host(
         "verl's trainer",
         frozenset({"rollout", "old_logp", "old_entropy", "ref_logp", "old_values", "logp"}),
@@ -67,11 +74,13 @@ HOSTS: dict[str, Host] = {
             "bootstrap_values": f"its critic stops at the last token; {_TRL}",
         },
         carries=frozenset({"step_ids", "turn_ids"}),
+        adapter="guerdon.adapters.verl",
     ),
     "verl-estimator": Host(
         "a registered estimator of verl",
         frozenset({"mask", "group", "attention_mask"}),
         _ROWS | _NO_PASS,
+        adapter="guerdon.adapters.verl",
         runs="advantages",
     ),
     "slime": Host(
@@ -197,6 +206,7 @@ def compile_for(
         host=host,
         objective=host.runs in ("loss", "losses"),
     )
+    check_turns(pipeline.stages)
     if host.runs == "loss":
         return pipeline
     if host.runs == "losses":
@@ -251,13 +261,15 @@ def compile_at_best(host: Host, recipe: Recipe) -> Pipeline:
 
 
 def columns_of(recipe: Recipe) -> frozenset[str]:
-    """The columns that the recipe's signals and models ask of a data set."""
+    """The columns that the recipe's signals, stages and models ask of a data set."""
     asked: set[str] = set()
-    for spec in recipe.reward:
+    for kind, spec in (*(("reward", s) for s in recipe.reward), *(("pipeline", s) for s in recipe.pipeline)):
         try:
             takes = find(spec.use).takes
         except LookupError:
             continue  # the compiler says it better
+        if kind == "pipeline":  # its quantities may be taken from models, whose names are no columns
+            takes = tuple(t for t in takes if t.quantity is None)
         names = [spec.take.get(t.name, "" if t.optional else t.name) for t in takes]
         asked |= {name for name in names if name and lookup(name) is None}
     asked |= {name for face in faces(recipe).values() for name in face.reads if lookup(name) is None}

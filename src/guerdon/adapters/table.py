@@ -54,6 +54,8 @@ _MADE_BY: dict[str, dict[str, Any]] = {
 }
 """What no method makes under its own name."""
 _STRUCTURE = CARRIED | {"step_ids", "turn_ids"}
+_PART_NAMES = {"part", "progress", "rule", "learned"}
+"""Options that name a part."""
 _ASKING = ("model", "greedy", "extra")
 _FROM = {name: needs[0] for name, needs in DERIVED_FROM.items()}
 
@@ -117,8 +119,8 @@ class _Smallest:
         if not kinds["reward"]:
             kinds["reward"] = [{"use": "environment-score" if "turn_scores" in self.host.carries else "random-reward"}]
         for stage in kinds["pipeline"]:
-            if "part" in self.known[stage["use"]].hypers:
-                stage["part"] = kinds["reward"][0]["use"]
+            for name in _PART_NAMES & set(self.known[stage["use"]].hypers):
+                stage[name] = kinds["reward"][0]["use"]
         if objective and "token_advantages" not in _taken(method):
             kinds["loss"].insert(0, {"use": "reinforce"})
         return {"model": self.models, **kinds}

@@ -1,6 +1,13 @@
-"""A recipe inside TRL: its rewards as reward functions of any trainer, and the whole of it in `GRPOTrainer`.
+"""A recipe inside TRL: the whole of it in `GRPOTrainer`.
+
+    from guerdon.adapters.trl import GuerdonGRPOTrainer
+
+    trainer = GuerdonGRPOTrainer(model, recipe="my.toml", args=args, train_dataset=data, separator="=")
+    trainer.train()
 
 TRL samples, steps and logs; everything between its completions and the scalar that it differentiates is the recipe's.
+
+Written against TRL 1.16; docs/trl.md has whole scripts.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +19,7 @@ from torch import Tensor
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from guerdon.adapters import trl_parts as parts
+from guerdon.adapters import trl_batch, trl_model, trl_settings
 from guerdon.adapters.data import with_steps
 from guerdon.adapters.hosts import HOSTS, compile_for
 from guerdon.adapters.processes import Shared, gathered, score
@@ -63,26 +70,26 @@ class GuerdonGRPOTrainer(GRPOTrainer):
         columns: Iterable[str] = (),
         **options: Any,
     ):
-        parts.check_version(GRPOTrainer)
+        trl_settings.check_version(GRPOTrainer)
         args = GRPOConfig("guerdon-GRPO") if args is None else args
-        parts.check_settings(args)
-        self.recipe = parts.fitted(recipe, args)
+        trl_settings.check_settings(args)
+        self.recipe = trl_settings.fitted(recipe, args)
         found = {*(getattr(train_dataset, "column_names", None) or ()), *columns} - OWN
         self.pipeline = compile_for(HOSTS["trl"], self.recipe, columns=found, steps=separator is not None)
         labels = [s.label for s in self.pipeline.signals]
         super().__init__(model, [named(label) for label in labels], args=args, train_dataset=train_dataset, **options)
         self._text = TokenText(self._tokenizer)
         base = self.accelerator.unwrap_model(self.model)
-        wanted = parts.served(
+        wanted = trl_settings.served(
             self.pipeline,
             args,
             processes=self.accelerator.num_processes,
             sharded=self.is_fsdp_enabled or self.is_deepspeed_enabled,
             drawn=self.use_vllm or self.rollout_func is not None,
         )
-        self._parts = parts.HostedParts.of(self.recipe, self.pipeline, separator, base, self._tokenizer)
+        self._parts = trl_model.HostedParts.of(self.recipe, self.pipeline, separator, base, self._tokenizer)
         self._cast = self._parts.cast(wanted, self._tokenize_prompts)
-        self._learning = parts.Learning(self.pipeline, self._cast)
+        self._learning = trl_model.Learning(self.pipeline, self._cast)
         self._shares: list[Tensor] = []
 
     @property
@@ -109,9 +116,11 @@ class GuerdonGRPOTrainer(GRPOTrainer):
         self._rows = slice(rank * count, (rank + 1) * count)
         group = (rank * count + torch.arange(count)) // size
         columns = {name: [row[name] for row in inputs] for name in self.pipeline.columns}
-        batch = parts.batch_of(self._said, prompts, completion_ids_list, group, columns, self._text, self.eos_token_ids)
+        batch = trl_batch.batch_of(
+            self._said, prompts, completion_ids_list, group, columns, self._text, self.eos_token_ids
+        )
         batch = with_steps(batch, self._parts.task.separator)
-        provider = Provider(self._parts, self._cast, *parts.asked(batch, columns), iteration, main=training)
+        provider = Provider(self._parts, self._cast, *trl_batch.asked(batch, columns), iteration, main=training)
         shared = Shared(provider, self._rows, self.accelerator.unwrap_model(self.model), self.accelerator)
         settings: dict[str, Any] = {
             "progress": self._progress,
@@ -136,7 +145,7 @@ class GuerdonGRPOTrainer(GRPOTrainer):
         for _ in range(min(batch.rows, len(table))):
             table.pop()
         table.extend(credit.nanmean(-1).tolist())
-        parts.carry(batch.index(torch.arange(batch.rows)[self._rows]), output)
+        trl_batch.carry(batch.index(torch.arange(batch.rows)[self._rows]), output)
         mode = "train" if self.model.training else "eval"
         self._metrics[mode]["unscored"].append(1 - float(batch["mask"].any(-1).float().mean()))
         return output
@@ -145,9 +154,9 @@ class GuerdonGRPOTrainer(GRPOTrainer):
 
     def _compute_loss(self, model, inputs):
         objective, training = self.pipeline.objective, self.model.training
-        batch = parts.carried(inputs)
-        made, price = parts.forward(self, model, inputs, batch)
-        batch = parts.with_old(batch, inputs, made["logp"])
+        batch = trl_batch.carried(inputs)
+        made, price = trl_model.forward(self, model, inputs, batch)
+        batch = trl_batch.with_old(batch, inputs, made["logp"])
         if objective.weighting:
             batch = objective.weigh(batch, made, self._progress)
         loss, shares = objective.loss(batch, made, self._denominators(inputs), self._progress)
@@ -170,7 +179,7 @@ class GuerdonGRPOTrainer(GRPOTrainer):
         if training and at % steps and self._shares:
             return self._shares
         chunks = self._buffered_inputs[at - at % steps :][:steps] if training else [inputs]
-        mask = torch.cat([c[parts.CARRIED + "mask"] for c in chunks]).int()
+        mask = torch.cat([c[trl_batch.CARRIED + "mask"] for c in chunks]).int()
         mask = gathered(self.accelerator, self.accelerator.pad_across_processes(mask, dim=1)).bool()
         shares = self.pipeline.objective.denominators(Rollouts({"mask": mask}))
         self._shares = shares if training else []

@@ -1,4 +1,11 @@
-"""A recipe's rewards as reward functions of TRL: one per part, or the one reward that its shaping stages make."""
+"""A recipe's rewards as reward functions of TRL: one per part, or the one reward that its shaping stages make.
+
+    from guerdon.adapters.trl_rewards import reward_functions
+
+    trainer = GRPOTrainer(model, reward_funcs=reward_functions("my.toml", tokenizer=tokenizer), args=args, train_dataset=data)
+
+Written against TRL 1.16; docs/trl.md has whole scripts.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +16,7 @@ from torch import Tensor
 
 from guerdon.adapters.data import rollouts_of, with_steps
 from guerdon.adapters.hosts import HOSTS, compile_for
-from guerdon.adapters.trl_parts import right_padded
+from guerdon.adapters.trl_batch import right_padded
 from guerdon.batch import Rollouts
 from guerdon.method import find
 from guerdon.pipeline import BoundStage, Pipeline

@@ -30,7 +30,7 @@ except ImportError as error:
     ) from error
 
 from guerdon.adapters.verl_credit import NAME, estimators, losses
-from guerdon.adapters.verl_data import TRAINERS
+from guerdon.adapters.verl_cut import TRAINERS
 from guerdon.adapters.verl_loop import GuerdonRewardManager
 
 PROBLEMS: dict[str, str] = {}

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from guerdon.adapters.data import final_credit, group_ids
-from guerdon.adapters.verl_data import cut, on_chosen
+from guerdon.adapters.verl_cut import cut
+from guerdon.adapters.verl_data import on_chosen
 from guerdon.batch import Rollouts
 from guerdon.method import Method, methods
 from guerdon.pipeline.losses import Objective

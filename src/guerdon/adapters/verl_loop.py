@@ -10,7 +10,8 @@ from verl.experimental.reward_loop.reward_manager.base import (  # pyright: igno
 
 from guerdon.adapters.data import rollouts_of, with_steps
 from guerdon.adapters.verl_credit import NAME
-from guerdon.adapters.verl_data import OF_THE_MASK, columns_of, cut, ended, pack, writes_tools
+from guerdon.adapters.verl_cut import OF_THE_MASK, cut, writes_tools
+from guerdon.adapters.verl_data import columns_of, ended, pack
 from guerdon.batch import Rollouts
 from guerdon.policies.token_text import TokenText
 from guerdon.shaping import weighted_sum

@@ -37,7 +37,7 @@ from guerdon.credit.baselines import (
 )
 from guerdon.credit.belief import Belief, entropy_reduction
 from guerdon.credit.contributions import fuse_contributions
-from guerdon.credit.groups import accuracy_filter, group_centre, group_normalise, leave_one_out
+from guerdon.credit.groups import accuracy_filter, difficulty_weight, group_centre, group_normalise, leave_one_out
 from guerdon.credit.implicit import (
     implicit_step_reward,
     implicit_token_reward,
@@ -46,7 +46,14 @@ from guerdon.credit.implicit import (
     rto_reward,
 )
 from guerdon.credit.importance import balance_outcomes, running_mean_importance
-from guerdon.credit.levels import add_levels, add_outcome, place_rewards, place_step_rewards, step_credit
+from guerdon.credit.levels import (
+    add_levels,
+    add_outcome,
+    add_outcome_return,
+    place_rewards,
+    place_step_rewards,
+    step_credit,
+)
 from guerdon.credit.minform import min_form, min_return, step_token_baseline
 from guerdon.credit.mismatch import icepop, sequence_mask, truncated_importance, truncated_sequence_importance
 from guerdon.credit.modulation import confidence_gain, entropy_modulated, flow_token_reward, scale_entropy
@@ -63,6 +70,7 @@ from guerdon.credit.potentials import (
 from guerdon.credit.progress import (
     best_of_k,
     effective_reward,
+    most_progress,
     normalised_regret,
     progress,
     termination_baseline,
@@ -100,12 +108,14 @@ __all__ = [
     "accuracy_filter",
     "add_levels",
     "add_outcome",
+    "add_outcome_return",
     "balance_outcomes",
     "best_of_k",
     "bounded_bonus",
     "combine_step_sources",
     "confidence_gain",
     "consistency_filter",
+    "difficulty_weight",
     "discounted_returns",
     "effective_rank",
     "effective_reward",
@@ -130,6 +140,7 @@ __all__ = [
     "majority_steps",
     "min_form",
     "min_return",
+    "most_progress",
     "moving_average",
     "node_weights",
     "normalised_regret",

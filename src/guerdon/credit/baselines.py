@@ -11,9 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from guerdon.credit.levels import place_rewards
-from guerdon.kernels import scan
-from guerdon.kernels.divergence import kl_estimate
+from guerdon.kernels import pointwise, scan
 from guerdon.method import method
 
 
@@ -68,9 +66,8 @@ def greedy_baseline_discounted(
     Reference: Li et al., ReMax, ICML 2024, https://arxiv.org/abs/2310.10505; defaults of its training scripts (its
     argument parser has gamma 0.95 and coefficient 0.1).
     """
-    placed = place_rewards(gamma * greedy_baseline(rewards, greedy_rewards, clip=clip), mask)
-    discounted = scan.discounted_sum(placed, mask, gamma)
-    return torch.where(mask, discounted - coefficient * kl_estimate(old_logp, ref_logp, "k1"), 0.0)
+    discounted = scan.decay(greedy_baseline(rewards, greedy_rewards, clip=clip), mask, gamma)
+    return pointwise.penalised(discounted, old_logp, ref_logp, mask, coefficient)
 
 
 def moving_average(previous: Float[Tensor, ""], rewards: Float[Tensor, " B"], *, decay: float) -> Float[Tensor, ""]:

@@ -101,6 +101,27 @@ def leave_one_out(
     return torch.where(same, nothing, advantages)
 
 
+@method(makes="advantages", paper="arXiv:2505.12432", scale_equivariant="advantages")
+def difficulty_weight(
+    advantages: Float[Tensor, " B"], correct: Float[Tensor, " B"], group: Int64[Tensor, " B"], *, sigma: float = 1.8
+) -> Float[Tensor, " B"]:
+    """Observe-R1: the advantages of a group count most where half of its answers are right.
+
+        w A,    w = 4 sigma d (1 - d),    d the share of the group's answers that are right
+
+    0 in groups that are all right or all wrong (what shaping would tell apart in them is ignored), sigma at one half.
+    Place it after `group-normalise`: a weight of the rewards themselves would be divided out again. That division
+    already favours lopsided groups, whose spread is small, and the two multiply.
+
+    Shapes: [B] in and out. NaN stays NaN. An answer of unknown correctness is in no share; a group of such only is NaN.
+
+    Reference: Observe-R1, 2025, https://arxiv.org/abs/2505.12432.
+    """
+    known = ~(advantages.isnan() | correct.isnan())
+    d = kernel.group_mean(torch.where(known, (correct > 0.5).to(advantages.dtype), torch.nan), group)
+    return 4 * sigma * d * (1 - d) * advantages
+
+
 @method(makes="rewards", paper="arXiv:2502.01456")
 def accuracy_filter(
     rewards: Float[Tensor, " B"],

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from guerdon.credit.levels import add_outcome, place_rewards
-from guerdon.kernels import groups, placement, scan
+from guerdon.kernels import groups, placement, pointwise, scan
 from guerdon.method import method
 
 RTO, IMPLICIT_PRM, PRIME, ISTAR = "arXiv:2404.18922", "arXiv:2412.01981", "arXiv:2502.01456", "arXiv:2509.19199"
@@ -146,11 +146,8 @@ def return_max_norm(
     """
     if mask.numel() == 0:
         return torch.zeros_like(token_rewards)
-    returns = scan.discounted_sum(token_rewards, mask)
-    largest = _size(returns)
-    if torch.isnan(largest):  # looked for only here: it costs passes over memory that are rarely needed
-        largest = _size(torch.where(torch.isnan(returns), 0.0, returns))
-    return torch.where(mask, token_rewards, 0.0).div_(largest + eps)
+    scale = 1 / (scan.largest_sum(token_rewards, mask).amax() + eps)
+    return pointwise.scaled(token_rewards, mask, scale.expand(len(mask)), torch.zeros_like(scale).expand(len(mask)))
 
 
 @method(makes="token_rewards", paper=PRIME, shift_invariant="token_rewards", scale_equivariant="token_rewards")
@@ -177,8 +174,7 @@ def rloo_tokens(
 
     Reference: Cui et al., PRIME, 2025, https://arxiv.org/abs/2502.01456.
     """
-    chosen = torch.where(mask, token_rewards, 0.0)
-    mean = chosen.sum(-1) / mask.sum(-1)  # 0 / 0 where nothing was chosen
+    mean = pointwise.row_mean(token_rewards, mask)  # 0 / 0 where nothing was chosen
     baseline = groups.leave_one_out_mean(mean, group, unscored="mean")
     scale = torch.ones_like(baseline)
     if form == "released":
@@ -188,9 +184,4 @@ def rloo_tokens(
     if flat == "zero":
         alone = torch.isnan(baseline)
         scale, baseline = scale.masked_fill(alone, 0.0), baseline.masked_fill(alone, 0.0)
-    return torch.where(mask, chosen.mul_(scale[:, None]).sub_(baseline[:, None]), 0.0)
-
-
-def _size(x: Tensor) -> Tensor:
-    low, high = torch.aminmax(x)
-    return torch.maximum(-low, high)
+    return pointwise.scaled(token_rewards, mask, scale, -baseline)

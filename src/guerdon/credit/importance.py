@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from guerdon.kernels import masked, scan
+from guerdon.kernels import pointwise, scan
 from guerdon.method import method
 
 OREAL = "arXiv:2502.06781"
@@ -48,9 +48,11 @@ def running_mean_importance(
         raise ValueError(f"expected top_k as a share in (0, 1], got {top_k}; leave it out for thresholds")
     right = (correct > 0.5)[:, None]
     sign = torch.where(right, 1.0, -1.0).masked_fill(torch.isnan(correct)[:, None], torch.nan).to(model_token_scores)
-    likely = scan.running_mean(model_token_scores.detach(), mask).mul_(sign).sigmoid_()  # 1 - P = sigmoid(-mean)
+    mean = scan.running_mean(model_token_scores.detach(), mask)
     if top_k is None:
-        return masked.ramp(likely, mask, torch.where(right[:, 0], threshold_positive, threshold_negative).to(likely))
+        low = torch.where(right[:, 0], threshold_positive, threshold_negative).to(mean)
+        return pointwise.rise(mean, mask, sign[:, 0], low)
+    likely = mean.mul_(sign).sigmoid_()  # 1 - P = sigmoid(-mean)
     scored = mask & ~torch.isnan(likely)
     if not scored.numel():
         return torch.zeros_like(likely)

@@ -97,6 +97,39 @@ def add_outcome(
     return _on_last(torch.where(mask, token_rewards, 0.0), weight * rewards, mask)
 
 
+@method(
+    makes="token_advantages",
+    paper="arXiv:2502.01456",
+    scale_equivariant=("token_returns", "rewards"),
+)
+def add_outcome_return(
+    token_returns: Float[Tensor, "B T"],
+    rewards: Float[Tensor, " B"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    gamma: float = 1.0,
+    weight: float = 1.0,
+) -> Float[Tensor, "B T"]:
+    """The return of each position from one source, and the discounted outcome of the row from another.
+
+        A_t = G_t + weight * gamma^k_t * R      k_t: chosen positions of the row after t
+
+    The two sources keep discounts of their own: that of G is the gamma of `discounted-returns` above. PRIME adds the
+    returns of token rewards and of outcomes in this way, each less its own baseline (``take = {rewards = "advantages"}``
+    for the outcome). With both gammas equal it is `add-outcome` followed by `discounted-returns`.
+
+    A NaN outcome is NaN at every chosen position, a NaN return at its own. Unchosen positions are 0.
+
+    Reference: Cui et al., PRIME, 2025, https://arxiv.org/abs/2502.01456.
+    """
+    if gamma == 1:
+        return torch.where(mask, token_returns + weight * rewards[:, None], 0.0)
+    chosen = mask.long()
+    after = chosen.sum(-1, keepdim=True) - chosen.cumsum(-1)
+    outcome = weight * rewards[:, None] * torch.as_tensor(gamma, dtype=rewards.dtype, device=rewards.device) ** after
+    return torch.where(mask, token_returns + outcome, 0.0)
+
+
 def _on_last(out: Tensor, rewards: Tensor, mask: Tensor) -> Tensor:
     """``out``, a tensor of our own, with the number of each row added at its last chosen position."""
     if mask.shape[1] == 0:

@@ -83,10 +83,9 @@ def step_token_baseline(
     Reference: Cheng et al., PURE, NeurIPS 2025, https://arxiv.org/abs/2504.15275 (the released OpenRLHF branch; its
     second branch divides by padded lengths instead).
     """
-    tokens = placement.reduce_to_steps(
-        torch.ones_like(mask, dtype=torch.float32), step_ids, mask, step_rewards.shape[1]
-    )
-    here = ~torch.isnan(tokens)
+    tokens = placement.step_counts(step_ids, mask, step_rewards.shape[1])
+    here = tokens > 0
+    tokens = tokens.to(step_rewards)
     earned = torch.where(here, step_rewards, 0.0).sum(-1)
     spent = torch.where(here, tokens, 0.0).sum(-1).masked_fill(torch.isnan(earned) | ~here.any(-1), torch.nan)
     both = torch.stack([earned.masked_fill(torch.isnan(spent), torch.nan), spent], -1)

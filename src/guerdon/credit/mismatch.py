@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from guerdon.kernels import pointwise
 from guerdon.method import method
 
 ICEPOP = "arXiv:2510.18855"
@@ -45,7 +46,7 @@ def truncated_importance(
         ValueError: bounds that are not 0 <= floor <= cap, cap above 0.
     """
     _check_bounds(floor, cap, "floor", "cap")
-    return torch.where(mask, _token_ratio(old_logp, sampled_logp, mask).clamp(floor, cap), 0.0)
+    return pointwise.ratio(old_logp, sampled_logp, mask, floor, cap)
 
 
 @method(makes="weights")
@@ -99,8 +100,7 @@ def icepop(
         ValueError: bounds that are not 0 <= low <= high, high above 0.
     """
     _check_bounds(low, high, "low", "high")
-    ratio = _token_ratio(old_logp, sampled_logp, mask)
-    return torch.where(mask, _within(ratio, ratio, low, high, counted), 0.0)
+    return pointwise.ratio(old_logp, sampled_logp, mask, low, high, outside=0.0 if counted else torch.nan)
 
 
 @method(makes="weights")
@@ -142,12 +142,8 @@ def sequence_mask(
     return _within(kept, held, low, high, counted)
 
 
-def _token_ratio(old_logp: Tensor, sampled_logp: Tensor, mask: Tensor) -> Tensor:
-    return torch.where(mask, old_logp - sampled_logp, 0.0).exp()
-
-
 def _row_log_ratio(old_logp: Tensor, sampled_logp: Tensor, mask: Tensor, how: str) -> Tensor:
-    total = torch.where(mask, old_logp - sampled_logp, 0.0).sum(-1)
+    total = pointwise.row_sum(old_logp - sampled_logp, mask)
     return total if how == "product" else total / mask.sum(-1).clamp(min=1)
 
 

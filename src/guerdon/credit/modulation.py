@@ -48,7 +48,7 @@ def entropy_modulated(
     entropy = placement.reduce_to_steps(old_entropy, step_ids, mask, step_mask.shape[1], "mean")
     scored = step_mask & ~torch.isnan(advantages)[:, None]
     h = scale_entropy(entropy, scored, how=normalise)
-    modulated = advantages[:, None] * confidence_gain(h, scored, k=k) + zeta * _following(
+    modulated = advantages[:, None] * confidence_gain(h, scored, k=k) + zeta * placement.next_step(
         torch.exp(-k_future * h), step_mask
     )
     modulated = torch.where(scored, modulated, torch.nan)
@@ -117,15 +117,7 @@ def flow_token_reward(
     """
     if topk < 1:
         raise ValueError(f"expected topk of at least 1, got {topk}; use threshold = 1 to select nothing")
-    m = outliers(model_token_scores, mask, threshold=threshold, topk=topk, power=power, bilateral=bilateral)
-    paid = m.mul_(-coefficient)
+    paid = outliers(
+        model_token_scores, mask, threshold=threshold, topk=topk, power=power, bilateral=bilateral, factor=-coefficient
+    )
     return paid if token_rewards is None else paid + torch.where(mask, token_rewards, 0.0)
-
-
-def _following(x: Tensor, step_mask: Tensor) -> Tensor:
-    """What the next step that the row has says; 0 after the last."""
-    rows, steps = x.shape
-    column = torch.arange(steps, device=x.device).expand(rows, steps)
-    from_here = torch.where(step_mask, column, steps).flip(-1).cummin(-1).values.flip(-1)
-    after = torch.cat([from_here[:, 1:], torch.full_like(from_here[:, :1], steps)], dim=1)
-    return torch.cat([x, torch.zeros_like(x[:, :1])], dim=1).gather(1, after)

@@ -8,10 +8,11 @@
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from guerdon.kernels import potentials
+from guerdon.kernels.groups import group_max
 from guerdon.method import method, paper
 
 PAV, MRT = "arXiv:2410.08146", "arXiv:2503.07572"
@@ -118,6 +119,37 @@ def termination_baseline(rewards: Float[Tensor, " B"], prefix_values: Float[Tens
     form, in place of the mean of the group).
     """
     return rewards - prefix_values[:, 0]
+
+
+@method(makes="advantages", paper=MRT, shift_invariant="prefix_values")
+def most_progress(
+    prefix_values: Float[Tensor, "B P"],
+    correct: Float[Tensor, " B"],
+    group: Int64[Tensor, " B"],
+    step_mask: Bool[Tensor, "B S"],
+    *,
+    least: float = 0.0,
+) -> Float[Tensor, " B"]:
+    """MRT's variant of STaR: learn from the right answers that make most progress on their way, as from demonstrations.
+
+        peak_i = max over the boundaries b inside row i of Q_i[b], less Q_i[before the first step]
+        A_i    = 1 where row i is correct, peak_i > least, and no correct row of its group has a higher peak
+                 NaN (left out) elsewhere
+
+    With `reinforce` as the loss this is supervised fine-tuning on the rows that are kept. Its first and last boundary do
+    not count: there stand the prompt and the row's own outcome, which is the same for all that are correct. So a row of
+    one step makes no progress. Of equals all are kept. The paper cuts a trace where progress peaks and takes the best of
+    several continuations from there; here the continuation is the row's own.
+
+    A row with NaN in ``correct`` or at a boundary inside it is left out, like one that is wrong.
+
+    Reference: Qu et al., MRT, ICML 2025, https://arxiv.org/abs/2503.07572.
+    """
+    later = step_mask.flip(-1).cummax(-1).values.flip(-1)  # boundary b is inside where a step from b on exists
+    inner = prefix_values[:, 1:-1].masked_fill(~later[:, 1:], -torch.inf)
+    peak = torch.nn.functional.pad(inner, (0, 1), value=-torch.inf).amax(-1) - prefix_values[:, 0]
+    peak = torch.where((correct == 1) & (peak > least), peak, torch.nan)
+    return torch.where(peak == group_max(peak, group), 1.0, torch.nan)
 
 
 @paper(MRT)

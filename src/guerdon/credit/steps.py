@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from guerdon.kernels import placement
 from guerdon.method import method
 from guerdon.sandbox.lines import code_lines
 
@@ -42,6 +43,10 @@ def steps_of_cuts(
     characters of its own (an end token, or a byte that only begins a character) is placed where its span starts;
     behind the last character it belongs to the step of the last character.
 
+    A step never reaches over what somebody else said. In a row of several turns (runs of chosen positions, `split_turns`)
+    each turn begins a step of its own, cuts inside an observation count for nothing, and the steps that have positions are
+    numbered from 0 without gaps.
+
     Args:
         completions: the texts, [B].
         cuts: for each text, in rising order, the characters at which a new piece begins (0 is understood).
@@ -60,7 +65,7 @@ def steps_of_cuts(
     if steps is not None:
         named = torch.tensor([[*s, *[-1] * (width + 1 - len(s))] for s in steps], dtype=torch.int64)
         pieces = named.reshape(len(cuts), width + 1).to(device).gather(1, pieces)
-    return torch.where(mask, pieces, -1)
+    return _inside_turns(torch.where(mask, pieces, -1), mask)
 
 
 @method(makes="step_ids")
@@ -205,14 +210,25 @@ def split_turns(mask: Bool[Tensor, "B T"]) -> Int64[Tensor, "B T"]:
     What stands between two runs (tool output, observations) is of no turn. Where the environment answers with nothing,
     two turns are one run: only the sampler's own ``turn_ids`` tell them apart. Shapes: [B, T] in and out.
     """
-    before = torch.nn.functional.pad(mask[:, :-1], (1, 0)) if mask.shape[1] else mask
-    return torch.where(mask, (mask & ~before).long().cumsum(-1) - 1, -1)
+    return placement.runs(mask)
 
 
 @method(makes="step_ids")
 def turns_as_steps(turn_ids: Int64[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Int64[Tensor, "B T"]:
     """Take each turn as one step: ``step_ids = turn_ids`` at chosen positions, -1 elsewhere. Shapes: [B, T]."""
     return torch.where(mask, turn_ids, -1)
+
+
+def _inside_turns(pieces: Tensor, mask: Tensor) -> Tensor:
+    """Steps that end where a turn does, in the rows that have several."""
+    turns = split_turns(mask)
+    several = (turns > 0).any(-1, keepdim=True)
+    if not bool(several.any()):
+        return pieces
+    counted = pieces >= 0
+    place = torch.where(counted, turns * (pieces.amax() + 1) + pieces, -1).cummax(-1).values
+    new = counted & (place > torch.nn.functional.pad(place[:, :-1], (1, 0), value=-1))
+    return torch.where(several & counted, new.long().cumsum(-1) - 1, pieces)
 
 
 def _without_blank_pieces(text: str, ends: Iterable[int]) -> list[int]:

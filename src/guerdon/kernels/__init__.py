@@ -13,6 +13,7 @@ is solved here once, without a loop over rows, positions or groups, and held equ
 | `potentials`   | What did a step add to a potential?                                                    |
 | `masked`       | What are mean and spread of the entries that exist?                                    |
 | `select`       | Which entries of a row are its largest?                                                 |
+| `best_of_n`    | What is the best of n answers worth, chosen by one score and judged by another?          |
 | `logprob`      | How likely was each token, and how undecided the policy, without a table of all logits? |
 | `divergence`   | How far from the reference, from one sample?                                           |
 | `aggregate`    | What is one loss for a batch that arrives in pieces?                                   |
@@ -20,7 +21,7 @@ is solved here once, without a loop over rows, positions or groups, and held equ
 Two rules hold everywhere. NaN means unscored: NaN in is NaN out, and a NaN row changes nothing for others. What stands
 where a mask is False is never read. Nothing here knows about methods, recipes or models, and no input is changed.
 
-`aggregate` is reached through its module (`guerdon.kernels.aggregate.aggregate`), as the two share a name.
+`aggregate` and `best_of_n` are reached through their modules (`guerdon.kernels.aggregate.aggregate`), as they share a name.
 """
 
 from guerdon.kernels.divergence import kl_estimate
@@ -37,17 +38,29 @@ from guerdon.kernels.groups import (
     joint_ids,
     leave_one_out_mean,
     standardise,
+    top_groups,
 )
 from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
 from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, ramp, whiten
-from guerdon.kernels.placement import broadcast_rows, broadcast_to_tokens, last_chosen, place_on_tokens, reduce_to_steps
+from guerdon.kernels.placement import (
+    broadcast_rows,
+    broadcast_to_tokens,
+    last_chosen,
+    next_step,
+    place_on_tokens,
+    reduce_to_steps,
+    runs,
+    step_counts,
+)
+from guerdon.kernels.pointwise import penalised, ratio, rise, row_mean, row_sum, scaled
 from guerdon.kernels.potentials import difference
-from guerdon.kernels.scan import discounted_sum, gae, running_mean, suffix_min
+from guerdon.kernels.scan import decay, discounted_sum, gae, largest_sum, running_mean, suffix_min
 from guerdon.kernels.select import kth_largest, outliers
 
 __all__ = [
     "broadcast_rows",
     "broadcast_to_tokens",
+    "decay",
     "degenerate",
     "difference",
     "discounted_sum",
@@ -63,6 +76,7 @@ __all__ = [
     "joint_ids",
     "kl_estimate",
     "kth_largest",
+    "largest_sum",
     "last_chosen",
     "leave_one_out_mean",
     "logp_and_entropy",
@@ -70,12 +84,22 @@ __all__ = [
     "masked_mean",
     "masked_sum",
     "masked_var",
+    "next_step",
     "outliers",
+    "penalised",
     "place_on_tokens",
     "ramp",
+    "ratio",
     "reduce_to_steps",
+    "rise",
+    "row_mean",
+    "row_sum",
     "running_mean",
+    "runs",
+    "scaled",
     "standardise",
+    "step_counts",
     "suffix_min",
+    "top_groups",
     "whiten",
 ]

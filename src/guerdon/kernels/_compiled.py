@@ -8,6 +8,7 @@ pool of threads takes the process down when it is entered from two threads or af
 import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -21,9 +22,11 @@ _ENTRIES_PER_THREAD = 1 << 20
 _CHUNK = 64
 
 
-def _compile(walk: Callable[..., Any]) -> Callable[..., Any]:
+def _compile(walk: Callable[..., Any], *, reorder: bool = False) -> Callable[..., Any]:
+    """``reorder``: sums may be taken in any order, which puts them into wide registers."""
     walk = inspect.unwrap(walk)  # a checker of annotations may stand around every function of the package
-    options = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}  # x / 0 is no exception
+    fastmath = {"contract", "reassoc"} if reorder else {"contract"}
+    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}  # x / 0 is no exception
     try:
         return numba.njit(cache=True, **options)(walk)
     except RuntimeError:  # no folder to keep compiled code in: compile in every process
@@ -41,6 +44,30 @@ def _discounted_rows(x, mask, end, gamma, out, start, stop):
                 y_here[t] = y
             else:
                 y_here[t] = 0.0
+
+
+@_compile
+def _decay_rows(mask, end, gamma, out, start, stop):
+    for i in range(start, stop):
+        chosen, y_here, y = mask[i], out[i], end[i]
+        for t in range(mask.shape[1] - 1, -1, -1):
+            if chosen[t]:
+                y = gamma * y
+                y_here[t] = y
+            else:
+                y_here[t] = 0.0
+
+
+@_compile
+def _largest_sum_rows(x, mask, gamma, out, start, stop):
+    for i in range(start, stop):
+        here, chosen = x[i], mask[i]
+        y, largest = gamma * 0, gamma * 0
+        for t in range(x.shape[1] - 1, -1, -1):
+            if chosen[t]:
+                y = here[t] + gamma * y
+                largest = abs(y) if abs(y) > largest else largest  # comparisons with NaN are False
+        out[i] = largest
 
 
 @_compile
@@ -114,17 +141,6 @@ def _broadcast_rows(x, step_ids, mask, outside, out, fault, start, stop):
 
 
 @_compile
-def _ramp_rows(x, mask, low, zero, one, out, start, stop):
-    for i in range(start, stop):
-        here, chosen, risen, bottom = x[i], mask[i], out[i], low[i]
-        for t in range(here.shape[0]):
-            y = (here[t] - bottom) / (one - bottom)
-            y = zero if y < zero else y  # comparisons with NaN are False, so that it passes
-            y = one if y > one else y
-            risen[t] = y if chosen[t] else zero
-
-
-@_compile
 def _insert(top, found, value):
     """Keep ``value`` if it is of the largest, which ``top`` holds in descending order; how many it holds then."""
     most = top.shape[0]
@@ -154,7 +170,7 @@ def _extremes(x, begin, end, infinity):
 
 
 @_compile
-def _outlier_rows(x, mask, topk, bilateral, threshold, slack, zero, nan, infinity, out, start, stop):
+def _outlier_rows(x, mask, topk, bilateral, threshold, slack, factor, zero, nan, infinity, out, start, stop):
     width = x.shape[1]
     top, largest = np.empty(topk, x.dtype), np.empty(-(-width // _CHUNK), x.dtype)
     for i in range(start, stop):
@@ -187,26 +203,37 @@ def _outlier_rows(x, mask, topk, bilateral, threshold, slack, zero, nan, infinit
         bar = top[topk - 1] - slack if found == topk else threshold
         for t in range(width):
             size = abs(m[t])
-            out_here = m[t] if size > threshold and size >= bar else zero
+            out_here = factor * m[t] if size > threshold and size >= bar else zero
             m[t] = m[t] if m[t] != m[t] else out_here
 
 
 @_compile
-def _power_sums(x, mask, anchor, out, slot, start, stop):
-    n, first, second = 0, 0.0, 0.0
-    for i in range(start, stop):
+def _first_scored(x, mask):
+    for i in range(x.size):
         if mask[i] and x[i] == x[i]:
-            d = np.float64(x[i]) - anchor
-            n += 1
-            first += d
-            second += d * d
+            return i
+    return -1
+
+
+@partial(_compile, reorder=True)
+def _power_sums(x, mask, anchor, out, slot, start, stop):
+    here, chosen = x[start:stop], mask[start:stop]  # indices from 0 on: only then does the loop go into wide registers
+    n, first, second = 0, 0.0, 0.0
+    for i in range(here.size):
+        counted = chosen[i] & (here[i] == here[i])
+        d = np.float64(here[i]) - anchor if counted else 0.0
+        n += np.int64(counted)
+        first += d
+        second += d * d
     out[slot, 0], out[slot, 1], out[slot, 2] = n, first, second
 
 
 @_compile
-def _affine(x, mask, shift, factor, out, slot, start, stop):
-    for i in range(start, stop):
-        out[i] = (np.float64(x[i]) - shift) * factor if mask[i] else 0.0
+def _affine(x, mask, shift, factor, zero, out, slot, start, stop):
+    here, chosen, made = x[start:stop], mask[start:stop], out[start:stop]
+    for i in range(here.size):
+        y = np.float32((np.float64(here[i]) - shift) * factor)
+        made[i] = y if chosen[i] else zero
 
 
 def whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int, neutral: bool) -> Tensor:
@@ -218,8 +245,8 @@ def whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int, neutral
     if x.numel() == 0:
         return x.clone()
     flat, chosen = x.detach().contiguous().view(-1).numpy(), mask.contiguous().view(-1).numpy()
-    at = int(np.argmax(chosen & (flat == flat)))  # the first scored entry; any if there is none
-    anchor = float(flat[at]) if chosen[at] and flat[at] == flat[at] else 0.0
+    at = _first_scored(flat, chosen)
+    anchor = float(flat[at]) if at >= 0 else 0.0
     cuts = _cuts(flat.size, flat.size)
     sums = np.zeros((len(cuts) - 1, 3))
     _share(_power_sums, (flat, chosen, anchor, sums), cuts, slots=True)
@@ -231,13 +258,27 @@ def whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int, neutral
     shift = anchor + first / n if centre else 0.0
     factor = 1.0 if alike else (variance + eps) ** -0.5
     out = np.empty_like(flat)
-    _share(_affine, (flat, chosen, shift, factor, out), cuts, slots=True)
+    _share(_affine, (flat, chosen, shift, factor, np.float32(0), out), cuts, slots=True)
     return torch.from_numpy(out).view(x.shape)
 
 
 def discounted_sum(x: Tensor, mask: Tensor, gamma: float, bootstrap: Tensor | None) -> Tensor:
     end = x.new_zeros(x.shape[0]) if bootstrap is None else bootstrap
     return _run(_discounted_rows, (x, mask, end), (gamma,))
+
+
+def decay(end: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    arrays = [x.detach().contiguous().numpy() for x in (mask, end)]
+    out = np.empty(mask.shape, arrays[1].dtype)
+    _share(_decay_rows, (*arrays, out.dtype.type(gamma), out), _cuts(len(out), out.size))
+    return torch.from_numpy(out)
+
+
+def largest_sum(x: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
+    out = np.empty(len(x), arrays[0].dtype)
+    _share(_largest_sum_rows, (*arrays, out.dtype.type(gamma), out), _cuts(len(x), x.numel()))
+    return torch.from_numpy(out)
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float, bootstrap: Tensor | None) -> Tensor:
@@ -250,14 +291,12 @@ def running_mean(x: Tensor, mask: Tensor) -> Tensor:
     return _run(_running_mean_rows, (x, mask, share), ())
 
 
-def ramp(x: Tensor, mask: Tensor, low: Tensor) -> Tensor:
-    return _run(_ramp_rows, (x, mask, low), (0.0, 1.0))
-
-
-def outliers(x: Tensor, mask: Tensor, threshold: float, topk: int, bilateral: bool, slack: float) -> Tensor:
+def outliers(
+    x: Tensor, mask: Tensor, threshold: float, topk: int, bilateral: bool, slack: float, factor: float
+) -> Tensor:
     arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
     out = np.empty_like(arrays[0])
-    numbers = [out.dtype.type(number) for number in (threshold, slack, 0.0, np.nan, np.inf)]
+    numbers = [out.dtype.type(number) for number in (threshold, slack, factor, 0.0, np.nan, np.inf)]
     _share(_outlier_rows, (*arrays, min(topk, x.shape[1]), bilateral, *numbers, out), _cuts(len(out), out.size))
     return torch.from_numpy(out)
 

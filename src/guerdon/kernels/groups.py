@@ -14,6 +14,7 @@ Shared by all of them:
 - No order of rows, and no order or gap of ids, changes a result.
 """
 
+import math
 from functools import cached_property
 from typing import Literal
 
@@ -218,6 +219,26 @@ def group_rank(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Float[T
     sizes = torch.zeros_like(position).index_add_(0, tie, torch.ones_like(position))
     rank = torch.empty_like(position).index_copy_(0, order, (sums / sizes)[tie])
     return groups.result(rank.masked_fill_(~groups.scored, torch.nan))
+
+
+def top_groups(x: Float[Tensor, " B"], group: Int[Tensor, " B"], share: float) -> Bool[Tensor, " B"]:
+    """Whether the row's group is among those with the highest means: the first ``ceil(share * G)`` of G groups.
+
+    Only groups with a scored member count and are chosen, at least one of them (none for a share of 0). Equal means
+    are told apart by their ids, the lower first, so that exactly that many are chosen whatever the order of rows.
+
+    Raises:
+        ValueError: a share outside [0, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"expected a share of groups from 0 to 1, got {share}")
+    ids, index = torch.unique(group, return_inverse=True)
+    means = x.new_empty(ids.shape).index_copy_(0, index, group_mean(x, group))
+    scored = ~torch.isnan(means)
+    wanted = math.ceil(share * int(scored.sum()) - 1e-9)
+    order = torch.where(scored, means, -torch.inf).argsort(descending=True, stable=True)
+    chosen = torch.zeros_like(scored).index_fill_(0, order[:wanted], True)
+    return (chosen & scored)[index]
 
 
 def degenerate(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Bool[Tensor, "B *rest"]:

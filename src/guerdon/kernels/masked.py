@@ -70,20 +70,6 @@ def _whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int, neutra
     return (centred if centre else torch.where(mask, x, 0.0)) * (variance + eps).rsqrt()
 
 
-def ramp(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], low: Float[Tensor, " B"]) -> Float[Tensor, "B T"]:
-    """How far each chosen entry is on the way from its row's ``low`` to 1: ``clip((x - low) / (1 - low), 0, 1)``.
-
-    0 under a False mask; NaN stays NaN. Large tensors on a CPU take a compiled walk where numba is installed.
-    """
-    fast = scan.compiled_for(mask, x, low)
-    return (fast.ramp if fast else _ramp)(x, mask, low)
-
-
-def _ramp(x: Tensor, mask: Tensor, low: Tensor) -> Tensor:
-    risen = x.sub(low[:, None]).div_(1 - low[:, None])
-    return risen.clamp_(0.0, 1.0).masked_fill_(~mask, 0.0)
-
-
 def _moments(x: Tensor, mask: Tensor, ddof: int) -> tuple[Tensor, Tensor]:
     """Chosen entries minus their mean (NaN where unscored, 0 under a False mask), and their variance.
 

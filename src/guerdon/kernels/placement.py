@@ -7,10 +7,11 @@ back up. Steps that a row lacks are NaN on the level of steps and touch no posit
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from guerdon.kernels import scan
+from guerdon.kernels import pointwise, scan
 
 
 def place_on_tokens(
@@ -116,12 +117,60 @@ def reduce_to_steps(
     return torch.where(count > 0, out, torch.nan)
 
 
+def next_step(x: Float[Tensor, "B S"], step_mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B S"]:
+    """What the next step that the row has says: ``out[i, s] = x[i, s']``, s' the first such step behind s; 0 after the last.
+
+    Steps under a False mask are never read. NaN of a step that the row has is read as NaN.
+    """
+    rows, steps = x.shape
+    column = torch.arange(steps, device=x.device).expand(rows, steps)
+    from_here = torch.where(step_mask, column, steps).flip(-1).cummin(-1).values.flip(-1)
+    after = torch.cat([from_here[:, 1:], torch.full_like(from_here[:, :1], steps)], dim=1)
+    return torch.cat([x, torch.zeros_like(x[:, :1])], dim=1).gather(1, after)
+
+
 def last_chosen(mask: Bool[Tensor, "B T"]) -> Int[Tensor, " B"]:
     """The last position of each row that the policy chose; -1 in a row without one."""
+    fast = pointwise.compiled_for(mask)
+    return (fast.last_chosen if fast else _last_chosen)(mask)
+
+
+def _last_chosen(mask: Tensor) -> Tensor:
     if mask.shape[1] == 0:
         return torch.full(mask.shape[:1], -1, device=mask.device)
     number = torch.arange(1, mask.shape[1] + 1, dtype=torch.int32, device=mask.device)
     return (number * mask).amax(1).long() - 1
+
+
+def runs(mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
+    """The number of the run of chosen positions that each belongs to, from 0 in every row; -1 at unchosen positions."""
+    fast = pointwise.compiled_for(mask)
+    return (fast.runs if fast else _runs)(mask)
+
+
+def _runs(mask: Tensor) -> Tensor:
+    before = F.pad(mask[:, :-1], (1, 0)) if mask.shape[1] else mask
+    return torch.where(mask, (mask & ~before).long().cumsum(-1) - 1, -1)
+
+
+def step_counts(step_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], steps: int) -> Int[Tensor, "B {steps}"]:
+    """Number of the chosen positions of each step; those of no step (-1) count for none.
+
+    Raises:
+        ValueError: a chosen position is of a step from ``steps`` on.
+    """
+    fast = pointwise.compiled_for(mask)
+    counts, outside = (fast.step_counts if fast else _step_counts)(step_ids.long(), mask, steps)
+    if outside:
+        raise _beyond(steps)
+    return counts
+
+
+def _step_counts(step_ids: Tensor, mask: Tensor, steps: int) -> tuple[Tensor, bool]:
+    counted = mask & (step_ids >= 0)
+    at = torch.where(counted, step_ids, steps).clamp(max=steps)  # the rest goes to a column that is cut off
+    counts = at.new_zeros(at.shape[0], steps + 1).scatter_add(1, at, counted.long())[:, :steps]
+    return counts, bool((counted & (step_ids >= steps)).any())
 
 
 def _beyond(steps: int) -> ValueError:

@@ -39,6 +39,31 @@ def discounted_sum(
     return (fast.discounted_sum if fast else _discounted_sum)(x, mask, float(gamma), bootstrap)
 
 
+def decay(end: Float[Tensor, " B"], mask: Bool[Tensor, "B T"], gamma: float) -> Float[Tensor, "B T"]:
+    """What a reward behind the last chosen position is worth at each chosen one: ``y_t = gamma * y_next(t)``, from ``end``."""
+    fast = compiled_for(mask, end)
+    return (fast.decay if fast else _decay)(end, mask, float(gamma))
+
+
+def _decay(end: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    return _discounted_sum(end.new_zeros(mask.shape), mask, gamma, end)
+
+
+def largest_sum(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], gamma: float = 1.0) -> Float[Tensor, " B"]:
+    """Largest size of a row's discounted sums: ``max_t |y_t|``, y as in `discounted_sum`; those that are NaN do not count.
+
+    0 where there is none.
+    """
+    fast = compiled_for(mask, x)
+    return (fast.largest_sum if fast else _largest_sum)(x, mask, float(gamma))
+
+
+def _largest_sum(x: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    if mask.numel() == 0:
+        return x.new_zeros(x.shape[:1])
+    return _discounted_sum(x, mask, gamma, None).nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf).abs().amax(1)
+
+
 def gae(
     rewards: Float[Tensor, "B T"],
     values: Float[Tensor, "B T"],
@@ -145,7 +170,7 @@ def compiled_for(mask: Tensor, *tensors: Tensor | None) -> ModuleType | None:
     given = [x for x in tensors if x is not None]
     if torch.is_grad_enabled() and any(x.requires_grad for x in given):
         return None
-    plain = len({x.dtype for x in given}) == 1 and given[0].dtype in (torch.float32, torch.float64)
+    plain = {x.dtype for x in given} in (set(), {torch.float32}, {torch.float64})
     return _compiled() if plain else None
 
 

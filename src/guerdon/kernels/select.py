@@ -39,20 +39,21 @@ def outliers(
     topk: int,
     power: float = 1.0,
     bilateral: bool = False,
+    factor: float = 1.0,
 ) -> Float[Tensor, "B T"]:
     """Entries that stand out of their row, on a scale of their own: 0 for all others.
 
         m_t = ((x_t - min x) / (max x - min x))^power       over the chosen entries of the row that are not NaN
         m_t = 2 m_t - 1                                     bilateral
 
-    An entry stands out where ``|m|`` is above ``threshold`` and among the ``topk`` largest of the row; ties with the last
+    The result is ``factor m`` of the entries that stand out. One does where ``|m|`` is above ``threshold`` and among the ``topk`` largest of the row; ties with the last
     of these (within 1e-6) all do. Where all entries are equal, none does. 0 under a False mask, NaN where x is NaN.
     Large tensors on a CPU take a compiled walk where numba is installed, for a power of 1.
     """
     fast = scan.compiled_for(mask, x) if power == 1 else None
     if fast:
-        return fast.outliers(x, mask, threshold, topk, bilateral, _TIE)
-    return _outliers(x, mask, threshold, topk, power, bilateral)
+        return fast.outliers(x, mask, threshold, topk, bilateral, _TIE, factor)
+    return _outliers(x, mask, threshold, topk, power, bilateral).mul_(factor)
 
 
 def _outliers(x: Tensor, mask: Tensor, threshold: float, topk: int, power: float, bilateral: bool) -> Tensor:

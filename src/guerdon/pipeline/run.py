@@ -263,6 +263,17 @@ class Pipeline:
                 bound = {b.parameter: b for b in stage.bindings}
                 stage.instance.update(**{n: bound[n].of(batch) if n in bound else batch[n] for n in stage.learns_from})
 
+    def metrics(self) -> dict[str, float]:
+        """What the methods with state say of themselves (``metrics``), as ``state/LABEL/...``; by place where two stages
+        share a label."""
+        told: dict[str, float] = {}
+        stages = [s for s in (*self.stages, *self.objective.stages) if hasattr(s.instance, "metrics")]
+        labels = [s.label for s in stages]
+        for stage in stages:
+            name = stage.label if labels.count(stage.label) == 1 else stage.place
+            told |= {f"state/{name}/{key}": float(value) for key, value in stage.instance.metrics.items()}
+        return told
+
     def state(self) -> dict[str, Any]:
         """State of every method that has one, by place."""
         return {

@@ -15,6 +15,7 @@ from guerdon.recipe import Recipe, RecipeError, load
 from guerdon.report.charts import Series
 from guerdon.report.samples import Samples, read_samples
 from guerdon.training.runfolder import RunFolder
+from guerdon.training.shape import Shaped, shape
 
 Event = dict[str, Any]
 
@@ -31,6 +32,8 @@ class Run:
     iterations: list[Event] = field(default_factory=list)
     evaluations: list[Event] = field(default_factory=list)
     samples: Samples | None = None
+    shaped: Shaped | None = None
+    """What shaping and credit did to those samples' whole iteration."""
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -112,8 +115,20 @@ def read_run(path: Path) -> Run:
         iterations=[iterations[i] for i in sorted(iterations)],
         evaluations=[evaluations[i] for i in sorted(evaluations)],
         samples=samples,
+        shaped=_shaped(path / "rollouts", samples, recipe, problems),
         problems=problems,
     )
+
+
+def _shaped(folder: Path, samples: Samples | None, recipe: Recipe | None, problems: list[str]) -> Shaped | None:
+    """How the rollouts that are shown got their credit; None where that cannot be worked out again."""
+    if samples is None or recipe is None:
+        return None
+    try:
+        return shape(folder / f"{samples.iteration:06d}.parquet", recipe)
+    except (ValueError, KeyError, RuntimeError) as error:  # a recipe or method that cannot run without its policy
+        problems.append(f"What the credit is made of could not be worked out ({type(error).__name__}: {error}).")
+        return None
 
 
 def finite(value: Any) -> float | None:

@@ -6,8 +6,10 @@ model that is being optimised, prompts by whoever made the data set: both are tr
 
 import html
 import math
+from importlib import resources
 from typing import Any
 
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 VOID = {"meta", "br", "line", "rect", "circle", "path", "col"}
 
 
@@ -83,3 +85,17 @@ def duration(seconds: Any) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def document(title: str, body: Safe) -> str:
+    """A whole page around a body. No script, no external resource: its own policy forbids both."""
+    style = resources.files("guerdon.report").joinpath("style.css").read_text("utf-8")
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", title),
+        tag("style", Safe(style)),
+    )
+    return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"

@@ -1,28 +1,17 @@
 """The page: one file that needs nothing else, readable from 400 to 1280 pixels, light and dark."""
 
 from collections.abc import Sequence
-from importlib import resources
 
 from guerdon.report import sections
 from guerdon.report.charts import MOST_POINTS
 from guerdon.report.data import Run
-from guerdon.report.html import Safe, duration, join, number, percent, tag
+from guerdon.report.html import Safe, document, duration, join, number, percent, tag
 from guerdon.report.panels import charts
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+from guerdon.report.shape import composition
 
 
 def page(run: Run) -> str:
     """The whole document. No script, no external resource: the page's own policy forbids both."""
-    style = resources.files("guerdon.report").joinpath("style.css").read_text("utf-8")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"{title(run)} · Guerdon"),
-        tag("style", Safe(style)),
-    )
     said = sections.warnings(run)
     drawn = charts(run)
     body = tag(
@@ -39,12 +28,15 @@ def page(run: Run) -> str:
         if run.iterations
         else section("Training", tag("p", "No iteration has been logged yet.", cls="empty")),
         section("Samples and their credit", sections.samples(run.samples)),
+        section(f"What the credit is made of, iteration {run.samples.iteration}", composition(run.shaped))
+        if run.samples is not None and run.shaped is not None
+        else None,
         section("Where time went", sections.times(run)),
         section("Signals", sections.signals(run)),
         section("Failures", sections.failures(run)),
         recipe(run),
     )
-    return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
+    return document(f"{title(run)} · Guerdon", body)
 
 
 def _reading(done: int) -> str:

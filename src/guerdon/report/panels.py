@@ -61,6 +61,9 @@ def charts(run: Run) -> list[Safe]:
     models = [run.series(n, n.removeprefix("model/")) for n in starting("model/")]
     for some in by_size(models):
         add("Models in the loop", "loss and gradient norm of each", some)
+    state = [run.series(n, n.removeprefix("state/")) for n in starting("state/")]
+    for some in by_size(state):
+        add("State of stages", "multipliers, thresholds, running means", some)
     add("Gradient norm", "before clipping", [run.series(n, "norm") for n in take("gradient_norm")])
     add("Learning rate", "", [run.series(n, "rate") for n in take("learning_rate")])
     signals = [run.series(n, n.removeprefix("seconds/signal/")) for n in starting("seconds/signal/")]

@@ -1,10 +1,7 @@
 """What shaping does to a file of scores, as a page: a figure per stage, shares of the credit, rows that were moved."""
 
-from importlib import resources
-
 from guerdon.report.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, axis
-from guerdon.report.html import Safe, number, percent, tag
-from guerdon.report.page import POLICY
+from guerdon.report.html import Safe, document, join, number, percent, tag
 from guerdon.training.shape import NOTHING, Input, Shaped, Spread, StageShape
 
 _TALL = HEIGHT - 60
@@ -12,31 +9,29 @@ _TALL = HEIGHT - 60
 
 def page(shaped: Shaped, source: str) -> str:
     """The whole document: one file, no script, no external resource."""
-    style = resources.files("guerdon.report").joinpath("style.css").read_text("utf-8")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"{source} · Guerdon"),
-        tag("style", Safe(style)),
-    )
     groups = "no groups" if shaped.groups is None else f"{shaped.groups:,} groups"
     body = tag(
         "body",
         tag("header", tag("p", source, cls="run"), tag("h1", "Shaping and credit, stage by stage")),
-        tag("p", f"{shaped.rows:,} rows, {groups}. Thin: what a stage was given. Filled: what it made.", cls="note"),
+        tag("p", f"{shaped.rows:,} rows, {groups}.", cls="note"),
         tag("ul", *[tag("li", text) for text in shaped.without_effect], cls="warnings")
         if shaped.without_effect
         else None,
-        tag("h2", f"What explains the variance of {shaped.credit}"),
-        _shares(shaped),
-        tag("h2", "Stages"),
-        tag("div", *[_stage(stage) for stage in shaped.stages], cls="charts"),
+        composition(shaped),
         tag("h2", "Rows that changed their place"),
         _moved(shaped),
     )
-    return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
+    return document(f"{source} · Guerdon", body)
+
+
+def composition(shaped: Shaped) -> Safe:
+    """What explains the credit, and a figure for each stage."""
+    return join(
+        tag("h3", f"What explains the variance of {shaped.credit}"),
+        _shares(shaped),
+        tag("h3", "Stages", tag("small", "thin: what it was given; filled: what it made"), cls="stages"),
+        tag("div", *[_stage(stage) for stage in shaped.stages], cls="charts"),
+    )
 
 
 def _shares(shaped: Shaped) -> Safe:
@@ -155,4 +150,4 @@ def _moved(shaped: Shaped) -> Safe:
     return tag("table", tag("thead", tag("tr", *[tag("th", h) for h in heads])), tag("tbody", *rows))
 
 
-__all__ = ["page"]
+__all__ = ["composition", "page"]

@@ -146,6 +146,35 @@ def running_mean_bce(
     return _mean(F.binary_cross_entropy_with_logits(mean, torch.where(keep, correct, 0.0), reduction="none"), keep)
 
 
+@paper("arXiv:2503.18991")
+def demonstration_loss(
+    demonstrated: Float[Tensor, " N"],
+    generated: Float[Tensor, " N"],
+    *,
+    beta: float = 1.0,
+    form: Literal["linear", "logistic"] = "logistic",
+) -> Float[Tensor, ""]:
+    """Maximum-likelihood inverse RL, the reward's half: demonstrations above what the policy says now.
+
+        L = -mean (R(demonstration) - R(answer)) / beta            linear, the gradient of the likelihood
+        L = -mean log s((R(demonstration) - R(answer)) / beta)     logistic, bounded below
+
+    Alternates with improving the policy on the reward. The linear form has no minimum of its own: it needs a bound on the
+    reward or few steps at a time. Pairs with a NaN are left out.
+
+    Reference: DR-IRL, 2025, https://arxiv.org/abs/2503.18991.
+
+    Raises:
+        ValueError: beta is not positive.
+    """
+    if not beta > 0:
+        raise ValueError(f"expected a positive beta, got {beta}")
+    gap = (demonstrated - generated) / beta
+    keep = ~gap.isnan()
+    gap = torch.where(keep, gap, 0.0)
+    return _mean(-gap if form == "linear" else -F.logsigmoid(gap), keep)
+
+
 @paper("arXiv:2505.20732")
 def contribution_mse(
     step_scores: Float[Tensor, "B S"], step_mask: Bool[Tensor, "B S"], rewards: Float[Tensor, " B"], *, l2: float = 0.0

@@ -1,5 +1,7 @@
 """Answers that do not end, are too short, or too long."""
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -94,6 +96,45 @@ def cosine_length(
         raise ValueError(f"expected a limit of at least 1 token, got {limit}")
     grown = (1 - torch.cos(torch.pi * lengths.to(rewards.dtype) / limit)) / 2
     return _replace(torch.where(rewards < good, -grown, 2 * grown * rewards), lengths >= limit, value)
+
+
+@method(makes="rewards", shift_equivariant="rewards")
+def piecewise_length(
+    rewards: Float[Tensor, " B"],
+    lengths: Int64[Tensor, " B"],
+    correct: Float[Tensor, " B"] | None = None,
+    *,
+    points: tuple[tuple[float, float], ...],
+    weight: float = 1.0,
+) -> Float[Tensor, " B"]:
+    """A bonus that is a line from point to point of the length: ``r + weight * f(n)``.
+
+        f(n) = v_k + (v_{k+1} - v_k) (n - n_k) / (n_{k+1} - n_k)     for n_k <= n <= n_{k+1}
+
+    ``points`` are pairs (n_k, v_k) in order of length in tokens; before the first and after the last f rests. Any
+    shape is written so: a ramp, a plateau with edges, the soft buffer of `overlong_penalty` ((limit - buffer, 0),
+    (limit, -1)). With ``take = {correct = "correct"}`` only right answers get it; without, a wrong answer of a good
+    length is paid as well. Unverified rows are then NaN.
+
+    Shapes: [B] in and out. NaN stays NaN.
+
+    Raises:
+        ValueError: no points, or lengths that do not rise.
+    """
+    at = [n for n, _ in points]
+    if not points or any(b <= a for a, b in pairwise(at)):
+        raise ValueError(
+            f"expected points (length, value) in rising order of length, got {points}; sort or complete them"
+        )
+    x = lengths.to(rewards.dtype).clamp(at[0], at[-1])
+    knots, values = rewards.new_tensor(at), rewards.new_tensor([value for _, value in points])
+    right = torch.searchsorted(knots, x).clamp(min=min(1, len(at) - 1))
+    left = (right - 1).clamp(min=0)
+    share = (x - knots[left]) / (knots[right] - knots[left]).clamp(min=torch.finfo(x.dtype).tiny)
+    bonus = weight * (values[left] + share * (values[right] - values[left]))
+    if correct is None:
+        return rewards + bonus
+    return rewards + torch.where(correct > 0.5, bonus, 0.0).masked_fill(correct.isnan(), torch.nan)
 
 
 @method(makes="token_rewards", paper="arXiv:2505.22338", scale_equivariant="token_rewards")

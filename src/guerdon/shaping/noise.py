@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from guerdon.method import method
+from guerdon.shaping.parts import part_named
 
 NOISY = "arXiv:2505.22653"
 
@@ -91,7 +92,7 @@ def lift_low_rewards(
     Raises:
         ValueError: there is no part of that name.
     """
-    return torch.where(rewards < threshold, (rewards + weight * _part(parts, part)).clamp(max=1.0), rewards)
+    return torch.where(rewards < threshold, (rewards + weight * part_named(parts, part)).clamp(max=1.0), rewards)
 
 
 @method(makes="rewards", paper=NOISY)
@@ -108,13 +109,7 @@ def reward_for_wrong(
     Raises:
         ValueError: there is no part of that name.
     """
-    return torch.where(rewards == 0, _part(parts, part), rewards)
-
-
-def _part(parts: Mapping[str, Tensor], name: str) -> Tensor:
-    if name not in parts:
-        raise ValueError(f"expected a part named {name!r}, got {sorted(parts)}; set part to one of them")
-    return parts[name]
+    return torch.where(rewards == 0, part_named(parts, part), rewards)
 
 
 def _chances(n: int, generator: torch.Generator, device: torch.device) -> Tensor:

@@ -23,7 +23,7 @@ also makes ``correct``, which no mixture changes.
   the 25 kinds of IFEval;
 - `language`: is it in the language that was asked for?
 - `tools`, `actions`, `criteria`, `forecasts`: is a call, an action, a decision, a forecast right, and how nearly?
-- `length`: how long is it?
+- `length`: how long is it, and is it as long as the prompt asked for (`budget_length`)?
 - `programs`: does the code do what its tests say (`unit_tests`, in a sandbox)?
 - `lines`: is each line of a program right, in the place of the reference's (`line_labels`)?
 - `efficiency`: does it need less time or memory than a reference (`program_efficiency`)?
@@ -60,7 +60,7 @@ from guerdon.signals.format import (
 from guerdon.signals.instructions import constraint_reward, dense_instructions, instructions
 from guerdon.signals.judges import judge_exemplar, judge_log_odds, judge_pairwise, judge_score
 from guerdon.signals.language import language_match
-from guerdon.signals.length import length
+from guerdon.signals.length import budget_length, length
 from guerdon.signals.lines import line_labels
 from guerdon.signals.matching import bert_score, greedy_matching
 from guerdon.signals.mathematics import math_equal
@@ -77,7 +77,14 @@ from guerdon.signals.overlap import answer_f1
 from guerdon.signals.patterns import reasoning_pattern
 from guerdon.signals.programs import unit_tests
 from guerdon.signals.reasoning_gym import reasoning_gym_score
-from guerdon.signals.relevance import query_relevance, r3, r3_ranges, reference_relevance, regularised_relevance
+from guerdon.signals.relevance import (
+    demonstration_similarity,
+    query_relevance,
+    r3,
+    r3_ranges,
+    reference_relevance,
+    regularised_relevance,
+)
 from guerdon.signals.runner import How, ask, chat_form, run_signal
 from guerdon.signals.scores import Outcome, Scores
 from guerdon.signals.spans import critique_spans, parse_critique
@@ -104,12 +111,14 @@ __all__ = [
     "bleu",
     "bleu_details",
     "bleuberi",
+    "budget_length",
     "chat_form",
     "chrf",
     "constraint_reward",
     "critique_spans",
     "decision",
     "decision_report",
+    "demonstration_similarity",
     "dense_instructions",
     "distinct_n",
     "efficiency_tiers",

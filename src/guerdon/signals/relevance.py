@@ -1,5 +1,6 @@
 """Is it about what was asked? Relevance by a dense encoder, and R^3, which keeps it from being farmed."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from guerdon.method import method, paper
 from guerdon.signals.answers import NAN, same_rows
 from guerdon.signals.diversity import R3, distinct_n, length_incentive
 from guerdon.signals.encoders import find_encoder
+from guerdon.signals.matching import greedy_matching
 from guerdon.signals.ngrams import references
 
 
@@ -56,6 +58,36 @@ def reference_relevance(
             made[row] = (flat[start : start + len(several)] @ vector).max()
         start += len(several)
     return made
+
+
+@method(makes="parts", paper="arXiv:2503.18991")
+def demonstration_similarity(
+    completions: Sequence[str], demonstration: Sequence[str | None], *, encoder: str = "minilm"
+) -> Float32[Tensor, "B"]:
+    """DR-IRL's similarity to a demonstration: each sentence or clause with the nearest of the demonstration's, on average.
+
+        W = mean_k max_l cos(sentence_k, demonstrated_l)
+
+    What `scale-by-similarity` reads; give it a weight of 0, so that it is no reward. Sentences end at ``. ! ? ;`` and at
+    the end of a line. Extra sentences that the demonstration lacks cost, missing ones do not.
+
+    Shapes: [B] in and out, from -1 to 1; NaN where the row has no demonstration, 0 where nothing is said. Reference:
+    DR-IRL, 2025, https://arxiv.org/abs/2503.18991 (the data coefficient).
+
+    Raises:
+        ImportError: without the encoder's package (extra ``encoder``).
+    """
+    same_rows(completions, demonstration=demonstration)
+    found = find_encoder(encoder)
+    texts = [[_clauses(text) for text in side] for side in (completions, [d or "" for d in demonstration])]
+    vectors = found.embed([clause for side in texts for row in side for clause in row])
+    sides = iter(vectors.split([len(row) for side in texts for row in side]))
+    first, second = ([next(sides) for _ in side] for side in texts)
+    return greedy_matching(first, second).precision.float()
+
+
+def _clauses(text: str) -> list[str]:
+    return [piece for piece in re.split(r"(?<=[.!?;])\s+|\n+", text) if piece.strip()]
 
 
 @method(makes="parts", paper=R3)

@@ -11,6 +11,7 @@ from hashlib import blake2b, shake_256
 from typing import Any
 
 from guerdon.method import paper
+from guerdon.tasks.budget import decayed_budget
 from guerdon.tasks.derivation import JOIN, PRECEDENCE, number_text
 from guerdon.tasks.protocol import Split
 
@@ -26,11 +27,12 @@ def split_of(expression: str) -> Split:
     return "heldout" if key[0] < _HELDOUT else "train"
 
 
-@paper("arXiv:2507.10532")
+@paper("arXiv:2507.10532", "arXiv:2505.12432", "arXiv:2508.08940")
 class Arithmetic:
     """Random expressions with ``operands`` numbers from ``smallest`` to ``largest``, and their derivations.
 
-    Columns: ``prompts``, ``expression``, ``answer`` (the value as text), ``operands`` (how many).
+    Columns: ``prompts``, ``expression``, ``answer`` (the value as text), ``operands`` (how many), and with a budget
+    ``budget`` (tokens, which the prompt states).
 
     Args:
         operands: how many numbers: one count, or a lowest and a highest, all equally frequent.
@@ -41,7 +43,14 @@ class Arithmetic:
         atoms: which of integer, fraction, square and cube the numbers are.
         limit: no value on the way to the answer is larger in size; raise it with larger numbers, since draws past it are
             thrown away.
-        template: the question, with ``{expression}``.
+        rising: training problems over which the number of operands climbs from lowest to highest, each for as long; after
+            them, and in the held-out split, all are mixed. 0: mixed from the start.
+        budget: tokens that an answer should take: one number, or the first and the last. Training problems begin with the
+            first, which is multiplied by ``budget_decay`` and rounded down after every ``budget_every`` problems until
+            the last is reached; held-out problems state the last.
+        budget_decay: factor between two budgets.
+        budget_every: training problems of one budget: ``training.prompts`` times the iterations that it holds.
+        template: the question, with ``{expression}`` and, where there is a budget, ``{budget}``.
         prior: a prompt put before each question (prior prompt engineering).
         style: ``plain`` or ``words``, which asks in English for steps in ``<think>`` and a number in ``<answer>``.
         seed: another seed draws other problems; the splits stay.
@@ -51,6 +60,8 @@ class Arithmetic:
         Wu et al., Reasoning or Memorization? (2025), https://arxiv.org/abs/2507.10532
         Taveekitworachai et al., Prior Prompt Engineering for Reinforcement Fine-Tuning (2025),
         https://arxiv.org/abs/2505.14157
+        Train Long, Think Short (2025), https://arxiv.org/abs/2508.08940 (budgets)
+        Observe-R1 (2025), https://arxiv.org/abs/2505.12432 (easy problems first)
     """
 
     separator: str | None = "="
@@ -66,6 +77,10 @@ class Arithmetic:
         parentheses: bool = False,
         atoms: tuple[str, ...] = ("integer",),
         limit: int = 20,
+        rising: int = 0,
+        budget: tuple[int, int] | int | None = None,
+        budget_decay: float = 0.7,
+        budget_every: int = 9600,
         template: str = "{expression}=",
         prior: str = "",
         style: str = "plain",
@@ -79,6 +94,10 @@ class Arithmetic:
         self.parentheses = parentheses
         self.atoms = atoms
         self.limit = limit
+        self.rising = rising
+        self.budget = (budget, budget) if isinstance(budget, int) else budget
+        self.budget_decay = budget_decay
+        self.budget_every = budget_every
         self.template = template
         self.prior = prior
         self.style = style
@@ -90,12 +109,13 @@ class Arithmetic:
         """A length that suffices for a worked answer."""
         if self._max_tokens is not None:
             return self._max_tokens
+        twice = 2 * self.budget[0] if self.budget else 0  # a shorter limit would make runaway answers look like hits
         if self.style == "words":
-            return 256
+            return max(256, twice)
         most = self.operands if isinstance(self.operands, int) else self.operands[1]
         number = max(len(str(self.limit)) + 1, len(str(self.largest)))  # with a sign
         brackets = 2 * (most - 1) if self.parentheses else 0
-        return sum(n * (number + 1) + brackets for n in range(1, most)) + 1
+        return max(twice, sum(n * (number + 1) + brackets for n in range(1, most)) + 1)
 
     def problems(self, split: Split, start: int, count: int) -> dict[str, list[Any]]:
         """``count`` problems from index ``start`` on; both splits go on for ever.
@@ -104,28 +124,44 @@ class Arithmetic:
             ValueError: options that no expression can meet, an unknown split, or a negative index.
         """
         self._check(split, start, count)
-        rows = [self._draw(split, index) for index in range(start, start + count)]
-        return {
-            "prompts": [self._prompt(expression) for expression, _, _ in rows],
+        indices = range(start, start + count)
+        rows = [self._draw(split, index) for index in indices]
+        budgets = [self._budget(split, index) for index in indices]
+        columns: dict[str, list[Any]] = {
+            "prompts": [self._prompt(row[0], budget) for row, budget in zip(rows, budgets, strict=True)],
             "expression": [expression for expression, _, _ in rows],
             "answer": [number_text(value) for _, value, _ in rows],
             "operands": [n for _, _, n in rows],
         }
+        return columns if self.budget is None else {**columns, "budget": budgets}
 
-    def _prompt(self, expression: str) -> str:
+    def _budget(self, split: Split, index: int) -> int | None:
+        if self.budget is None:
+            return None
+        first, last = self.budget
+        if split == "heldout":
+            return last
+        return decayed_budget(index, start=first, end=last, decay=self.budget_decay, every=self.budget_every)
+
+    def _prompt(self, expression: str, budget: int | None) -> str:
         if self.style == "words":
             question = (
                 f"What is {expression}? Work it out one operation at a time inside <think> and </think>, writing the "
                 "whole expression again after each operation with = between them. "
                 "Then give the number inside <answer> and </answer>.\n"
             )
+            if budget is not None:
+                question += f"Use exactly {budget} tokens.\n"
         else:
-            question = self.template.format(expression=expression)
+            question = self.template.format(expression=expression, budget=budget)
         return self.prior + question
 
     def _draw(self, split: Split, index: int) -> tuple[str, int | Fraction, int]:
         low, high = self._range()
-        count = low + _Dice(f"{self.seed}/{split}/{index}/operands", 8)(high - low + 1)
+        if split == "train" and index < self.rising:
+            count = low + index * (high - low + 1) // self.rising
+        else:
+            count = low + _Dice(f"{self.seed}/{split}/{index}/operands", 8)(high - low + 1)
         for attempt in range(_ATTEMPTS):
             dice = _Dice(f"{self.seed}/{split}/{index}/{attempt}", 8 + 6 * count)
             made = (
@@ -198,6 +234,12 @@ class Arithmetic:
             (self.limit >= 1, "task.limit at least 1", self.limit),
             (self.style in ("plain", "words"), "task.style plain or words", self.style),
             ("{expression}" in self.template, "task.template with {expression} in it", self.template),
+            (self.rising >= 0, "task.rising of at least 0", self.rising),
+            (
+                self.budget is None or self.style == "words" or "{budget}" in self.template,
+                "task.template with {budget} in it, as there is a budget",
+                self.template,
+            ),
         ):
             if not ok:
                 raise ValueError(f"expected {want}, got {got!r}")

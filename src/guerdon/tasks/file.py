@@ -1,14 +1,15 @@
 """Prompts from a file or a Hugging Face data set: every column becomes a quantity under its own name.
 
 A row belongs to the training or to the held-out split by a hash of its prompt, and repeated prompts are dropped, so
-that nothing held out is trained on. Training rows are shuffled anew in each epoch, as a function of seed and index.
+that nothing held out is trained on. Training rows are shuffled anew in each epoch, as a function of seed and index, or
+come in the order of the file.
 """
 
 import json
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from guerdon.tasks.protocol import Split
 from guerdon.tasks.reading import Table, is_file, read
 
 
-@paper("arXiv:2505.14157")
+@paper("arXiv:2505.14157", "arXiv:2505.12432")
 class File:
     """Prompts from a JSONL, JSON, CSV, TSV or Parquet file, or from a data set by hub id or folder.
 
@@ -36,6 +37,7 @@ class File:
         separator: what separates the steps of a completion.
         stratum: column by which results are broken down.
         max_tokens: a sufficient length for a completion.
+        order: ``shuffled`` anew in each epoch, or as the ``file`` has them, easy ones first if it is sorted so (Observe-R1).
         seed: another seed holds out other rows and shuffles differently.
 
     ``notes`` says what was left out. A CSV column is numeric only if every value is written as Python writes numbers.
@@ -47,6 +49,7 @@ class File:
     References:
         Taveekitworachai et al., Prior Prompt Engineering for Reinforcement Fine-Tuning (2025),
         https://arxiv.org/abs/2505.14157
+        Observe-R1 (2025), https://arxiv.org/abs/2505.12432 (easy problems first)
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class File:
         separator: str | None = None,
         stratum: str | None = None,
         max_tokens: int = 256,
+        order: Literal["shuffled", "file"] = "shuffled",
         seed: int = 0,
     ):
         self.path, self.prompt, self.template, self.prior = path, prompt, template, prior
@@ -83,8 +87,10 @@ class File:
                 )
         else:
             count = self._held_out(heldout, len(rows))
-            rows.sort(key=lambda r: blake2b(f"{seed} {_key(r['prompts'])}".encode(), digest_size=16).digest())
-            held, train = rows[:count], rows[count:]
+            drawn = [blake2b(f"{seed} {_key(r['prompts'])}".encode(), digest_size=16).digest() for r in rows]
+            places = sorted(range(len(rows)), key=lambda i: drawn[i])
+            kept = sorted(places[count:]) if order == "file" else places[count:]
+            held, train = [rows[i] for i in places[:count]], [rows[i] for i in kept]
         if not train:
             raise ValueError(f"expected training rows in {path}, got none beside the held-out ones; lower heldout")
         self._rows = {"train": train, "heldout": held}
@@ -92,7 +98,7 @@ class File:
             raise ValueError(
                 f"expected stratum to be one of the columns {sorted(train[0])}, got {stratum!r}; correct the name"
             )
-        self._order = lru_cache(maxsize=4)(self._shuffled)
+        self._order = lru_cache(maxsize=4)(self._shuffled if order == "shuffled" else self._as_written)
 
     def size(self, split: Split) -> int:
         """How many different rows the split has."""
@@ -118,6 +124,9 @@ class File:
 
     def _shuffled(self, epoch: int) -> list[int]:
         return np.random.default_rng([self.seed, epoch]).permutation(len(self._rows["train"])).tolist()
+
+    def _as_written(self, epoch: int) -> list[int]:
+        return list(range(len(self._rows["train"])))
 
     # rows
 

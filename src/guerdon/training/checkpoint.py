@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from guerdon.policies.protocol import Policy
-from guerdon.training.optimise import Counters
+from guerdon.training.counters import Counters
 from guerdon.training.ranks import ONE, Ranks
 from guerdon.training.sharding import full, like
 

@@ -24,8 +24,9 @@ from guerdon.policies.engines.protocol import EngineError
 from guerdon.policies.protocol import Policy
 from guerdon.recipe import Recipe, RecipeError, load
 from guerdon.training import checkpoint
+from guerdon.training.counters import NonFinite
 from guerdon.training.evaluate import Evaluation, evaluate
-from guerdon.training.optimise import Counters, NonFinite, effective_sample_size, importance, make_optimiser, update
+from guerdon.training.optimise import effective_sample_size, importance, make_optimiser, update
 from guerdon.training.parts import Parts, build
 from guerdon.training.ranks import Ranks
 from guerdon.training.replay import Replay
@@ -74,8 +75,8 @@ def train(
 
     Raises:
         RecipeError: the recipe cannot run.
-        Stopped: interrupted (Ctrl-C), a signal failed past the limit, three non-finite steps in a row, or a sampling
-            engine that does not answer; the run folder holds a checkpoint.
+        Stopped: interrupted (Ctrl-C), a signal failed past the limit, three non-finite steps in a row (of the policy or a
+            model), or a sampling engine that does not answer; the run folder holds a checkpoint.
         FileExistsError: ``run`` holds a run and ``resume`` is False.
         RankLost: another process of the run has failed or cannot be reached.
     """
@@ -104,10 +105,6 @@ def _train(
         cast = Cast.of(parts, ranks)
     else:
         parts = build(load(recipe))
-        if ranks.size > 1 and parts.recipe.sampling.engine is not None:
-            raise RecipeError(
-                f"sampling.engine: expected one process, got {ranks.size}; leave the engine out, or torchrun"
-            )
         cast = Cast.of(parts, ranks)  # before the folder: what cannot be loaded leaves nothing behind
         ranks.barrier()
         folder = ranks.lead(lambda: _new_folder(None if run is None else Path(run), parts.recipe))
@@ -130,8 +127,7 @@ class _Loop:
         self.parts, self.folder, self.ranks = parts, folder, cast.ranks
         self.observe: Observe = observe if self.ranks.first else lambda event, data: None
         self.spec = parts.recipe.training
-        self.counters = Counters()
-        self.cast, self.policy, self.models = cast, cast.policy, cast.models
+        self.cast, self.policy, self.models, self.counters = cast, cast.policy, cast.models, cast.counters
         self.optimiser = make_optimiser(self.policy, self.spec)
         self.replay = Replay(parts.recipe.replay) if parts.recipe.replay else None
         self.holders = (parts.pipeline, self.models, *([self.replay] if self.replay else []))
@@ -194,6 +190,7 @@ class _Loop:
         clock = time.perf_counter()
         with self._resumable(iteration), whole(self.policy):
             outcome, provide = collect(self.parts, self.cast, iteration)
+        self._stop_if_models_fail(iteration)
         sampled = time.perf_counter()
         save = self.spec.save_rollouts_every
         if save and iteration % save == 0 and self.ranks.first:
@@ -222,6 +219,7 @@ class _Loop:
                 self._checkpoint(iteration)
                 raise Stopped("non-finite", str(failure), self.folder) from failure
         self.parts.pipeline.update(outcome.batch)
+        metrics |= self.parts.pipeline.metrics()
         if self.models:
             with whole(self.policy):
                 metrics |= self.models.learn(provide.asked(outcome.batch), iteration, provide, self.policy)
@@ -233,6 +231,15 @@ class _Loop:
         }  # fmt: skip
         self._log(event)
         self.observe("iteration", event)
+        self._stop_if_models_fail(iteration + 1)
+
+    def _stop_if_models_fail(self, iteration: int) -> None:
+        """A model whose updates are not finite three times in a row says nothing that one should train on."""
+        try:
+            self.models.check()
+        except NonFinite as failure:
+            self._checkpoint(iteration)
+            raise Stopped("non-finite", str(failure), self.folder) from failure
 
     def _staleness(self, outcome: Outcome, iteration: int) -> dict[str, float]:
         """How far an engine's samples are from the policy: iterations, nats per token (an estimate of the KL), and the
@@ -241,7 +248,7 @@ class _Loop:
         batch = outcome.batch
         if not isinstance(self.policy, EnginePolicy):
             return {}
-        numbers = {"engine/lag": float((iteration - batch["policy_version"]).float().mean())}
+        numbers = {"engine/lag": float(iteration - (self.policy.synced or 0))}
         if "old_logp" in batch:
             numbers["engine/kl"] = float(masked_mean(batch["sampled_logp"] - batch["old_logp"], batch["mask"]))
             sums = importance(batch["old_logp"], batch["sampled_logp"], batch["mask"])
@@ -252,7 +259,7 @@ class _Loop:
         with self._resumable(iteration), whole(self.policy):
             policy = self.policy
             if self.spec.evaluate_prompts and isinstance(policy, EnginePolicy):
-                policy = policy.current(iteration)
+                policy = policy.current(iteration, self.counters.steps)
             result = evaluate(self.parts, policy, self.ranks)
         if result is not None:
             event = {"event": "evaluation", "iteration": iteration, **result.as_dict()}

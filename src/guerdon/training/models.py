@@ -17,6 +17,7 @@ from guerdon.policies.protocol import Policy
 from guerdon.quantities import QUANTITIES
 from guerdon.recipe import Model
 from guerdon.reward_models.protocol import InLoopModel
+from guerdon.training.counters import PATIENCE, NonFinite
 from guerdon.training.generators import derive
 from guerdon.training.ranks import ONE, Ranks
 from guerdon.training.shares import dealt_micro_batches, dealt_rows
@@ -54,6 +55,7 @@ class LoopModel:
         self.metrics: dict[str, float] = {}
         self.skipped = 0
         """Updates left out because loss or gradient was not finite."""
+        self.skipped_in_a_row = 0
 
     def needs(self) -> set[str]:
         """Every quantity that it reads or learns from."""
@@ -104,7 +106,7 @@ class LoopModel:
     def learn(self, batch: Rollouts, iteration: int, fetch: Fetch) -> None:
         """One optimiser step on an iteration's rollouts; nothing where it has learned from them or does not learn.
 
-        A loss or gradient that is not finite is passed over and counted in ``metrics``.
+        A loss or gradient that is not finite is passed over and counted in ``metrics``; see ``check``.
         """
         if self.optimiser is None or self.learned > iteration or iteration % self.spec.every:
             return
@@ -141,10 +143,26 @@ class LoopModel:
             norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip_gradient, foreach=True))
             if math.isfinite(loss) and math.isfinite(norm):
                 self.optimiser.step()
+                self.skipped_in_a_row = 0
             else:
                 self.skipped += 1
+                self.skipped_in_a_row += 1
                 self.optimiser.zero_grad(set_to_none=True)
         self.metrics = {"loss": loss, "gradient_norm": norm, "skipped": float(self.skipped)}
+
+    def check(self) -> None:
+        """Stop a model that does not learn any more.
+
+        Raises:
+            NonFinite: its last three updates were left out.
+        """
+        if self.skipped_in_a_row >= PATIENCE:
+            loss, norm = self.metrics.get("loss", math.nan), self.metrics.get("gradient_norm", math.nan)
+            raise NonFinite(
+                f"model ({self.spec.label}): expected a finite loss and gradient, got three updates in a row that are not "
+                f"(loss {loss}, gradient norm {norm}); lower the model's learning_rate, or look at what it learns from "
+                f"({', '.join(self.model.learns_from)})"
+            )
 
     def _pass(
         self,
@@ -189,7 +207,8 @@ class LoopModel:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds: weights, the optimiser's moments, and how many iterations it has learned from."""
-        held: dict[str, Any] = {"learned": self.learned, "skipped": self.skipped}
+        counts = {"learned": self.learned, "skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
+        held: dict[str, Any] = dict(counts)
         held |= {f"weight.{name}": value.detach().clone() for name, value in self._changing()}
         if self.optimiser is not None:
             for i, entry in self.optimiser.state_dict()["state"].items():
@@ -208,6 +227,7 @@ class LoopModel:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state`` gave."""
         self.learned, self.skipped = int(state["learned"]), int(state["skipped"])
+        self.skipped_in_a_row = min(int(state.get("skipped_in_a_row", 0)), PATIENCE - 1)  # it may try once more
         with torch.no_grad():
             for name, value in self._changing():
                 value.copy_(state[f"weight.{name}"])
@@ -250,6 +270,15 @@ class LoopModels(Mapping[str, LoopModel]):
             model.model.follow(policy)
             metrics |= {f"model/{name}/{key}": value for key, value in model.metrics.items()}
         return metrics
+
+    def check(self) -> None:
+        """Stop where one of them does not learn any more.
+
+        Raises:
+            NonFinite: the last three updates of a model were left out.
+        """
+        for model in self.models.values():
+            model.check()
 
     def relabel(self, batch: Rollouts, fetch: Fetch) -> Rollouts:
         """Rollouts that were kept (a replay), with what every model says of them now; nobody learns.

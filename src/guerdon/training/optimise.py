@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,6 +12,7 @@ from guerdon.batch import Rollouts
 from guerdon.pipeline import Pipeline
 from guerdon.policies.protocol import Policy
 from guerdon.recipe import Training
+from guerdon.training.counters import PATIENCE, Counters, NonFinite
 from guerdon.training.generators import derive
 from guerdon.training.micro import shares_prompts
 from guerdon.training.ranks import ONE, Ranks
@@ -20,21 +20,6 @@ from guerdon.training.replay import Replay
 from guerdon.training.rollouts import evaluate_all
 from guerdon.training.sharding import full, lockstep, whole
 from guerdon.training.shares import dealt_micro_batches, passes_of
-
-
-class NonFinite(RuntimeError):
-    """Three optimiser steps in a row had a loss or gradient that is not finite."""
-
-
-@dataclass
-class Counters:
-    """What a run counts across iterations; part of the checkpoint."""
-
-    skipped: int = 0
-    """Optimiser steps left out because loss or gradient was not finite."""
-    skipped_in_a_row: int = 0
-    steps: int = 0
-    total_tokens: int = 0
 
 
 def learning_rate(spec: Training, iteration: int) -> float:
@@ -218,7 +203,7 @@ def _apply(
         return norm
     counters.skipped += 1
     counters.skipped_in_a_row += 1
-    if counters.skipped_in_a_row >= 3:
+    if counters.skipped_in_a_row >= PATIENCE:
         raise NonFinite(_diagnosis(policy, loss, parts))
     optimiser.zero_grad(set_to_none=True)
     return norm

@@ -7,6 +7,7 @@ import torch
 
 from guerdon.method import hypers_of, load_object
 from guerdon.pipeline import ModelFace, Pipeline, compile_recipe
+from guerdon.pipeline.extra import check_turns
 from guerdon.policies import POLICIES
 from guerdon.policies.engines import ENGINES
 from guerdon.policies.engines.policy import EnginePolicy
@@ -148,6 +149,16 @@ def build(recipe: Recipe) -> Parts:
         structure=turn_structure(task) | ({"node_ids"} if recipe.rollouts.forks > 1 else set()),
         models=faces(recipe),
     )
+    check_turns(pipeline.stages)
+    if isinstance(task, EnvironmentTask) and "prefix_values" in pipeline.needs:
+        for stage in pipeline.stages:
+            if "prefix_values" in stage.reads:
+                break
+            if "step_ids" in stage.makes and "turn_ids" not in stage.reads:
+                raise RecipeError(
+                    f"{stage.place}: expected steps that are turns above what takes prefix_values, since an environment can be "
+                    f"continued at the end of a turn only, got {stage.method.name}; stand it below"
+                )
     if isinstance(task, EnvironmentTask) and recipe.rollouts.prefix_suffix and "prefix_values" in pipeline.needs:
         raise RecipeError(
             "rollouts.prefix_suffix: expected none for a task that is played in turns, since its environment would have to "

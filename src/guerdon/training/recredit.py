@@ -14,7 +14,7 @@ from typing import Any
 from guerdon.batch import Rollouts
 from guerdon.credit.steps import split_steps
 from guerdon.pipeline import ModelFace, Pipeline, compile_recipe
-from guerdon.pipeline.extra import ancestors
+from guerdon.pipeline.extra import ancestors, check_turns
 from guerdon.pipeline.run import Outcome
 from guerdon.quantities import QUANTITIES
 from guerdon.recipe import Recipe, RecipeError, load, shipped
@@ -65,6 +65,7 @@ def recredit(run: Path, batch: Rollouts, iteration: int, source: str | Path | Ma
         models={m.label: ModelFace(tuple(_made_by(m.label, given))) for m in recipe.model},
         objective=False,
     )
+    check_turns(pipeline.stages)
     ready = {"step_ids"} if separator is not None else set()
     if "sampled_logp" in given and sampled_is_old(parts):
         ready.add("old_logp")
@@ -81,6 +82,7 @@ def recredit(run: Path, batch: Rollouts, iteration: int, source: str | Path | Ma
         provide=provide,
         progress=min(1.0, iteration / training.iterations),
         generator_for=lambda label: derive(training.seed, iteration, label),
+        stages=pipeline.stages,  # and nothing for the losses: their weights of the update phase are no credit
     )
     if not any(credit in outcome.batch for credit in CREDIT):
         raise RecipeError(
@@ -88,6 +90,8 @@ def recredit(run: Path, batch: Rollouts, iteration: int, source: str | Path | Ma
             "add a stage of credit such as group-normalise"
         )
     notes += [f"{s.label} keeps a state between iterations; here it begins anew" for s in pipeline.stages if s.instance]
+    notes += [f"{s.label} weighs in the update phase; here it does not" for s in pipeline.objective.weighting]
+    notes += _gaps(pipeline, given)
     for label, share in outcome.failed.items():
         if share:
             notes.append(f"{label} failed on {share:.0%} of the rows ({outcome.example(label)})")
@@ -161,6 +165,23 @@ def _refuse_unsaved(name: str, pipeline: Pipeline, own: Pipeline, given: Mapping
                 "choose a recipe that does without it, or train a run whose own recipe reads it"
             )
         have |= {m.split(".", 1)[0] for m in stage.makes}
+
+
+def _gaps(pipeline: Pipeline, given: Mapping[str, Any]) -> list[str]:
+    """What the run asked of some rows only, since its own recipe filtered the others (``rollouts.where``)."""
+    notes = []
+    for name in sorted({read.split(".", 1)[0] for stage in pipeline.stages for read in stage.reads} & set(given)):
+        quantity = QUANTITIES.get(name)
+        if quantity is None or quantity.axes != "B T" or quantity.provider in ("rollout", "derived"):
+            continue
+        for key, value in given[name].items() if quantity.keyed else [("", given[name])]:
+            lost = (value.isnan() & given["mask"]).any(-1).float().mean()
+            if lost > 0:
+                notes.append(
+                    f"{name}{'.' * bool(key)}{key} was not asked for {float(lost):.0%} of the rows, which the run filtered; they "
+                    "have no credit from it"
+                )
+    return notes
 
 
 def _rewards(pipeline: Pipeline) -> list[Any]:

@@ -15,11 +15,13 @@ from guerdon.policies.engines.policy import EnginePolicy
 from guerdon.policies.prefixes import Boundaries, boundaries, completed, said_after
 from guerdon.policies.protocol import Policy, Sampling
 from guerdon.quantities import QUANTITIES
+from guerdon.recipe import RecipeError
 from guerdon.signals.scores import Outcome as Said
 from guerdon.signals.scores import scatter
 from guerdon.signals.threads import Started
 from guerdon.tasks.environment import EnvironmentTask
 from guerdon.tasks.protocol import Task
+from guerdon.training.counters import Counters
 from guerdon.training.generators import derive
 from guerdon.training.micro import micro_batches, shares_prompts
 from guerdon.training.models import LoopModels
@@ -50,11 +52,28 @@ class Cast:
     models: LoopModels = field(default_factory=lambda: LoopModels({}))
     ranks: Ranks = ONE
     """The processes that share the work."""
+    counters: Counters = field(default_factory=Counters)
+    """What the run has counted so far; rollouts say how many optimiser steps their policy had seen."""
 
     @classmethod
     def of(cls, parts: Parts, ranks: Ranks = ONE) -> "Cast":
-        """All that a recipe asks for, new, with initial weights."""
+        """All that a recipe asks for, new, with initial weights.
+
+        Raises:
+            RecipeError: it cannot be loaded, or several processes cannot share its engine.
+        """
         policy = parts.policy()
+        if isinstance(policy, EnginePolicy) and ranks.size > 1:
+            if parts.recipe.training.fsdp or not policy.engine.shared:
+                what = (
+                    "whole weights in each process" if parts.recipe.training.fsdp else "an engine that serves them all"
+                )
+                raise RecipeError(
+                    f"sampling.engine: expected {what} where {ranks.size} processes train, got "
+                    f"{'training.fsdp' if parts.recipe.training.fsdp else type(policy.engine).__name__}; use a server "
+                    '(use = "openai") without fsdp, leave the engine out, or leave torchrun out'
+                )
+            policy.lead = ranks.lead
         reference = policy.reference() if "ref_logp" in parts.pipeline.needs else None
         if parts.recipe.training.fsdp and ranks.size > 1:
             policy = Sharded(policy, ranks)
@@ -66,7 +85,7 @@ def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provide
     spec = parts.recipe.training
     start = iteration * spec.prompts
     if isinstance(cast.policy, EnginePolicy):
-        cast.policy.refresh(iteration)
+        cast.policy.refresh(iteration, cast.counters.steps)
     columns = parts.task.problems("train", start, spec.prompts)
     chunks = min(parts.recipe.rollouts.chunks, spec.prompts)
     if chunks == 1:
@@ -140,7 +159,7 @@ def _draw(
         batch = with_columns(grown, columns, spec.samples, start)
     else:
         batch = sample(cast.policy, columns, parts.sampling, spec.samples, start, generator, parts.task)
-    version = cast.policy.version if isinstance(cast.policy, EnginePolicy) else iteration
+    version = cast.policy.version if isinstance(cast.policy, EnginePolicy) else cast.counters.steps
     assert version is not None  # refreshed before anything is drawn
     return batch.with_(
         origin=torch.zeros(batch.rows, dtype=torch.long),

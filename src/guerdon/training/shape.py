@@ -138,9 +138,16 @@ def shape(source: str | Path | Rollouts, recipe: Any = None, *, most_moved: int 
             (s.stage, s.quantity) for s in shown
         }:
             continue
-        after = versions[branch.stage.label, branch.quantity]
+        after = _there(branch.quantity, versions[branch.stage.label, branch.quantity], outcome)
         inputs = [
-            _input(child, versions[child.stage.label, child.quantity], after, group, texts, most_moved)
+            _input(
+                child,
+                _there(child.quantity, versions[child.stage.label, child.quantity], outcome),
+                after,
+                group,
+                texts,
+                most_moved,
+            )
             for child in branch.of
         ]
         shown.append(
@@ -270,7 +277,7 @@ def _versions(
 
 def _input(branch: Branch, before: Tensor, after: Tensor, group: Tensor | None, texts: list[str], most: int) -> Input:
     name = branch.quantity
-    if before.ndim != 1 or after.ndim != 1:
+    if _level(name) != "row" or len(before) != len(after):
         return Input(name, spread(before), None, None)
     seen = spread(before)
     if isinstance(branch.weight, int | float) and branch.weight < 0:
@@ -347,13 +354,21 @@ def _heard(label: str, stages: Iterable[BoundStage], outcome: Rollouts, said: Ma
     return {m: outcome[n] for n, m in zip(stage.makes, stage.method.makes, strict=True)}
 
 
+def _there(quantity: str, values: Tensor, batch: Rollouts) -> Tensor:
+    """The entries of a quantity of steps or positions that the rows have; of rows, all."""
+    level = _level(quantity)
+    if level == "token" and "mask" in batch:
+        return values[batch["mask"]]
+    return values[~values.isnan()] if level == "step" else values
+
+
 def _credit(batch: Rollouts, quantity: str) -> Tensor:
     values = batch[quantity]
-    return (
-        values[batch["mask"]]
-        if values.ndim == 2 and values.shape == batch.get("mask", values.new_zeros(0)).shape
-        else values.flatten()
-    )
+    return values[batch["mask"]] if _level(quantity) == "token" and "mask" in batch else values.flatten()
+
+
+def _level(quantity: str) -> str:
+    return QUANTITIES[quantity.split(".", 1)[0]].level
 
 
 def _flattened(values: Tensor, group: Tensor | None) -> Tensor:

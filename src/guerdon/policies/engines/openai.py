@@ -82,6 +82,7 @@ class OpenAIEngine:
         except ImportError as error:
             raise ImportError("expected the openai package, found none; pip install 'guerdon[engine]'") from error
         self.url, self.model, self.dialect, self.logprobs = url.rstrip("/"), model, dialect, logprobs
+        self.shared = True
         self.syncs, self.hook = sync != "none", hook
         self.parallel, self.prompts_per_request, self.sync_timeout = parallel, prompts_per_request, sync_timeout
         self._openai = openai

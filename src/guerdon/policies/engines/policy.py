@@ -1,6 +1,6 @@
 """A policy whose completions are drawn by an engine, with weights that may be some iterations old."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -26,25 +26,31 @@ class EnginePolicy:
         self.own, self.engine, self.sync_every = own, engine, sync_every
         self.module = own.module
         self.version: int | None = None
-        """The iteration whose weights the engine has; None: unknown."""
+        """Optimiser steps that the engine's weights have seen; None: unknown."""
+        self.synced: int | None = None
+        """The iteration at whose start the engine got them."""
+        self.lead: Callable[[Callable[[], None]], None] = lambda act: act()
+        """Does a thing in one of several processes that share the engine, and makes the others wait for it."""
         engine.attach(own)
 
     # weights
 
-    def refresh(self, iteration: int, *, now: bool = False) -> int:
-        """Bring the engine the weights of ``iteration`` if it is time (or ``now``); the version that it has then."""
-        if not self.engine.syncs:
-            self.version = 0
-        elif self.version is None or iteration - self.version >= (1 if now else self.sync_every):
-            self.engine.sync(iteration)
-            self.version = iteration
-        return self.version
+    def refresh(self, iteration: int, steps: int, *, now: bool = False) -> None:
+        """Bring the engine the weights of the start of ``iteration``, if it is time (or ``now``).
 
-    def current(self, iteration: int) -> Policy:
+        ``steps`` optimiser steps have made them. An engine that keeps its weights has seen none.
+        """
+        if not self.engine.syncs:
+            self.synced = self.version = 0
+        elif self.synced is None or iteration - self.synced >= (1 if now else self.sync_every):
+            self.lead(lambda: self.engine.sync(iteration))
+            self.synced, self.version = iteration, steps
+
+    def current(self, iteration: int, steps: int) -> Policy:
         """Draws with today's weights: itself once synchronised, or the policy's own sampler where an engine keeps its own."""
         if not self.engine.syncs:
             return self.own
-        self.refresh(iteration, now=True)
+        self.refresh(iteration, steps, now=True)
         return self
 
     # drawn by the engine
@@ -158,7 +164,7 @@ class EnginePolicy:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore what ``state`` gave; the engine gets it with the next ``refresh``."""
         self.own.load_state(state)
-        self.version = None
+        self.synced = self.version = None
 
     def export(self, folder: Path) -> None:
         """Write the policy."""

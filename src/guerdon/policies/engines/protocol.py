@@ -39,6 +39,8 @@ class Engine(Protocol):
 
     syncs: bool
     """Whether ``sync`` can bring it new weights; False: it keeps those that it was started with."""
+    shared: bool
+    """Whether several processes of a run may ask it, each for rows of its own, and one brings it the weights for all."""
 
     def attach(self, policy: Served) -> None:
         """Get to know the policy; called once, before anything else."""

@@ -36,6 +36,7 @@ class VLLMEngine:
     """
 
     syncs = True
+    shared = False
 
     def __init__(
         self,

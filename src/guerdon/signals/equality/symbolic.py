@@ -11,10 +11,14 @@ References:
 
 import importlib.util
 import logging
+import os
+import queue
 import re
 import resource
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from guerdon.signals.process import ProcessSignal, WorkerDied
@@ -33,7 +37,9 @@ _WILD_POWER = re.compile(
 _FIRST = {"\\sin x \\cos x": "\\frac{\\sin 2x}{2}", "(1,2)": "[1,2]", "x = 2": "2x = 4", "\\{1,2\\}": "\\{x, 2\\}"}
 """Pairs that a new worker starts with: the first of a kind is slow, because much is imported and cached then."""
 CHUNK = 16
-"""Pairs of one call."""
+"""Pairs of one call, at most."""
+WORKERS = 4
+"""Processes at most: each holds some 200 MB."""
 START = 120.0
 """Seconds that a worker may take to start."""
 MEMORY = 3 << 30
@@ -68,7 +74,7 @@ def modest(text: str) -> bool:
 
 
 class Symbolic:
-    """A pool of one: pairs go to a worker in chunks, and one by one where a chunk takes too long.
+    """Some workers, one for each core up to ``WORKERS``, which start when first needed; pairs go to them in chunks.
 
     Args:
         timeout: seconds for one pair.
@@ -77,20 +83,46 @@ class Symbolic:
     def __init__(self, *, timeout: float = 5.0):
         if not available():
             raise ImportError(MISSING)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        self._workers = [_Worker(timeout) for _ in range(min(WORKERS, cores or 1))]
+        self._free: queue.LifoQueue[_Worker] = queue.LifoQueue()  # the one that was used last, and is warm, goes first
+        for worker in reversed(self._workers):
+            self._free.put(worker)
+
+    def decide(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+        """A verdict for each (reference, answer); a pair that took too long or killed its process says so."""
+        many = len(pairs) > CHUNK  # fewer are done before a second worker has started
+        size = min(CHUNK, -(-len(pairs) // (2 * len(self._workers)))) if many else CHUNK
+        chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+        with ThreadPoolExecutor(min(len(self._workers), max(1, len(chunks)))) as pool:
+            return [verdict for said in pool.map(self._decide, chunks) for verdict in said]
+
+    def _decide(self, chunk: Sequence[tuple[str, str]]) -> list[Verdict]:
+        worker = self._free.get()
+        try:
+            return worker.decide(chunk)
+        finally:
+            self._free.put(worker)
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            worker.close()
+
+
+class _Worker:
+    """One process; a chunk that takes too long is gone through one by one."""
+
+    def __init__(self, timeout: float):
         self.timeout = timeout
         self._process = ProcessSignal(f"{__name__}:verdicts")
         self._ready = False
 
-    def decide(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
-        """A verdict for each (reference, answer); a pair that took too long or killed its process says so."""
-        result: list[Verdict] = []
-        for start in range(0, len(pairs), CHUNK):
-            chunk = pairs[start : start + CHUNK]
-            said = self._ask(chunk)
-            if isinstance(said, str):
-                said = [verdict for pair in chunk for verdict in self._alone(pair)] if len(chunk) > 1 else [said]
-            result += said
-        return result
+    def decide(self, chunk: Sequence[tuple[str, str]]) -> list[Verdict]:
+        said = self._ask(chunk)
+        if not isinstance(said, str):
+            return said
+        return [verdict for pair in chunk for verdict in self._alone(pair)] if len(chunk) > 1 else [said]
 
     def _alone(self, pair: tuple[str, str]) -> list[Verdict]:
         said = self._ask([pair])
@@ -115,25 +147,27 @@ class Symbolic:
         return [verdict if isinstance(verdict, str) else bool(verdict) for verdict in said]
 
     def close(self) -> None:
-        """End the process."""
         self._process.close()
         self._ready = False
 
 
 def verdicts(gold: list[str], given: list[str]) -> list[bool | str]:
     """What runs in the worker: math-verify on each pair; a string says why there is no verdict."""
-    from math_verify import LatexExtractionConfig, parse, verify
+    from math_verify import verify
 
     logging.disable(logging.WARNING)  # it warns that its own clock is off
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    latex = [LatexExtractionConfig()]
-
-    def read(text: str) -> list[Any]:
-        return parse(f"${text}$", latex, fallback_mode="no_fallback", parsing_timeout=0)
-
     said: list[bool | str] = []
     for reference, answer in zip(gold, given, strict=True):
-        known = read(reference)
-        said.append(bool(verify(known, read(answer), timeout_seconds=None)) if known else UNREADABLE)
+        known = _read(reference)
+        said.append(bool(verify(known, _read(answer), timeout_seconds=None)) if known else UNREADABLE)
     return said
+
+
+@lru_cache(maxsize=1024)
+def _read(text: str) -> list[Any]:
+    """Kept, because the answers to a prompt share its reference and are often the same."""
+    from math_verify import LatexExtractionConfig, parse
+
+    return parse(f"${text}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=0)

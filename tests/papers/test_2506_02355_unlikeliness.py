@@ -1,0 +1,30 @@
+"""Rewarding the Unlikely (arXiv:2506.02355): the reward, its filter and GRPO behind it, in a recipe."""
+
+import pytest
+import torch
+
+from guerdon.recipe import load
+from tests.running import run_parts
+
+NAN = float("nan")
+OLD = torch.tensor([-0.5, -2.0, -1.0, -3.0])[:, None]
+STAGES = ["weighted-sum", "drop-flat-groups", "unlikeliness", {"use": "group-normalise", "eps": 1e-6}]
+
+
+def test_worked_example():
+    made = run_parts({"right": [1.0, 0.0, 1.0, 1.0]}, STAGES, old_logp=OLD)
+    torch.testing.assert_close(made["rewards"], torch.tensor([0.8125, 0.0, 0.875, 1.0]))
+    expected = torch.tensor([0.3093, -1.4778, 0.4468, 0.7217])
+    torch.testing.assert_close(made["advantages"], expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("order", "taught"), [(STAGES, False), ([STAGES[0], *STAGES[2:]], True)])
+def test_a_group_that_is_all_right_is_filtered_first(order, taught):
+    made = run_parts({"right": [1.0] * 4}, order, old_logp=OLD)
+    assert bool(made["advantages"].nan_to_num(nan=0.0).any()) is taught
+
+
+def test_the_preset_is_this():
+    recipe = load({"preset": "unlikeliness", "task": {"use": "arithmetic"}, "reward": [{"use": "final-answer"}]})
+    assert [s.use for s in recipe.pipeline] == [s if isinstance(s, str) else s["use"] for s in STAGES]
+    assert recipe.training.epochs == 2

@@ -38,12 +38,16 @@ class Problems:
 
     def accuracy(self, table: Tensor) -> float:
         """Exact share of right answers."""
+        return float(self.chances(table).mean())
+
+    def chances(self, table: Tensor) -> Tensor:
+        """Exact chance [N] that the answer to each problem is right."""
         chance = table.detach().softmax(-1)
         mass = torch.eye(MODULUS)[self.begin]
         for step in range(STEPS):
             mass = torch.einsum("np,npw->nw", mass, chance[:, self.operands[:, step]].transpose(0, 1))
         last = (self.begin + self.operands.sum(-1)) % MODULUS
-        return float(mass.gather(1, last[:, None]).mean())
+        return mass.gather(1, last[:, None]).squeeze(1)
 
 
 @dataclass(frozen=True)

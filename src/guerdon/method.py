@@ -27,6 +27,8 @@ TAGGED = (
     "guerdon.tasks.budget",
     "guerdon.policies",
     *(f"guerdon.reward_models.{part}" for part in ("losses", "language", "decomposition", "factors", "flow")),
+    "guerdon.training.meta_weight",
+    "guerdon.training.replay",
     "guerdon.training.trees",
 )
 """Modules outside the rooms whose code follows papers."""

@@ -165,6 +165,13 @@ _TABLE = [
     # of the policy at the start of the iteration, and of the reference
     _q("old_logp", "B T", "float", "log-probability under the policy at the start of the iteration", "policy"),
     _q("old_entropy", "B T", "float", "entropy of the policy at the start of the iteration", "policy"),
+    _q(
+        "old_nucleus_entropy",
+        "B T",
+        "float",
+        "entropy among the likeliest tokens (policy.nucleus) at the start of the iteration",
+        "policy",
+    ),
     _q("old_hidden", "B T D", "float", "hidden state before each position at the start of the iteration", "policy"),
     _q("old_values", "B T", "float", "value before each position at the start of the iteration", "value"),
     _q("bootstrap_values", "B", "float", "value after the last position, for rows that were cut off", "value"),
@@ -191,6 +198,22 @@ _TABLE = [
     # of the policy being updated
     _q("logp", "B T", "float", "log-probability under the policy being updated", "policy", "update"),
     _q("entropy", "B T", "float", "entropy of the policy being updated", "policy", "update"),
+    _q(
+        "nucleus_entropy",
+        "B T",
+        "float",
+        "entropy among the likeliest tokens (policy.nucleus) of the policy being updated",
+        "policy",
+        "update",
+    ),
+    _q(
+        "entropy_slope",
+        "B T",
+        "float",
+        "how the entropy of the policy being updated moves with the logit of a token drawn from it, on average",
+        "policy",
+        "update",
+    ),
     _q("hidden", "B T D", "float", "hidden state before each position of the policy being updated", "policy", "update"),
     _q("values", "B T", "float", "value before each position under the value head being updated", "value", "update"),
     _q("token_loss", "B T", "float", "loss of each position, before aggregation", None, "update", "add"),

@@ -270,3 +270,11 @@ def test_the_samplers_ratio_multiplies_the_loss_and_no_denominator(tmp_path):
     half = trainer._compute_loss(trainer.model, inputs)
     assert float(plain.abs()) > 1e-3
     torch.testing.assert_close(half, plain / 2)
+
+
+def test_an_entropy_of_the_nucleus_is_a_loss_in_trl(tmp_path):
+    loss = {"use": "entropy-bonus", "take": {"entropy": "nucleus_entropy"}, "weight": 0.1}
+    trainer = world.ours(tmp_path, {**world.GRPO, "loss": [loss]}, config=world.settings(tmp_path, max_steps=1))
+    trainer.train()
+    said = [entry["loss/entropy-bonus"] for entry in trainer.state.log_history if "loss/entropy-bonus" in entry]
+    assert said[0] < 0

@@ -1,5 +1,7 @@
 """Update-phase contract: one mini-batch equals its micro-batches, a NaN row equals a deleted row, gradients are finite."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -25,8 +27,17 @@ def objective(method, how: str) -> Objective:
         makes=method.makes,
         options=OPTIONS.get(method.name, {}),
         spec=Loss(use=method.name, aggregate=how, constant=16.0),
+        instance=learnt(method) if method.stateful else None,
     )
     return Objective((), (stage,), 16)
+
+
+def learnt(method):
+    """A method with state that has seen an iteration."""
+    instance, w = method.call(**OPTIONS.get(method.name, {})), world(9)
+    names = list(inspect.signature(instance.update).parameters)
+    instance.update(**{name: w.data[name] for name in names})
+    return instance
 
 
 def batch_of(w, rows=None) -> Rollouts:

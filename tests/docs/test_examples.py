@@ -59,6 +59,7 @@ def test_the_recipe_of_the_readme_compiles(tmp_path):
         t
         for page in (
             "credit",
+            "entropy",
             "signals",
             "judges",
             "answers",
@@ -84,7 +85,7 @@ def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
     assert len(list(train(recipe.model_copy(update={"training": short}), tmp_path / "run").run.events())) == 2
 
 
-@pytest.mark.parametrize("page", ["docs/answers.md", "docs/text.md", "docs/shaping.md"])
+@pytest.mark.parametrize("page", ["docs/answers.md", "docs/text.md", "docs/shaping.md", "docs/entropy.md"])
 def test_the_examples_of_a_page_print_what_they_say(page, capsys):
     code = "\n".join(blocks(page, "python"))
     exec(compile(code, page, "exec"), {"__name__": "example"})  # our own documentation

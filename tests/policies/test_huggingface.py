@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
+from guerdon.kernels.distribution import OF_LOGITS  # noqa: E402
 from guerdon.method import load_object  # noqa: E402
 from guerdon.policies import POLICIES  # noqa: E402
 from guerdon.policies.huggingface import HuggingFace  # noqa: E402
@@ -83,7 +84,7 @@ def test_split_of_body_and_head_is_found_by_trying(folder):
 def test_evaluate_equals_the_whole_model(folder, kind):
     policy = HuggingFace(model=folder(kind))
     batch = policy.sample(PROMPTS, Sampling(max_tokens=12), generator=seeded())
-    made = policy.evaluate(batch, frozenset({"logp", "entropy"}))
+    made = policy.evaluate(batch, frozenset({"logp", "entropy", "nucleus_entropy", "entropy_slope"}))
     model = policy._causal
     for row in range(3):
         prompt = batch["prompt_tokens"][row][batch["prompt_mask"][row]]
@@ -96,6 +97,21 @@ def test_evaluate_equals_the_whole_model(folder, kind):
         torch.testing.assert_close(
             made["entropy"][row][: len(tokens)], -(logp.exp() * logp).sum(-1), atol=1e-4, rtol=1e-4
         )
+        for name, function in OF_LOGITS.items():
+            torch.testing.assert_close(made[name][row][: len(tokens)], function(logits), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "capped"])
+def test_the_nucleus_is_an_option_and_has_a_gradient(folder, kind):
+    names = frozenset({"nucleus_entropy"})
+    policy, other = (HuggingFace(model=folder(kind), nucleus=given) for given in ({"mass": 1.0}, {"top": 3}))
+    batch = policy.sample(PROMPTS, Sampling(max_tokens=6), generator=seeded())
+    wide, narrow = policy.evaluate(batch, names)["nucleus_entropy"], other.evaluate(batch, names)["nucleus_entropy"]
+    assert (wide[batch["mask"]] > narrow[batch["mask"]]).all()
+    narrow.sum().backward()
+    assert sum(float(p.grad.abs().sum()) for p in other.module.parameters() if p.grad is not None) > 0
+    with pytest.raises(ValueError, match="mass in"):
+        HuggingFace(model=folder(kind), nucleus={"mass": 0.0})
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "sliding", "capped"])

@@ -5,10 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guerdon.batch import Rollouts
+from guerdon.kernels.distribution import OF_LOGITS
 from guerdon.policies.layout import lay_out
 from guerdon.policies.tiny import Tiny
 
-ALL = frozenset({"logp", "entropy", "values", "hidden", "bootstrap_values"})
+ALL = frozenset({"logp", "entropy", "nucleus_entropy", "entropy_slope", "values", "hidden", "bootstrap_values"})
 POLICY = Tiny(width=24, layers=2, heads=2, seed=3)
 POLICY.add_value_head()
 torch.nn.init.normal_(POLICY.network.value_head.weight, generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr]
@@ -55,6 +56,7 @@ def alone(batch: Rollouts) -> dict[str, torch.Tensor]:
             "logp": logp.gather(1, batch["tokens"][i, :n, None])[:, 0] * batch["mask"][i, :n],
             "entropy": -(logp.exp() * logp).sum(-1) * batch["mask"][i, :n],
             "values": values[:-1],
+            **{name: f(network.head(states[:-1]) / 0.7) * batch["mask"][i, :n] for name, f in OF_LOGITS.items()},
         }
         for name, x in wide.items():
             made[name].append(torch.nn.functional.pad(x, (0, width - n)))

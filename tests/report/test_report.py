@@ -107,7 +107,7 @@ def test_a_real_run_from_end_to_end(tmp_path):
     )
     page = read(run)
     for text in (
-        "arithmetic · tiny", "pass@1", "operands 2", "final-answer", "clipped-surrogate", "Entropy", "Gradient norm",
+        "arithmetic · tiny", "pass@1", "operands 2", "final-answer", "clipped-surrogate", "Entropy", "Effective sample size", "Gradient norm",
         "Learning rate", "credit of a token", "No signal failed", "moving-average-baseline", "of 8 completions",
     ):  # fmt: skip
         assert text in page.text, text

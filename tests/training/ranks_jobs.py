@@ -22,6 +22,7 @@ from guerdon.training.counters import Counters
 from guerdon.training.generators import derive
 from guerdon.training.optimise import make_optimiser, update
 from guerdon.training.ranks import ONE, Ranks
+from guerdon.training.replay import Replay
 from guerdon.training.rollouts import Cast, collect
 from guerdon.training.sharding import Sharded, full
 from guerdon.training.shares import split_of
@@ -140,10 +141,17 @@ def updated(ranks: Ranks, policy_table: dict[str, Any], *, fsdp: bool, **tables:
     policy = Sharded(policy, ranks) if fsdp and ranks.size > 1 else policy
     spec = parts.recipe.training
     optimiser, counters = make_optimiser(policy, spec), Counters()
-    told = update(policy, parts.pipeline, given, optimiser, counters, iteration=0, temperature=1.0, ranks=ranks)
+    replay = None
+    if parts.recipe.replay is not None:
+        replay, given = Replay(parts.recipe.replay), given.with_(rewards=given["advantages"] + 1)
+        replay.add(parts.pipeline.objective.boundary(given), given["rewards"], given["group"], 0)
+    told = update(
+        policy, parts.pipeline, given, optimiser, counters, iteration=0, temperature=1.0, ranks=ranks, replay=replay
+    )
     grown = {n: full(p.grad) for n, p in policy.module.named_parameters() if p.grad is not None}
     assert grown
-    return {**grown, "loss": torch.tensor(told["loss"]), "norm": torch.tensor(told["gradient_norm"])}
+    numbers = ("loss", "gradient_norm", "effective_sample_size")
+    return {**grown, **{name: torch.tensor(told[name]) for name in numbers}}
 
 
 def statistics(ranks: Ranks) -> dict[str, Any]:
@@ -225,11 +233,14 @@ def jobs(folder: str) -> dict[str, Any]:
     llama = {"use": "huggingface", "model": folder}
     value = {"preset": "ppo", "pipeline": [], "loss": []}
     across = {"pipeline": [*run_recipe()["pipeline"], {"use": f"{HERE}:likelier"}]}
+    dropping = {"use": "clip-cov", "share": 0.2, "low": 0.0}
+    drawn = {"pipeline": [*run_recipe()["pipeline"], dropping], "replay": {"size": 4, "fill": 0.1, "weight": 0.5}}
     given = {
         "tiny": (tiny(), False, {}),
         "tiny, sharded": (tiny(), True, {}),
         "tiny, weights across rows": (tiny(), False, across),
         "tiny, weights across rows, sharded": (tiny(), True, across),
+        "tiny, random weights and replay": (tiny(), False, drawn),
         "language model": (llama, False, {}),
         "language model, sharded": (llama, True, {}),
         "language model, adapter, sharded": ({**llama, "lora": 2}, True, {}),

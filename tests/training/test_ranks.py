@@ -85,6 +85,7 @@ def test_group_statistics_are_over_all_processes(two, alone):
 
 
 UPDATES = [
+    "tiny, random weights and replay",
     "tiny",
     "tiny, sharded",
     "tiny, weights across rows",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from guerdon.adapters.trl_settings import OWN_PASS
 from guerdon.batch import Rollouts
 from guerdon.pipeline import Pipeline
 from guerdon.policies.hf_loading import copied
@@ -115,7 +116,7 @@ def forward(trainer: Any, model: Any, inputs: Mapping[str, Any], batch: Rollouts
     log-probabilities and entropies are all that the losses read.
     """
     makes, training = trainer.pipeline.objective.policy_makes, model.training
-    if makes & {"values", "hidden"}:
+    if makes & OWN_PASS:
         made = trainer._cast.policy.evaluate(batch, makes | {"logp", "entropy"}, temperature=trainer.temperature)
         model.train(training)
         return made, 0.0

@@ -39,6 +39,8 @@ _TAKEN_OVER = {
     "use_adaptive_entropy": "entropy-bonus under [[loss]]",
     "off_policy_mask_threshold": "a stage that makes weights",
 }
+OWN_PASS = frozenset({"values", "hidden", "nucleus_entropy", "entropy_slope"})
+"""What of the policy being updated takes a forward pass of ours in place of the host's."""
 _PLAIN_DRAWS = {"min_p": None, "repetition_penalty": 1.0, "generation_kwargs": None}
 
 
@@ -115,7 +117,7 @@ def served(pipeline: Pipeline, args: Any, *, processes: int, sharded: bool, draw
             f"expected a recipe without {min(wanted)} where weights are sharded (FSDP, DeepSpeed), since a process does "
             f"not hold the whole model; use one GPU per model, or {ours}"
         )
-    across = wanted & {"values", "hidden"}
+    across = wanted & OWN_PASS
     if across and processes > 1:
         raise RecipeError(
             f"expected a recipe without {min(across)} in its losses on {processes} processes, since its gradient would "

@@ -1,4 +1,4 @@
-"""Estimators of KL(policy || reference) from one sample: k1, k2, k3.
+"""Estimators of KL(policy || reference) from one sample: k1, k2, k3; and the plain distance.
 
 On the ground floor because two rooms need them: shaping subtracts them from rewards, objectives add them to losses.
 What each one's value and gradient are in expectation stands in `guerdon.objectives.kl`.
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Estimator = Literal["k1", "k2", "k3"]
+Estimator = Literal["k1", "k2", "k3", "absolute"]
 
 
 def kl_estimate(
@@ -18,9 +18,10 @@ def kl_estimate(
 ) -> Float[Tensor, "*shape"]:
     """Single-sample estimate of KL(policy || reference), elementwise, from tokens that the policy drew.
 
-        d = logp - ref_logp;   k1 = d,   k2 = d^2 / 2,   k3 = exp(-d) - 1 + d
+        d = logp - ref_logp;   k1 = d,   k2 = d^2 / 2,   k3 = exp(-d) - 1 + d,   absolute = |d|
 
-    Differentiable in both arguments. k1 may be negative; k2 and k3 never are. k3 grows like the exponential where the
+    Differentiable in both arguments. k1 may be negative; the others never are. The absolute difference estimates no
+    KL; its gradient has the same size however near both are, and is 0 where they are equal. k3 grows like the exponential where the
     reference likes a token far more than the policy does and overflows float32 at a difference of 88; it is not
     clamped here, because a clamp would silently change its gradient.
 
@@ -33,4 +34,6 @@ def kl_estimate(
         return 0.5 * difference.square()
     if kind == "k3":
         return torch.expm1(-difference) + difference
-    raise ValueError(f"expected a KL estimator of k1, k2 or k3, got {kind!r}")
+    if kind == "absolute":
+        return difference.abs()
+    raise ValueError(f"expected a KL estimator of k1, k2, k3 or absolute, got {kind!r}")

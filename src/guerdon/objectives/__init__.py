@@ -7,6 +7,8 @@ batch and its micro-batches give the same gradient.
 - `policy`: make good tokens likelier (REINFORCE; PPO's clipped surrogate and its relatives);
 - `kl`: stay near the reference, as a loss;
 - `entropy`: stay undecided, evenly or where credit and confidence meet; which demonstrated tokens to learn;
+- `entropy_weights`: which tokens spend the entropy, and what they count for;
+- `entropy_targets`: keep the entropy near its history or its first value;
 - `value`: teach the value function what to expect;
 - `ranking`: what is better shall be likelier (RRHF; a function, not a stage, since it is no sum over positions);
 - `aggregation`: from positions to one number, with an explicit denominator.
@@ -25,19 +27,52 @@ from guerdon.objectives.entropy import (
     surprise_selection,
     tea_coefficients,
 )
+from guerdon.objectives.entropy_targets import (
+    EntropyAnchor,
+    EntropyBand,
+    anchor_weights,
+    band_penalty,
+    peak_entropy,
+    peak_mask,
+    phase_weight,
+    turn_entropies,
+)
+from guerdon.objectives.entropy_weights import (
+    change_weights,
+    clip_cov,
+    entropy_change,
+    entropy_change_weights,
+    exact_entropy_change,
+    exact_entropy_change_weights,
+    kl_cov,
+)
 from guerdon.objectives.kl import kl_estimate, kl_loss
 from guerdon.objectives.policy import clipped_surrogate, oreal, reinforce
 from guerdon.objectives.ranking import rrhf_loss
 from guerdon.objectives.value import value_loss
 
 __all__ = [
+    "EntropyAnchor",
+    "EntropyBand",
+    "anchor_weights",
+    "band_penalty",
+    "change_weights",
+    "clip_cov",
     "clipped_surrogate",
     "covariance",
     "entropy_bonus",
+    "entropy_change",
+    "entropy_change_weights",
     "entropy_sft_loss",
+    "exact_entropy_change",
+    "exact_entropy_change_weights",
+    "kl_cov",
     "kl_estimate",
     "kl_loss",
     "oreal",
+    "peak_entropy",
+    "peak_mask",
+    "phase_weight",
     "reinforce",
     "rrhf_loss",
     "select_surprising",
@@ -46,5 +81,6 @@ __all__ = [
     "surprise_selection",
     "tea_coefficients",
     "token_mean",
+    "turn_entropies",
     "value_loss",
 ]

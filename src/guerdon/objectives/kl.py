@@ -36,7 +36,7 @@ def kl_loss(
 ) -> Float[Tensor, "B T"]:
     """Estimate of KL(policy || reference) at each chosen position, 0 elsewhere.
 
-        k1 = d,   k2 = d^2 / 2,   k3 = exp(-d) - 1 + d,   d = logp - ref_logp
+        k1 = d,   k2 = d^2 / 2,   k3 = exp(-d) - 1 + d,   absolute = |d|,   d = logp - ref_logp
 
     The default is GRPO's; the table at the top of this file says what each pulls towards. The coefficient (0.04 in
     GRPO) is the recipe's ``weight``. k3 overflows where the reference finds a token e^88 times likelier than the

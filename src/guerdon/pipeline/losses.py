@@ -5,7 +5,7 @@ chose it and its credit and weights are numbers. Denominators are counted over t
 micro-batch, so that one batch and N micro-batches give the same gradient.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -39,8 +39,9 @@ class Objective:
 
     @property
     def policy_makes(self) -> frozenset[str]:
-        """What the policy's forward pass must make (logp, entropy, values, hidden)."""
-        return frozenset(n for n in self.reads if n in ("logp", "entropy", "values", "hidden"))
+        """What the policy's forward pass must make (logp, entropy, nucleus_entropy, entropy_slope, values, hidden)."""
+        made = ("logp", "entropy", "nucleus_entropy", "entropy_slope", "values", "hidden")
+        return frozenset(n for n in self.reads if n in made)
 
     @property
     def across(self) -> bool:
@@ -98,13 +99,25 @@ class Objective:
             for s in self.losses
         ]
 
-    def weigh(self, batch: Rollouts, made: Mapping[str, Tensor], progress: float) -> Rollouts:
-        """Run the update-phase weightings on values without gradient; adds weights and token_weights."""
+    def weigh(
+        self,
+        batch: Rollouts,
+        made: Mapping[str, Tensor],
+        progress: float,
+        generator_for: Callable[[str], torch.Generator] | None = None,
+    ) -> Rollouts:
+        """Run the update-phase weightings on values without gradient; adds weights and token_weights.
+
+        ``generator_for`` gives a weighting that draws random numbers its generator, by its label; by default seeded
+        with 0.
+        """
         work = dict(batch.data)
         view = {**batch.data, **{k: v.detach() for k, v in made.items()}}
         with torch.no_grad():
             for stage in self.weighting:
-                values = stage.call({b.parameter: _read(batch, view, b.source) for b in stage.bindings}, progress, None)
+                generator = generator_for(stage.label) if generator_for else torch.Generator().manual_seed(0)
+                arguments = {b.parameter: _read(batch, view, b.source) for b in stage.bindings}
+                values = stage.call(arguments, progress, generator)
                 for name, value in zip(stage.makes, values, strict=True):
                     merge(work, name, value)
         return Rollouts(work)

@@ -85,6 +85,12 @@ class Pipeline:
         return {t for face in self.models.values() for t in (*face.reads, *face.learns_from)}
 
     @property
+    def learns_from(self) -> set[str]:
+        """What methods with state learn from after each iteration."""
+        stages = (*self.stages, *self.objective.stages)
+        return {source.split(".", 1)[0] for stage in stages for source in stage.learns_from.values()}
+
+    @property
     def needs(self) -> frozenset[str]:
         """Quantities that a provider must make, rollout and update phase together."""
         made: set[str] = set()
@@ -92,7 +98,7 @@ class Pipeline:
         for stage in self.stages:  # what a stage both reads and makes (best-of-k of prefix_values) must be there before
             read |= {r.split(".", 1)[0] for r in stage.reads} - made
             made |= {m.split(".", 1)[0] for m in stage.makes}
-        read |= (self.objective.reads | self.model_reads) - made
+        read |= (self.objective.reads | self.model_reads | self.learns_from) - made
         if read & {"step_mask", "step_end"}:
             read.add("step_ids")
         if "turn_mask" in read:
@@ -187,8 +193,10 @@ class Pipeline:
         return Outcome(view, tuple(lineage), said)
 
     def provided(self, view: Rollouts, provide: Provide, *, but: Collection[str] = ()) -> Rollouts:
-        """The batch with what the losses read of the rollout phase and no stage has asked for, ``but`` these."""
-        for name in sorted(self.objective.reads & self.needs - set(but)):
+        """The batch with what the losses read of the rollout phase, or methods learn from, and no stage has asked for;
+        ``but`` these.
+        """
+        for name in sorted((self.objective.reads | self.learns_from) & self.needs - set(but)):
             quantity = lookup(name)
             if quantity is not None and quantity.phase == "rollout" and name not in view:
                 view = view.with_(**{name: provide(name, view)})
@@ -250,14 +258,10 @@ class Pipeline:
 
     def update(self, batch: Rollouts) -> None:
         """Let the methods with state learn from an iteration; called in training only."""
-        import inspect
-
         for stage in (*self.stages, *self.objective.stages):
-            learn = getattr(stage.instance, "update", None)
-            if learn is not None:
+            if stage.learns_from:
                 bound = {b.parameter: b for b in stage.bindings}
-                names = [p for p in inspect.signature(learn).parameters if p != "self"]
-                learn(**{name: bound[name].of(batch) if name in bound else batch[name] for name in names})
+                stage.instance.update(**{n: bound[n].of(batch) if n in bound else batch[n] for n in stage.learns_from})
 
     def metrics(self) -> dict[str, float]:
         """What the methods with state say of themselves (``metrics``), as ``state/LABEL/...``; by place where two stages

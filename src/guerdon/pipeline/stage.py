@@ -1,5 +1,6 @@
 """One stage of a compiled recipe: a method with its bindings, and how it is called."""
 
+import inspect
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -70,6 +71,15 @@ class BoundStage:
     def reads(self) -> tuple[str, ...]:
         """Every quantity or column that it reads."""
         return tuple(name for b in self.bindings for name in b.reads)
+
+    @property
+    def learns_from(self) -> dict[str, str]:
+        """What a method with state learns from after each iteration: parameter of ``update`` -> quantity."""
+        learn = getattr(self.instance, "update", None)
+        if learn is None:
+            return {}
+        sources = {b.parameter: b.source for b in self.bindings}
+        return {name: sources.get(name, name) for name in inspect.signature(learn).parameters}
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from guerdon.batch import Rollouts
-from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
+from guerdon.kernels.distribution import nucleus_entropy
 from guerdon.policies.hf_decoding import decode, left_aligned
 from guerdon.policies.hf_loading import add_lora, copied, end_tokens, load, save_merged, standard_head
 from guerdon.policies.protocol import Policy, Prompt, Sampling
+from guerdon.policies.token_statistics import OF_POSITIONS, token_statistics
 from guerdon.policies.token_text import StopStrings, TokenText
 
-_MAKES = {"logp", "entropy", "values", "hidden", "bootstrap_values"}
+_MAKES = {"values", "hidden", "bootstrap_values", *OF_POSITIONS}
 
 
 class HuggingFace:
@@ -41,6 +42,7 @@ class HuggingFace:
         gradient_checkpointing: less memory for more time.
         chat: prompts go through the tokenizer's chat template, plain strings as a user's message; None: if it has one.
         seed: of the adapter's first weights.
+        nucleus: options of `guerdon.kernels.distribution.nucleus_entropy`.
 
     Raises:
         ValueError: no safetensors weights, or prompts that the tokenizer or the context cannot take.
@@ -64,7 +66,10 @@ class HuggingFace:
         gradient_checkpointing: bool = False,
         chat: bool | None = None,
         seed: int = 0,
+        nucleus: dict[str, Any] | None = None,
     ):
+        self.nucleus = nucleus or {}
+        nucleus_entropy(torch.zeros(1, 2), **self.nucleus)  # impossible options are refused here
         place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self.device = torch.device(place)
         wrapped, self.tokenizer = load(
@@ -81,7 +86,7 @@ class HuggingFace:
     def of(cls, model: Any, tokenizer: Any, *, chat: bool | None = None) -> "HuggingFace":
         """A model that is there already, such as one that another trainer trains: not copied, not changed."""
         made, checkpointing = cls.__new__(cls), (getattr(p, "gradient_checkpointing", False) for p in model.modules())
-        made.device, made.tokenizer = next(model.parameters()).device, tokenizer
+        made.device, made.tokenizer, made.nucleus = next(model.parameters()).device, tokenizer, {}
         made._wrap(model, chat, any(checkpointing))
         return made
 
@@ -228,25 +233,15 @@ class HuggingFace:
         self.module.train(self.gradient_checkpointing and torch.is_grad_enabled())
         with self._base_only():
             hidden, logits = self._forward(
-                ids, int(first.min()) - 1 if len(first) else 0, want_hidden=make - {"logp", "entropy"}
+                ids, int(first.min()) - 1 if len(first) else 0, want_hidden=make - OF_POSITIONS
             )
         made: dict[str, Tensor] = {}
         chosen = hidden[row, before] if hidden is not None else None
-        if make & {"logp", "entropy"}:
-            entropy = "entropy" in make
-            if logits is None:
-                head = self._causal.get_output_embeddings()
-                assert chosen is not None
-                logp, spread = logp_and_entropy(
-                    chosen, head.weight, target, bias=head.bias, temperature=temperature, entropy=entropy
-                )
-            else:
-                skip = ids.shape[1] - logits.shape[1]
-                picked = logits[row, before - skip].float()
-                logp, spread = logp_and_entropy_of_logits(picked, target, temperature=temperature, entropy=entropy)
-            for name, value in (("logp", logp), ("entropy", spread)):
-                if name in make and value is not None:
-                    made[name] = _placed(value.float(), row, at, mask)
+        if make & OF_POSITIONS:
+            at_hand = None if logits is None else logits[row, before - (ids.shape[1] - logits.shape[1])].float()
+            where = {"hidden": chosen, "head": self._causal.get_output_embeddings(), "logits": at_hand}
+            told = token_statistics(make, target, **where, temperature=temperature, nucleus=self.nucleus)
+            made |= {name: _placed(value.float(), row, at, mask) for name, value in told.items()}
         if "hidden" in make:
             assert chosen is not None
             made["hidden"] = _placed(chosen.float(), row, at, mask)

@@ -9,6 +9,7 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from guerdon.batch import Rollouts
+from guerdon.kernels.distribution import OF_LOGITS, nucleus_entropy
 from guerdon.policies.layout import lay_out
 from guerdon.policies.network import _HIDDEN, Network, Shape
 from guerdon.policies.protocol import Prompt, Sampling
@@ -39,6 +41,7 @@ class Tiny:
         width: gives a freshly initialised network of this width instead.
         layers, heads, hidden, vocabulary: the rest of its shape; ``hidden`` None is four times the width.
         seed: of the initialisation.
+        nucleus: which tokens ``nucleus_entropy`` is about (`guerdon.kernels.distribution.nucleus_entropy`'s options).
 
     Raises:
         ValueError: an unreadable checkpoint or an impossible shape.
@@ -57,7 +60,10 @@ class Tiny:
         hidden: int | None = None,
         vocabulary: str = ARITHMETIC,
         seed: int = 0,
+        nucleus: Mapping[str, Any] | None = None,
     ):
+        self.nucleus = dict(nucleus or {})
+        nucleus_entropy(torch.zeros(1, 2), **self.nucleus)  # impossible options are refused here
         weights: dict[str, Tensor] = {}
         if width is None:
             shape, weights = _read(Path(checkpoint) if checkpoint else BASE)
@@ -186,7 +192,7 @@ class Tiny:
         Raises:
             ValueError: a quantity that a policy does not make, or values without a value head.
         """
-        known = {"logp", "entropy", "values", "hidden", "bootstrap_values"}
+        known = {"logp", "entropy", "values", "hidden", "bootstrap_values", *OF_LOGITS}
         if not make <= known:
             raise ValueError(f"expected quantities out of {sorted(known)}, got {sorted(make - known)}")
         tokens, mask, exists = batch["tokens"], batch["mask"], batch["attention_mask"]
@@ -195,16 +201,18 @@ class Tiny:
         states, before = self.network.flat(layout), layout.before
         rows, width = tokens.shape
         made: dict[str, Tensor] = {}
-        if make & {"logp", "entropy"}:
+        if make & {"logp", "entropy", *OF_LOGITS}:
             chosen = states.index_select(0, before[:, :width][mask])
-            logp, entropy = _logp_and_entropy(
-                self.network.head(chosen), tokens[mask], temperature, entropy="entropy" in make
-            )
+            logits = self.network.head(chosen)
+            logp, entropy = _logp_and_entropy(logits, tokens[mask], temperature, entropy="entropy" in make)
             blank = states.new_zeros(rows, width)
             if "logp" in make:
                 made["logp"] = blank.masked_scatter(mask, logp)
             if entropy is not None:
                 made["entropy"] = blank.masked_scatter(mask, entropy)
+            for name in sorted(make & OF_LOGITS.keys()):
+                options = self.nucleus if name == "nucleus_entropy" else {}
+                made[name] = blank.masked_scatter(mask, OF_LOGITS[name](logits / temperature, **options))
         if "hidden" in make:
             hidden = states.index_select(0, before[:, :width].flatten()).view(rows, width, -1)
             made["hidden"] = hidden * exists[..., None]

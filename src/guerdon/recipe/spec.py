@@ -145,6 +145,21 @@ class RolloutSpec(_Strict):
     """The policy that continues prefixes; by default the policy itself as it is now."""
 
 
+class ReplaySpec(_Strict):
+    """A buffer of good answers that are learnt from once more (see `guerdon.training.replay`); rows of ``origin`` 1."""
+
+    size: int = Field(default=2048, ge=1)
+    """Rows of one replay, at most."""
+    fill: float = Field(default=1.5, gt=0)
+    """It is time for one when more than this many times ``size`` rows are above the median."""
+    baselines: int = Field(default=10240, ge=1)
+    """Mean rewards of groups, the newest, whose median kept answers are measured by."""
+    tolerance: int = Field(default=10, ge=1)
+    """Iterations after which a kept answer is dropped."""
+    weight: float | Schedule = 1.0
+    """Of the mean loss of the replayed rows beside the mean loss of the fresh ones."""
+
+
 class EngineSpec(Component):
     """Another program that draws the completions (see `guerdon.policies.engines`)."""
 
@@ -192,6 +207,9 @@ class Training(_Strict):
     """Largest norm of the gradient; inf: no clipping."""
     old_logp: Literal["auto", "sampled", "recompute"] = "auto"
     """Where old_logp comes from; auto: as sampled where the sampler cut nothing off."""
+    statistics: Literal["mini-batch", "micro-batch"] = "mini-batch"
+    """Over which rows weightings that look across them (covariances, quantiles) do so: those of an optimiser step, or of
+    each forward pass, as some released code does; then ``micro_tokens`` is mathematics too."""
     seed: int = Field(default=0, ge=0)
     failure_limit: float = Field(default=0.2, ge=0, le=1)
     """Share of failed scores of one signal in one iteration past which the run stops."""
@@ -220,6 +238,7 @@ class Recipe(_Strict):
     policy: Component = Component(use="tiny")
     sampling: SamplingSpec = SamplingSpec()
     rollouts: RolloutSpec = RolloutSpec()
+    replay: ReplaySpec | None = None
     model: tuple[Model, ...] = ()
     reward: tuple[Reward, ...] = ()
     pipeline: tuple[Stage, ...] = ()
@@ -268,6 +287,8 @@ def _plain(value: Any) -> Any:
 
 
 SETTINGS = [
-    f for m in (Recipe, Training, SamplingSpec, EngineSpec, RolloutSpec, When, Schedule) for f in m.model_fields
+    f
+    for m in (Recipe, Training, SamplingSpec, EngineSpec, RolloutSpec, ReplaySpec, When, Schedule)
+    for f in m.model_fields
 ]
 STAGE_SETTINGS = tuple(dict.fromkeys(f for m in (Reward, Loss, Node, EngineSpec) for f in m.model_fields if f != "use"))

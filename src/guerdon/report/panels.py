@@ -41,6 +41,15 @@ def charts(run: Run) -> list[Safe]:
     add("Length", "tokens per completion", [run.series(n, "tokens") for n in take("length")])
     add("Cut off", "share that hit the length limit", [run.series(n, "truncated") for n in take("truncated")])
     add("Entropy", "nats per token, of the sampled ones", [run.series(n) for n in take("entropy")])
+    sizes = [
+        run.series(n, name)
+        for n, name in (
+            ("effective_sample_size", "policy against the iteration's start"),
+            ("engine/effective_sample_size", "the iteration's start against the sampler"),
+        )
+        if take(n)
+    ]
+    add("Effective sample size", "share of tokens, by importance weights", sizes)
     spread = [run.series(n, n.removesuffix("/std")) for n in take("advantages/std", "token_advantages/std")]
     add("Spread of credit", "standard deviation", spread)
     loss, terms = take("loss"), starting("loss/")

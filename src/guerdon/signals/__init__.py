@@ -28,7 +28,7 @@ also makes ``correct``, which no mixture changes.
 - `lines`: is each line of a program right, in the place of the reference's (`line_labels`)?
 - `efficiency`: does it need less time or memory than a reference (`program_efficiency`)?
 - `sql`: does a query give what the reference gives (`sql_execution`), and how like it is it?
-- `environment`: what did the environment pay (`environment_score`, `environment_steps`)?
+- `environment`: what did the environment pay (`environment_score`, `environment_steps`, `turn_bonus`)?
 - `reasoning_gym`: the scorer of a reasoning-gym task.
 - `judges`: what does a language model think of it?
 - `runner`: calls any signal, also somebody else's, and turns its failures into NaN with a reason (`scores`); in pieces,
@@ -47,7 +47,7 @@ from guerdon.signals.criteria import decision, decision_report, mentioned
 from guerdon.signals.diversity import distinct_n, length_incentive, repetition
 from guerdon.signals.efficiency import efficiency_tiers, program_efficiency
 from guerdon.signals.encoders import Encoder, TokenVectors, find_encoder
-from guerdon.signals.environment import environment_score, environment_steps
+from guerdon.signals.environment import environment_score, environment_steps, turn_bonus
 from guerdon.signals.forecasts import forecast, futurex_total
 from guerdon.signals.format import (
     STYLES,
@@ -176,6 +176,7 @@ __all__ = [
     "tool_layout",
     "tool_match",
     "tulu_verifier",
+    "turn_bonus",
     "unit_tests",
     "verified_steps",
 ]

@@ -1,7 +1,7 @@
 """What the environment paid: the scores of the turns as rewards of the row or of its steps."""
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from guerdon.method import method
@@ -36,3 +36,16 @@ def environment_steps(turn_scores: Float32[Tensor, "B S"]) -> Float32[Tensor, "B
     score it. Shapes: [B, S] in and out.
     """
     return turn_scores.clone()
+
+
+@method(makes="parts", paper="arXiv:2509.22601")
+def turn_bonus(turn_mask: Bool[Tensor, "B S"], *, per_turn: float = 0.1, cap: float = 1.0) -> Float32[Tensor, "B"]:
+    """Pay for every turn that a row has taken, up to a cap: ``min(cap, per_turn * n)``.
+
+    Where a turn is the call of a tool this is SPEAR's bonus for trying tools at all. Kept up, it teaches calls for their
+    own sake; its weight is to fall to 0 early on, ``weight = {schedule = "cosine", start = 1.0, end = 0.0, finish =
+    0.5}``. Shapes: [B, S] in, [B] out.
+
+    Reference: Qin et al., SPEAR, 2025, https://arxiv.org/abs/2509.22601.
+    """
+    return (per_turn * turn_mask.sum(-1).float()).clamp(max=cap)

@@ -26,9 +26,10 @@ from guerdon.recipe import Recipe, RecipeError, load
 from guerdon.training import checkpoint
 from guerdon.training.counters import NonFinite
 from guerdon.training.evaluate import Evaluation, evaluate
-from guerdon.training.optimise import make_optimiser, update
+from guerdon.training.optimise import effective_sample_size, importance, make_optimiser, update
 from guerdon.training.parts import Parts, build
 from guerdon.training.ranks import Ranks
+from guerdon.training.replay import Replay
 from guerdon.training.rollouts import Cast, collect
 from guerdon.training.runfolder import RunFolder, write_text
 from guerdon.training.sharding import whole
@@ -128,6 +129,8 @@ class _Loop:
         self.spec = parts.recipe.training
         self.cast, self.policy, self.models, self.counters = cast, cast.policy, cast.models, cast.counters
         self.optimiser = make_optimiser(self.policy, self.spec)
+        self.replay = Replay(parts.recipe.replay) if parts.recipe.replay else None
+        self.holders = (parts.pipeline, self.models, *([self.replay] if self.replay else []))
         self.stop = threading.Event()
         self.board = _tensorboard(folder.path) if self.spec.tensorboard and self.ranks.first else None
 
@@ -138,7 +141,7 @@ class _Loop:
                 self.folder.checkpoints,
                 self.policy,
                 self.optimiser,
-                (self.parts.pipeline, self.models),
+                self.holders,
                 self.counters,
                 self._warn,
                 self.ranks,
@@ -210,6 +213,7 @@ class _Loop:
                     iteration=iteration,
                     temperature=self.parts.sampling.temperature,
                     ranks=self.ranks,
+                    replay=self.replay,
                 )
             except NonFinite as failure:
                 self._checkpoint(iteration)
@@ -238,13 +242,17 @@ class _Loop:
             raise Stopped("non-finite", str(failure), self.folder) from failure
 
     def _staleness(self, outcome: Outcome, iteration: int) -> dict[str, float]:
-        """How far an engine's samples are from the policy: iterations, and nats per token (an estimate of the KL)."""
+        """How far an engine's samples are from the policy: iterations, nats per token (an estimate of the KL), and the
+        share of its tokens that are worth something (the effective sample size).
+        """
         batch = outcome.batch
         if not isinstance(self.policy, EnginePolicy):
             return {}
         numbers = {"engine/lag": float(iteration - (self.policy.synced or 0))}
         if "old_logp" in batch:
             numbers["engine/kl"] = float(masked_mean(batch["sampled_logp"] - batch["old_logp"], batch["mask"]))
+            sums = importance(batch["old_logp"], batch["sampled_logp"], batch["mask"])
+            numbers["engine/effective_sample_size"] = effective_sample_size(sums)
         return numbers
 
     def _evaluate(self, iteration: int) -> Evaluation | None:
@@ -278,7 +286,7 @@ class _Loop:
                 iteration,
                 self.policy,
                 self.optimiser,
-                (self.parts.pipeline, self.models),
+                self.holders,
                 self.counters,
                 self.spec.keep_checkpoints,
                 self.ranks,

@@ -1,6 +1,8 @@
 """Update: K epochs of mini-batches, each accumulated exactly over micro-batches, with non-finite steps skipped."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from guerdon.training.counters import PATIENCE, Counters, NonFinite
 from guerdon.training.generators import derive
 from guerdon.training.micro import shares_prompts
 from guerdon.training.ranks import ONE, Ranks
+from guerdon.training.replay import Replay
 from guerdon.training.rollouts import evaluate_all
 from guerdon.training.sharding import full, lockstep, whole
 from guerdon.training.shares import dealt_micro_batches, passes_of
@@ -50,6 +53,7 @@ def update(
     iteration: int,
     temperature: float,
     ranks: Ranks = ONE,
+    replay: Replay | None = None,
 ) -> dict[str, float]:
     """One iteration's optimiser steps.
 
@@ -57,7 +61,8 @@ def update(
 
     Returns:
         Metrics: ``loss``, each loss by label, ``gradient_norm``, ``learning_rate``, ``trained_rows``,
-        ``trained_tokens``.
+        ``trained_tokens``, and, where a loss reads ``old_logp``, ``effective_sample_size``: of the weights that the
+        tokens of the old policy have under the policy at each step, the mean over steps.
 
     Raises:
         NonFinite: three steps in a row were not finite.
@@ -66,6 +71,11 @@ def update(
     data = pipeline.objective.boundary(batch)
     if ranks.size > 1:
         data = Rollouts(ranks.same(dict(data.data)))
+    told: dict[str, float] = {}
+    if replay is not None:
+        fresh, (rewards, group) = data, ranks.same((batch["rewards"], batch["group"]))
+        data, told = replay.mix(fresh, pipeline, iteration, derive(spec.seed, iteration, "replay"))
+        replay.add(fresh, rewards, group, iteration)
     if "counts" in data:
         data = data.index(torch.arange(data.rows).repeat_interleave(data["counts"]))
     rate = learning_rate(spec, iteration)
@@ -76,13 +86,14 @@ def update(
     for _ in range(spec.epochs):
         for rows in _minibatches(data.rows, spec.minibatches, order):
             mini = data if rows is None else data.index(rows)
+            draws = partial(derive, spec.seed, iteration, "weights", counters.steps + counters.skipped)
             metrics = _step(
-                policy, pipeline, mini, optimiser, counters, iteration / spec.iterations, temperature, ranks
+                policy, pipeline, mini, optimiser, counters, iteration / spec.iterations, temperature, ranks, draws
             )
             for name, value in metrics.items():
                 sums.setdefault(name, []).append(value)
     totals = ("trained_rows", "trained_tokens")
-    return {"learning_rate": rate} | {k: sum(v) if k in totals else sum(v) / len(v) for k, v in sums.items()}
+    return {"learning_rate": rate, **told} | {k: sum(v) if k in totals else sum(v) / len(v) for k, v in sums.items()}
 
 
 def _minibatches(rows: int, count: int, generator: torch.Generator) -> list[Tensor | None]:
@@ -100,18 +111,21 @@ def _step(
     progress: float,
     temperature: float,
     ranks: Ranks,
+    draws: Callable[[str], torch.Generator],
 ) -> dict[str, float]:
     objective, spec = pipeline.objective, pipeline.recipe.training
     denominators = objective.denominators(mini)
-    if objective.across:
+    together = objective.across and spec.statistics == "mini-batch"
+    if together:
         with torch.no_grad(), whole(policy):
             made = evaluate_all(policy, mini, objective.policy_makes, temperature, spec.micro_tokens, ranks)
-        mini = objective.weigh(mini, made, progress)
+        mini = objective.weigh(mini, made, progress, draws)
     alive = mini["mask"].any(-1)
     if objective.idle_at_zero:
         alive &= (mini["token_advantages"] != 0).any(-1)
     active = mini if bool(alive.all()) else mini.index(alive)
     parts: dict[str, float] = {}
+    spread: dict[str, float] = {}
     loss = 0.0
     optimiser.zero_grad(set_to_none=True)
     if active.rows:
@@ -122,29 +136,51 @@ def _step(
             if not counts:
                 torch.stack([value.sum() for value in made.values()]).sum().mul(0.0).backward()
                 continue
-            if objective.weighting and not objective.across:
-                micro = objective.weigh(micro, made, progress)
+            if objective.weighting and not together:
+                micro = objective.weigh(micro, made, progress, draws)
             value, named = objective.loss(micro, made, denominators, progress)
             if value.requires_grad:
                 value.backward()
             loss += float(value.detach())
-            for label, amount in named.items():
-                parts[label] = parts.get(label, 0.0) + amount
+            _add(parts, named)
+            if "old_logp" in micro and "logp" in made:
+                _add(spread, importance(made["logp"].detach(), micro["old_logp"], micro["mask"]))
     if ranks.size > 1:
         if not lockstep(policy):
             ranks.add_gradients(policy.module.parameters())
-        sums = ranks.total({"": loss, **parts})
-        loss, parts = sums.pop(""), sums
+        sums = ranks.total({"": loss, **{f"loss/{k}": v for k, v in parts.items()}, **spread})
+        loss, spread = sums.pop(""), {k: v for k, v in sums.items() if not k.startswith("loss/")}
+        parts = {k.removeprefix("loss/"): v for k, v in sums.items() if k.startswith("loss/")}
     norm = _apply(policy, optimiser, counters, loss, parts, spec)
     tokens = int(active["mask"].sum()) if active.rows else 0
     counters.total_tokens += int(mini["mask"].sum())
     return {
         "loss": loss,
         **{f"loss/{label}": amount for label, amount in parts.items()},
+        **({"effective_sample_size": effective_sample_size(spread)} if spread else {}),
         "gradient_norm": norm,
         "trained_rows": float(active.rows),
         "trained_tokens": float(tokens),
     }
+
+
+def importance(logp: Tensor, other_logp: Tensor, mask: Tensor) -> dict[str, float]:
+    """Sums over chosen positions for `effective_sample_size`: of w = exp(logp - other_logp), of w^2, and their number."""
+    weight = (logp - other_logp)[mask].double().clamp(-20, 20).exp()
+    return {"weight": float(weight.sum()), "square": float(weight.square().sum()), "count": float(weight.numel())}
+
+
+def effective_sample_size(sums: dict[str, float]) -> float:
+    """``(sum w)^2 / (n sum w^2)``: 1 where all importance weights are equal, 1 / n where one carries everything.
+
+    Reference: Kong, A note on importance sampling using standardized weights, 1992.
+    """
+    return sums["weight"] ** 2 / (sums["count"] * sums["square"]) if sums["count"] else 1.0
+
+
+def _add(into: dict[str, float], sums: dict[str, float]) -> None:
+    for name, amount in sums.items():
+        into[name] = into.get(name, 0.0) + amount
 
 
 def _apply(

@@ -23,6 +23,7 @@ from guerdon.training.generators import derive
 from guerdon.training.micro import shares_prompts
 from guerdon.training.models import LoopModel, LoopModels
 from guerdon.training.ranks import ONE, Ranks
+from guerdon.training.replay import check_replay
 from guerdon.training.turns import turn_structure
 
 
@@ -169,6 +170,8 @@ def build(recipe: Recipe) -> Parts:
             hypers_of(_named("rollouts.prover", recipe.rollouts.prover, POLICIES)),
             recipe.rollouts.prover.options,
         )
+    if recipe.replay is not None:
+        check_replay(pipeline)
     return Parts(recipe, task, pipeline, sampling)
 
 

@@ -271,6 +271,7 @@ class Provider:
             plain = {
                 "old_logp": "logp",
                 "old_entropy": "entropy",
+                "old_nucleus_entropy": "nucleus_entropy",
                 "old_values": "values",
                 "old_hidden": "hidden",
                 "bootstrap_values": "bootstrap_values",

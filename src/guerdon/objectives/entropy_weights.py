@@ -1,0 +1,255 @@
+"""Which tokens spend the entropy: by covariance of advantage and log-probability, and by the change to first order.
+
+Raising the logit of a sampled token lowers the entropy where the token was likelier than is typical, and raises it
+where it was not; so entropy collapses through tokens that are likely and rewarded. The weights here leave some of them
+out (`clip_cov`), choose them for a penalty (`kl_cov`), or let them count for less (`entropy_change_weights`,
+`exact_entropy_change_weights`). All look across the rows of a mini-batch and pass no gradient.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from guerdon.kernels import kth_largest
+from guerdon.method import method, paper
+from guerdon.objectives.entropy import covariance
+
+MECHANISM = "arXiv:2505.22617"
+STEER = "arXiv:2510.10150"
+Shape = Literal["linear", "exponential"]
+_SMALLEST, _LEAST_SPREAD = 1e-8, 0.02
+
+
+@method(makes="token_weights", paper=MECHANISM, across=True)
+def clip_cov(
+    logp: Float[Tensor, "B T"],
+    old_logp: Float[Tensor, "B T"],
+    token_advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    share: float = 2e-4,
+    low: float = 1.0,
+    high: float = 5.0,
+    clip_low: float = 1.0,
+    clip_high: float = 1.0,
+    generator: torch.Generator,
+) -> Float[Tensor, "B T"]:
+    """Clip-Cov: a few tokens of high covariance, drawn at random, are left out of the loss.
+
+        w_t = 0 at n = max(1, floor(share * N)) of the candidates, 1 at the other chosen positions
+        candidates: low < cov_t < high (`covariance`), and the surrogate with these clips still has a gradient
+
+    N are the chosen positions with an advantage; where there are fewer candidates all of them go. Weights enter no
+    denominator, so the loss is averaged over all N as in the paper. Give ``clip_low`` and ``clip_high`` of the
+    `clipped-surrogate` that follows (the paper: 1 and 1; SPEAR uses share 0.02, high 40). The thresholds are meant for
+    advantages normalised to a spread of 1.
+
+    Statistics are those of the mini-batch; with ``training.statistics = "micro-batch"`` those of each forward pass, as
+    in the released code, where the least of one token makes the share grow as micro-batches shrink.
+
+    Shapes: [B, T] in and out; 0 at unchosen positions, NaN where the advantage is.
+
+    Reference: Cui et al., 2025, https://arxiv.org/abs/2505.22617 (Clip-Cov).
+
+    Raises:
+        ValueError: a share outside of (0, 1], or ``low`` not below ``high``.
+    """
+    _check_share(share)
+    if not low < high:
+        raise ValueError(f"expected low below high, got {low} and {high}")
+    cov = covariance(token_advantages, logp, mask).detach()
+    used = mask & ~torch.isnan(cov)
+    ratio = (torch.where(used, logp - old_logp, 0.0)).exp()
+    clipped = torch.where(token_advantages > 0, ratio > 1 + clip_high, ratio < 1 - clip_low)
+    candidates = (used & (cov > low) & (cov < high) & ~clipped).reshape(-1).nonzero().squeeze(-1)
+    drawn = torch.randperm(len(candidates), generator=generator)[: _count(share, used)]
+    kept = used.to(logp.dtype).reshape(-1)
+    kept[candidates[drawn.to(candidates.device)]] = 0.0
+    return torch.where(mask & ~used, torch.nan, kept.view(mask.shape))
+
+
+@method(makes="token_weights", paper=MECHANISM, across=True)
+def kl_cov(
+    logp: Float[Tensor, "B T"],
+    token_advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    share: float = 0.002,
+) -> Float[Tensor, "B T"]:
+    """KL-Cov: chooses the tokens of highest covariance, which alone pay for moving away from the old policy.
+
+        w_t = 1 at the n = max(1, floor(share * N)) chosen positions of largest cov_t (`covariance`), 0 at the others
+
+    The weights are for a `kl-loss` to the policy at the start of the iteration; the surrogate leaves them aside, and is
+    not clipped:
+
+        [[pipeline]]
+        use = "kl-cov"
+        [[loss]]
+        use = "clipped-surrogate"
+        clip_low = 1.0
+        clip_high = inf
+        weighted = false
+        [[loss]]
+        use = "kl-loss"
+        take = {ref_logp = "old_logp"}
+        estimator = "absolute"
+
+    |logp - old_logp| has no gradient while both are equal: without a second mini-batch or epoch nothing happens.
+    ``share`` is a fraction (the released code's 0.2 is a percentage; verl's default is 0.0002). Ties at the threshold
+    are all chosen.
+
+    Shapes: [B, T] in and out; 0 at unchosen positions, NaN where the advantage is.
+
+    Reference: Cui et al., 2025, https://arxiv.org/abs/2505.22617 (KL-Cov).
+
+    Raises:
+        ValueError: a share outside of (0, 1].
+    """
+    _check_share(share)
+    cov = covariance(token_advantages, logp, mask).detach()
+    used = mask & ~torch.isnan(cov)
+    if not bool(used.any()):
+        return torch.where(mask, torch.nan, torch.zeros_like(cov))
+    score = torch.where(used, cov, -torch.inf)
+    least = kth_largest(score.reshape(1, -1), _count(share, used)).reshape(())
+    return torch.where(mask & ~used, torch.nan, (used & (score >= least)).to(logp.dtype))
+
+
+@paper(STEER)
+def entropy_change(
+    logp: Float[Tensor, "B T"],
+    old_logp: Float[Tensor, "B T"],
+    entropy: Float[Tensor, "B T"],
+    token_advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+) -> Float[Tensor, "B T"]:
+    """How fast the entropy falls with a step on each token, as STEER estimates it.
+
+        Omega_t = A_t / exp(old_logp_t) * p_t * (1 - p_t) * (log p_t + H_t),    p_t = exp(logp_t)
+
+    After a step of size eta the entropy has changed by about ``-eta * Omega_t``, if only the token's own logit moves.
+    Probabilities are kept above 1e-8, and what is not finite becomes 0, as in the released code. 0 at unchosen
+    positions, NaN where the advantage is.
+
+    Reference: Hao et al., STEER, 2025, https://arxiv.org/abs/2510.10150.
+    """
+    p = logp.exp().clamp(_SMALLEST, 1 - _SMALLEST)
+    return _change(p * (1 - p) * (p.log() + entropy), old_logp, token_advantages, mask)
+
+
+@paper(STEER)
+def exact_entropy_change(
+    logp: Float[Tensor, "B T"],
+    old_logp: Float[Tensor, "B T"],
+    entropy: Float[Tensor, "B T"],
+    entropy_slope: Float[Tensor, "B T"],
+    token_advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+) -> Float[Tensor, "B T"]:
+    """The same, exact to first order: every logit of the softmax moves as the policy gradient moves it.
+
+        Omega_t = A_t / exp(old_logp_t) * p_t * (p_t * (log p_t + H_t) + s_t)
+        s_t     = entropy_slope = -sum_v p_v^2 (log p_v + H_t)
+
+    A step of size eta on ``A_t * p_t / exp(old_logp_t)`` moves logit v by ``eta A_t p_t / exp(old_logp_t) (1[v = a] -
+    p_v)``, and ``dH / dz_v = -p_v (log p_v + H)``: their product is ``-eta * Omega_t``. Limits and NaN are those of
+    `entropy_change`.
+    """
+    p = logp.exp().clamp(_SMALLEST, 1 - _SMALLEST)
+    return _change(p * (p * (p.log() + entropy) + entropy_slope), old_logp, token_advantages, mask)
+
+
+def _change(tilt: Tensor, old_logp: Tensor, token_advantages: Tensor, mask: Tensor) -> Tensor:
+    used = mask & ~torch.isnan(token_advantages)
+    change = token_advantages / old_logp.exp().clamp(_SMALLEST, 1.0) * tilt
+    change = torch.where(used & change.isfinite(), change, 0.0)
+    return torch.where(mask & ~used, torch.nan, change)
+
+
+@method(makes="token_weights", paper=STEER, across=True)
+def entropy_change_weights(
+    logp: Float[Tensor, "B T"],
+    old_logp: Float[Tensor, "B T"],
+    old_entropy: Float[Tensor, "B T"],
+    token_advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    low: float = 0.8,
+    high: float = 1.2,
+    shape: Shape = "linear",
+) -> Float[Tensor, "B T"]:
+    """STEER: a token counts for less the more its step is estimated to change the entropy, up or down.
+
+        w_t = high - (|Omega_t| - min) / (max - min) * (high - low)            shape = "linear"; all equal: the middle
+            = exp(ln(low) * |Omega_t| / max(max |Omega|, 0.02)), at least low  shape = "exponential", without ``high``
+
+    Omega is `entropy_change`; least and largest are taken over the chosen positions of the mini-batch with an advantage
+    (of each forward pass, as released, with ``training.statistics = "micro-batch"``). The size counts, not the sign, so
+    what would raise the entropy is damped too. One extreme token pushes all others towards ``high``. The entropy is
+    that of the policy at the start of the iteration; ``take = {old_entropy = "entropy"}`` spares that forward pass and
+    is the same in the first mini-batch. Weights enter no denominator.
+
+    Shapes: [B, T] in and out; 0 at unchosen positions, NaN where the advantage is.
+
+    Reference: Hao et al., STEER, 2025, https://arxiv.org/abs/2510.10150 (linear 0.8 to 1.2; exponential 0.8).
+
+    Raises:
+        ValueError: not 0 < low <= high, or an exponential shape with low above 1.
+    """
+    change = entropy_change(logp, old_logp, old_entropy, token_advantages, mask)
+    return change_weights(change, mask, low=low, high=high, shape=shape)
+
+
+@method(makes="token_weights", paper=STEER, across=True)
+def exact_entropy_change_weights(
+    logp: Float[Tensor, "B T"],
+    old_logp: Float[Tensor, "B T"],
+    entropy: Float[Tensor, "B T"],
+    entropy_slope: Float[Tensor, "B T"],
+    token_advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    low: float = 0.8,
+    high: float = 1.2,
+    shape: Shape = "linear",
+) -> Float[Tensor, "B T"]:
+    """`entropy-change-weights` by the exact change to first order (`exact_entropy_change`) in place of the estimate.
+
+    Needs ``entropy_slope``, for which the policy looks at all of its logits. Everything else is the same.
+    """
+    change = exact_entropy_change(logp, old_logp, entropy, entropy_slope, token_advantages, mask)
+    return change_weights(change, mask, low=low, high=high, shape=shape)
+
+
+@paper(STEER)
+def change_weights(
+    change: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, low: float, high: float, shape: Shape
+) -> Float[Tensor, "B T"]:
+    """Weights that fall with ``|change|``: see `entropy_change_weights`."""
+    if not 0 < low <= high or (shape == "exponential" and low > 1):
+        raise ValueError(f"expected 0 < low <= high (low up to 1 for exponential), got {low} and {high}")
+    used = mask & ~torch.isnan(change)
+    size = change.detach().abs()
+    largest = torch.where(used, size, -torch.inf).amax() if size.numel() else size.sum()
+    if shape == "exponential":
+        weights = (math.log(low) * size / largest.clamp(min=_LEAST_SPREAD)).exp().clamp(low, 1.0)
+    else:
+        least = torch.where(used, size, torch.inf).amin() if size.numel() else size.sum()
+        width = largest - least
+        weights = high - (size - least) / torch.where(width > 0, width, 1.0) * (high - low)
+        weights = torch.where(width > 0, weights.clamp(low, high), (low + high) / 2)
+    return torch.where(used, weights, torch.where(mask, torch.nan, 0.0))
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share <= 1:
+        raise ValueError(f"expected a share above 0 and up to 1, got {share}")
+
+
+def _count(share: float, used: Tensor) -> int:
+    """At least one of the used positions; 0.7 * 10 is a little less than 7."""
+    return max(int(share * int(used.sum()) + 1e-9), 1)

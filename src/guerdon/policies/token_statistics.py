@@ -1,0 +1,55 @@
+"""What a language model's logits say of each chosen position, from hidden states in pieces or from logits that exist."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from guerdon.kernels.distribution import OF_LOGITS, of_hidden
+from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
+
+OF_POSITIONS = frozenset({"logp", "entropy", *OF_LOGITS})
+"""Quantities that come from the logits of a position."""
+
+
+def token_statistics(
+    make: frozenset[str],
+    target: Tensor,
+    *,
+    hidden: Tensor | None = None,
+    head: Any = None,
+    logits: Tensor | None = None,
+    temperature: float = 1.0,
+    nucleus: Mapping[str, Any],
+) -> dict[str, Tensor]:
+    """Those of ``OF_POSITIONS`` that ``make`` names, [N] each, for N target tokens.
+
+    Args:
+        make: names; others are passed over.
+        target: token ids [N].
+        hidden: states [N, D] before the targets, with the output layer ``head``, where logits are not at hand.
+        head: has ``weight`` [V, D] and ``bias``.
+        logits: [N, V].
+        temperature: divides the logits.
+        nucleus: options of `guerdon.kernels.distribution.nucleus_entropy`.
+    """
+    entropy = "entropy" in make
+    functions = {
+        name: partial(OF_LOGITS[name], **nucleus) if name == "nucleus_entropy" else OF_LOGITS[name]
+        for name in sorted(make & OF_LOGITS.keys())
+    }
+    if logits is None:
+        assert hidden is not None
+        logp, spread = logp_and_entropy(
+            hidden, head.weight, target, bias=head.bias, temperature=temperature, entropy=entropy
+        )
+        made = {
+            name: of_hidden(function, hidden, head.weight, bias=head.bias, temperature=temperature)
+            for name, function in functions.items()
+        }
+    else:
+        logp, spread = logp_and_entropy_of_logits(logits, target, temperature=temperature, entropy=entropy)
+        made = {name: function(logits / temperature) for name, function in functions.items()}
+    made |= {"logp": logp} if "logp" in make else {}
+    return made | ({"entropy": spread} if spread is not None else {})

@@ -1,0 +1,149 @@
+"""Self-imitation: good answers are kept, and some iterations later learnt from once more, with credit recalibrated.
+
+What was better than the policy of its time need not be better than today's. So the credit of a kept answer is counted
+anew, against the median of what groups have earned lately; and the answers of long ago go. Follows SPEAR (Qin et al.,
+2025, https://arxiv.org/abs/2509.22601).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from guerdon.batch import Rollouts
+from guerdon.kernels import broadcast_rows, group_mean
+from guerdon.kernels.aggregate import denominator
+from guerdon.method import paper
+from guerdon.pipeline import Pipeline
+from guerdon.recipe import RecipeError, ReplaySpec
+from guerdon.schedules import at
+
+SPEAR = "arXiv:2509.22601"
+REPLAY = 1
+"""Their ``origin``."""
+
+
+@paper(SPEAR)
+def recalibrated(rewards: Float[Tensor, " N"], baselines: Float[Tensor, " M"]) -> Float[Tensor, " N"]:
+    """Advantages of kept answers against what groups have earned lately: ``A_i = R_i - median(baselines)``.
+
+    The median of an even number is the mean of the two in the middle; NaN rewards stay NaN, NaN baselines do not count.
+    """
+    return rewards - torch.nanquantile(baselines, 0.5)
+
+
+class Replay:
+    """A buffer of answers with positive advantage, and what the groups of late iterations earned on average.
+
+    Rows are kept as the losses see them (`guerdon.pipeline.losses.Objective.boundary`), with the log-probabilities that
+    they had when they were drawn, so that the ratio of a clipped surrogate is the one to the policy that wrote them.
+    Part of the checkpoint.
+    """
+
+    def __init__(self, spec: ReplaySpec):
+        self.spec = spec
+        self.rows: Rollouts | None = None
+        self.rewards = torch.zeros(0)
+        self.born = torch.zeros(0, dtype=torch.long)
+        self.baselines = torch.zeros(0)
+
+    def add(self, data: Rollouts, rewards: Float[Tensor, " B"], group: Int[Tensor, " B"], iteration: int) -> None:
+        """Keep the rows whose mean advantage over positions is positive, and note what each group earned."""
+        means = group_mean(rewards, group)[_first_of(group)]
+        self.baselines = torch.cat([self.baselines, means[~means.isnan()]])[-self.spec.baselines :]
+        advantages, mask = data["token_advantages"], data["mask"]
+        mean = torch.where(mask, advantages, 0.0).sum(-1) / mask.sum(-1).clamp(min=1)
+        good = (mean > 0) & rewards.isfinite()
+        if bool(good.any()):
+            new = data.index(good)
+            self.rows = new if self.rows is None else Rollouts.cat([self.rows, new])
+            self.rewards = torch.cat([self.rewards, rewards[good]])
+            self.born = torch.cat([self.born, torch.full((new.rows,), iteration)])
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough rows are above the median of the baselines (``fill`` times ``size``)."""
+        return int((recalibrated(self.rewards, self.baselines) > 0).sum()) > self.spec.fill * self.spec.size
+
+    def take(self, iteration: int, generator: torch.Generator) -> Rollouts | None:
+        """At most ``size`` rows with positive recalibrated advantage, drawn at random, after which the buffer is empty.
+
+        None before it is `ready`. Rows older than ``tolerance`` iterations are dropped first.
+        """
+        if self.rows is None:
+            return None
+        young = iteration - self.born <= self.spec.tolerance
+        self.rows, self.rewards, self.born = self.rows.index(young), self.rewards[young], self.born[young]
+        if not self.ready:
+            return None
+        advantages = recalibrated(self.rewards, self.baselines)
+        chosen = (advantages > 0).nonzero().squeeze(-1)
+        chosen = chosen[torch.randperm(len(chosen), generator=generator)[: self.spec.size]].sort().values
+        rows = self.rows.index(chosen)
+        credit = broadcast_rows(advantages[chosen], rows["mask"])
+        origin = {"origin": torch.full((rows.rows,), REPLAY)} if "origin" in rows else {}
+        self.rows, self.rewards, self.born = None, self.rewards[:0], self.born[:0]
+        return rows.with_(token_advantages=credit, **origin).trim()
+
+    def mix(
+        self, data: Rollouts, pipeline: Pipeline, iteration: int, generator: torch.Generator
+    ) -> tuple[Rollouts, dict[str, float]]:
+        """The iteration's rows with the replayed ones behind, and metrics: rows replayed, kept, the median, the weight.
+
+        Weights make the loss ``mean over the fresh + weight * mean over the replayed``, by the first loss's aggregation;
+        with several mini-batches, in expectation.
+        """
+        kept = 0 if self.rows is None else self.rows.rows
+        old = self.take(iteration, generator)
+        weight = float(at(self.spec.weight, iteration / pipeline.recipe.training.iterations))
+        told = {"replay/rows": float(old.rows if old else 0), "replay/kept": float(kept), "replay/weight": weight}
+        if len(self.baselines):
+            told["replay/median"] = float(torch.nanquantile(self.baselines, 0.5))
+        if old is None:
+            return data, told
+        spec = pipeline.objective.losses[0].spec
+        counts = [denominator(rows["mask"], spec.aggregate, spec.constant or 1.0) for rows in (data, old)]
+        parts = []
+        for rows, share, count in ((data, 1.0, counts[0]), (old, weight, counts[1])):
+            own = rows["weights"] if "weights" in rows else torch.ones(rows.rows)
+            parts.append(rows.with_(weights=own * share * sum(counts) / count))
+        return Rollouts.cat(parts), told
+
+    def state(self) -> dict[str, Any]:
+        """Rows and history, by place."""
+        rows = {} if self.rows is None else {f"rows.{k}": v for k, v in self.rows.data.items() if isinstance(v, Tensor)}
+        return {"replay": {"rewards": self.rewards, "born": self.born, "baselines": self.baselines, **rows}}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state`` gave."""
+        own = state["replay"]
+        self.rewards, self.born, self.baselines = own["rewards"], own["born"], own["baselines"]
+        rows = {k.removeprefix("rows."): v for k, v in own.items() if k.startswith("rows.")}
+        self.rows = Rollouts(rows) if rows else None
+
+
+def check_replay(pipeline: Pipeline) -> None:
+    """Refuse a recipe whose rows cannot be replayed.
+
+    Raises:
+        RecipeError: no rewards, or losses that cannot tell how old a row is.
+    """
+    objective = pipeline.objective
+    made = {name.split(".", 1)[0] for stage in pipeline.stages for name in stage.makes}
+    for need, there in (("rewards", made), ("token_advantages", objective.reads), ("old_logp", objective.reads)):
+        if need not in there:
+            raise RecipeError(
+                f"replay: expected a recipe that {'makes' if need == 'rewards' else 'has a loss that reads'} {need}, got "
+                "none; replayed rows are judged by their rewards and learnt from by a ratio, as in clipped-surrogate"
+            )
+
+
+def _first_of(group: Tensor) -> Tensor:
+    """The first row of each group."""
+    ids, of = torch.unique(group, return_inverse=True)
+    return torch.full_like(ids, len(group)).scatter_reduce(0, of, torch.arange(len(group)), "amin")
+
+
+__all__ = ["REPLAY", "Replay", "check_replay", "recalibrated"]

@@ -1,0 +1,51 @@
+"""Cui et al., The Entropy Mechanism (2025): Clip-Cov, KL-Cov, and the covariance that the entropy falls by."""
+
+import pytest
+import torch
+
+from guerdon.kernels import kl_estimate
+from guerdon.objectives import clip_cov, clipped_surrogate, covariance, kl_cov, kl_loss, token_mean
+
+A = torch.tensor([[1.0, 1.0, -1.0, -1.0]])
+LOGP = torch.tensor([[-0.1, -2.0, -0.3, -1.5]])
+ON = torch.ones(1, 4, dtype=torch.bool)
+
+
+def test_worked_example():
+    cov = covariance(A, LOGP, ON)
+    torch.testing.assert_close(cov, torch.tensor([[0.875, -1.025, -0.675, 0.525]]))
+    assert cov.mean().item() == pytest.approx(-0.075)
+    assert kl_cov(LOGP, A, ON).tolist() == [[1, 0, 0, 0]]  # one token at least, the largest
+    kept = clip_cov(LOGP, LOGP, A, ON, share=1.0, low=0.5, high=5.0, generator=torch.Generator())
+    assert kept.tolist() == [[0, 1, 1, 0]]
+
+
+def test_clip_cov_stays_an_average_over_all_tokens():
+    kept = clip_cov(LOGP, LOGP, A, ON, share=1.0, low=0.5, high=5.0, generator=torch.Generator())
+    loss = token_mean(clipped_surrogate(LOGP, LOGP, A, ON, clip_low=1.0, clip_high=1.0), ON, token_weights=kept)
+    assert loss.item() == pytest.approx((-1 + 1) / 4)
+
+
+def test_the_price_of_kl_cov_has_no_gradient_before_the_first_step():
+    for moved, slope in ((0.0, 0.0), (0.2, 0.25), (-0.2, -0.25)):
+        logp = (LOGP + moved).requires_grad_()
+        price = token_mean(kl_loss(logp, LOGP, ON, estimator="absolute"), ON, token_weights=kl_cov(LOGP, A, ON))
+        price.backward()
+        assert logp.grad.tolist() == [[slope, 0, 0, 0]]
+    assert kl_estimate(torch.tensor(-1.0), torch.tensor(-3.0), "absolute") == 2
+
+
+def test_the_entropy_falls_by_the_covariance():
+    """One step of natural policy gradient, logits + eta * A, on one softmax state: dH = -eta Cov(log p, A)."""
+    g = torch.Generator().manual_seed(0)
+    z, advantages = (torch.randn(9, generator=g, dtype=torch.float64) for _ in range(2))
+
+    def entropy(logits):
+        return -(logits.softmax(-1) * logits.log_softmax(-1)).sum()
+
+    p, log_p = z.softmax(-1), z.log_softmax(-1)
+    covariance_of_policy = (p * log_p * advantages).sum() - (p * log_p).sum() * (p * advantages).sum()
+    step = 1e-6
+    assert float((entropy(z + step * advantages) - entropy(z)) / step) == pytest.approx(
+        -float(covariance_of_policy), rel=1e-4
+    )

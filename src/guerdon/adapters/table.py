@@ -118,6 +118,10 @@ class _Smallest:
             kinds["reward" if makes & _PARTS else "loss" if makes & _LOSSES else "pipeline"].append(stage)
         if not kinds["reward"]:
             kinds["reward"] = [{"use": "environment-score" if "turn_scores" in self.host.carries else "random-reward"}]
+        if "parts" in _taken(method) and "parts" in {
+            s.split(".")[0] for r in kinds["reward"] for s in self.known[r["use"]].makes
+        }:
+            kinds["reward"].append({**kinds["reward"][0], "name": "another"})  # what combines parts needs two
         for stage in kinds["pipeline"]:
             for name in _PART_NAMES & set(self.known[stage["use"]].hypers):
                 stage[name] = kinds["reward"][0]["use"]

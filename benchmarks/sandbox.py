@@ -33,7 +33,7 @@ def fresh(command: list[str], environment: dict[str, str]) -> None:
 def held(sandbox: LocalSandbox) -> dict[str, float]:
     """Processes, descriptors and megabytes of the sandbox and of this process."""
     own = psutil.Process()
-    workers = [psutil.Process(w.process.pid) for w in sandbox._all]
+    workers = [psutil.Process(w.process.pid) for w in sandbox._pool.workers]
     below = [p for w in workers for p in w.children(recursive=True)]
     return {
         "processes": len(workers) + len(below),

@@ -95,8 +95,8 @@ class TestWithMathVerify:
         checker = Symbolic(timeout=2.0)
         try:
             assert checker.decide([quick, slow, quick]) == [True, TIMED_OUT, True]
-            for process in checker._workers[0]._process._all:
-                process.process.kill()
+            for worker in checker._workers[0]._process._pool.workers:
+                worker.process.kill()
             assert checker.decide([quick]) in ([True], [DIED])  # replaced before it is asked, or found dead
         finally:
             checker.close()

@@ -6,15 +6,16 @@ and a database of its own, so that none can change what the next one sees.
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from guerdon.sandbox.inside.values import Unfit, decode
 from guerdon.sandbox.judge import Judging
 from guerdon.sandbox.protocol import Limits, Observed, Request
+from guerdon.sandbox.threads import side_by_side
 
 Engine = Literal["sqlite", "duckdb"]
 PACKAGES: dict[str, tuple[str, ...]] = {"sqlite": (), "duckdb": ("_duckdb", "duckdb")}
@@ -89,8 +90,8 @@ def ask_all(
 ) -> dict[tuple[str, str], Rows]:
     """The rows of several (database, query), each asked once, as many at a time as there are workers."""
     distinct = list(dict.fromkeys(questions))
-    with ThreadPoolExecutor(max(1, min(sandbox.workers, len(distinct))), "guerdon-queries") as pool:
-        return dict(zip(distinct, pool.map(lambda q: ask(sandbox, engine, q[0], q[1], cage), distinct), strict=True))
+    made = side_by_side([partial(ask, sandbox, engine, d, q, cage) for d, q in distinct], sandbox.workers)
+    return dict(zip(distinct, made, strict=True))
 
 
 def _rows(seen: Observed, cage: Cage) -> Rows:

@@ -5,10 +5,11 @@ import math
 import pytest
 
 from guerdon.signals import math_equal, run_signal
+from guerdon.signals.clocked import DIED, TIMED_OUT
 from guerdon.signals.equality import symbolic
 from guerdon.signals.equality.answer import final_answer_text
 from guerdon.signals.equality.qwen import qwen_equal
-from guerdon.signals.equality.symbolic import DIED, TIMED_OUT, UNREADABLE, Symbolic, modest
+from guerdon.signals.equality.symbolic import UNREADABLE, Symbolic, modest
 from guerdon.signals.mathematics import reference_text
 
 

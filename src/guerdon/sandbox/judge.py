@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from guerdon.sandbox.inside.values import Unfit, decode
@@ -35,6 +36,10 @@ class Judging:
     def run_all(self, checks: Sequence[Check]) -> list[Verdict]:
         """Several checks, as many at once as there are workers; verdicts in the order of the checks."""
         return side_by_side([partial(self.run, check) for check in checks], self.workers)
+
+    def share(self, path: str | Path) -> str:
+        """Let programs read a file; its path for them."""
+        raise ValueError(f"expected a sandbox that shares files, got {type(self).__name__}; use a LocalSandbox")
 
     def close(self) -> None:
         """End every process."""

@@ -15,12 +15,14 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from guerdon.sandbox.jail import ADVICE, SandboxUnavailable, Start, jailed, unjailed
+from guerdon.sandbox.jail import ADVICE, SHARED, SandboxUnavailable, Start, jailed, unjailed
 from guerdon.sandbox.judge import Judging
 from guerdon.sandbox.pool import Pool
 from guerdon.sandbox.protocol import Limits, Observed, Request
+from guerdon.sandbox.shared import Shared
 
 _START, _SLACK, _REPLY, _TRIES, _DETAIL = 60.0, 10.0, 8 << 20, 2, 400
 
@@ -34,6 +36,7 @@ class LocalSandbox(Judging):
         unsafe_local: without a jail. What is lost: programs see every file that you may read, may change those that
             you may write, and see your processes. What stays: their own process, limits, and on Linux the filter that
             refuses network, further processes and signals to others. Only for programs that you would run by hand.
+        shared: with a folder of files that programs may read, see `share`.
 
     Workers start when first needed, and all end with ``close`` or with this process.
 
@@ -41,15 +44,24 @@ class LocalSandbox(Judging):
         SandboxUnavailable: there is no jail to be had here and ``unsafe_local`` is False; the message names the ways.
     """
 
-    def __init__(self, *, workers: int | None = None, packages: Sequence[str] = (), unsafe_local: bool = False):
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        packages: Sequence[str] = (),
+        unsafe_local: bool = False,
+        shared: bool = False,
+    ):
         if workers is not None and workers < 1:
             raise ValueError(f"expected at least 1 worker, got {workers}; leave it out for one per processor")
         self.workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or 1
         self.packages, self.unsafe_local = tuple(packages), unsafe_local
         # A jail ends with the thread that started it (PR_SET_PDEATHSIG), so that this one thread starts them all.
         starter = self._starter = ThreadPoolExecutor(1, "guerdon-sandbox-start")
-        names = self.packages
-        self._pool = Pool(self.workers, lambda: starter.submit(_started, names, unsafe_local).result())
+        names, folder = self.packages, Shared() if shared else None
+        self._shared = folder
+        place = None if folder is None else folder.folder
+        self._pool = Pool(self.workers, lambda: starter.submit(_started, names, unsafe_local, place).result())
         if not unsafe_local:
             jailed(self.packages)
 
@@ -70,9 +82,23 @@ class LocalSandbox(Judging):
                 return seen
         return Observed("crashed", detail=trouble)
 
+    def share(self, path: str | Path) -> str:
+        """Let programs read a file: a copy, made once for as long as the file does not change; its path for them.
+
+        Raises:
+            ValueError: a sandbox that was made without ``shared``.
+            OSError: a file that cannot be read.
+        """
+        if self._shared is None:
+            raise ValueError("expected a sandbox with shared=True to share a file, got one without; make it so")
+        name = self._shared.copy(path)
+        return str(Path(self._shared.folder, name)) if self.unsafe_local else f"{SHARED}/{name}"
+
     def close(self) -> None:
         """End every process."""
         self._pool.close()
+        if self._shared is not None:
+            self._shared.close()
         self._starter.shutdown(wait=False)
 
     def __del__(self):
@@ -80,9 +106,9 @@ class LocalSandbox(Judging):
             self.close()
 
 
-def _started(packages: tuple[str, ...], unsafe_local: bool) -> "_Worker":
+def _started(packages: tuple[str, ...], unsafe_local: bool, shared: str | None) -> "_Worker":
     folder = tempfile.mkdtemp(prefix="guerdon-sandbox-") if unsafe_local else None
-    return _Worker(unjailed(folder, packages) if folder else jailed(packages), folder)
+    return _Worker(unjailed(folder, packages) if folder else jailed(packages, shared), folder)
 
 
 class _WorkerLost(RuntimeError):

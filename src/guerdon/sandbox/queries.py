@@ -69,20 +69,39 @@ def ask(sandbox: Judging, engine: Engine, database: str, query: str, cage: Cage)
     """The rows of one query.
 
     Args:
-        database: the SQL that makes it; for SQLite also the path of a file, of which a copy is asked.
+        database: the SQL that makes it; for SQLite also the path of a file of any size, of which a copy is read
+            (`LocalSandbox.share`).
 
     Raises:
         OSError: a database's file that cannot be read.
+        ValueError: such a file, and a sandbox that shares none; a file whose last changes stand in a log beside it.
     """
     if len(query) > LONGEST:
         return Rows(None, f"longer than {LONGEST} characters")
-    held: str | bytes = database
-    if engine == "sqlite" and "\n" not in database and ";" not in database and Path(database).is_file():
-        held = Path(database).read_bytes()
+    opened = f"{database!r}, "
+    file = file_of(engine, database)
+    if file is not None:
+        opened = f"{_shared(sandbox, file)!r}, file=True, instructions="
     last = cage.instructions if engine == "sqlite" else max(64, cage.memory_mb // 4)
-    items = (f"open_{engine}({held!r}, {last})", f"rows({query!r}, {cage.max_rows})")
+    items = (f"open_{engine}({opened}{last})", f"rows({query!r}, {cage.max_rows})")
     limits = Limits(wall=cage.wall, cpu=cage.wall, memory=cage.memory_mb << 20)
     return _rows(sandbox.observe(Request("calls", _PROGRAM, items, limits)), cage)
+
+
+def file_of(engine: Engine, database: str) -> Path | None:
+    """The file that a database is given by; None where it is given by SQL."""
+    named = engine == "sqlite" and "\n" not in database and ";" not in database
+    return Path(database) if named and Path(database).is_file() else None
+
+
+def _shared(sandbox: Judging, file: Path) -> str:
+    log = file.with_name(f"{file.name}-wal")
+    if log.is_file() and log.stat().st_size:
+        raise ValueError(
+            f"expected a SQLite file with all changes in it, got {log} beside it; close what writes to it, or run "
+            "PRAGMA wal_checkpoint(TRUNCATE)"
+        )
+    return sandbox.share(file)
 
 
 def ask_all(

@@ -252,14 +252,16 @@ def _asked(
             raise ImportError(
                 f"expected {package} to be installed for engine = {engine!r}; pip install 'guerdon[text]'"
             )
-    memory = _memory(engine, cage, unsafe_local)
+    kept = _memory(engine, cage, unsafe_local)
+    memory = dict(kept)  # signals that are asked at the same time share what is kept
     states = {database: _state(engine, database) for database, _ in asked}
     fresh = [key for key in dict.fromkeys(asked) if (*key, states[key[0]]) not in memory]
     sandbox = sandbox_for(workers, PACKAGES[engine], None, unsafe_local, shared=True)
     made = ask_all(sandbox, engine, fresh, cage)
     rows = {key: made.get(key) or memory[*key, states[key[0]]] for key in asked}
-    memory.clear()
-    memory.update({(*key, states[key[0]]): found for key, found in rows.items() if found.known})
+    now_known = {(*key, states[key[0]]): found for key, found in rows.items() if found.known}
+    kept.clear()
+    kept.update(now_known)
     return rows
 
 

@@ -104,7 +104,7 @@ def alone(tmp_path, monkeypatch):
 def test_a_file_is_scored(tmp_path, alone, judge_url, case):
     rewards, completion, columns = CASES[case]
     data, recipe, out = (tmp_path / name for name in ("data.jsonl", "recipe.toml", "scored.jsonl"))
-    rows = [{"prompts": "3+4", "completions": said, **columns} for said in (completion, "?")]
+    rows = [{"prompts": "3+4", "completions": said, **columns} for said in (completion, ",?")]
     data.write_text("\n".join(map(json.dumps, rows)), "utf-8")
     steps = rewards[0]["use"] == "line-labels"
     table = recipe_of(rewards, judge_url, steps)
@@ -114,7 +114,8 @@ def test_a_file_is_scored(tmp_path, alone, judge_url, case):
     assert done.exit_code == 0, done.output
     scored = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert json.loads(done.output)["reasons"] == {}
-    assert scored[0]["rewards"] > scored[1]["rewards"]
+    paid = [row["rewards"] if "rewards" in row else sum(row["step_rewards"][:1]) for row in scored]
+    assert paid[0] > paid[1]
 
 
 @pytest.mark.parametrize("case", CASES)

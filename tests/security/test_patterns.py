@@ -76,7 +76,7 @@ def found_in(path: Path) -> Iterator[Found]:
         assert isinstance(call.func, ast.Attribute)
         given = [*call.args[1:], *(k.value for k in call.keywords if k.arg == "flags")] if call.func.attr == "compile" else [a for a in call.args[2:] if ast.unparse(a).startswith("re.")]  # fmt: skip
         flags = sum((eval(ast.unparse(flag), {"re": re}) for flag in given), re.RegexFlag(0))
-        pattern = eval(compile(ast.Expression(call.args[0]), name, "eval"), {}, names)
+        pattern = eval(compile(ast.Expression(call.args[0]), name, "eval"), dict(names), names)
         used = set(re.findall(rf"\b{assigned[id(call)]}\.(\w+)\(", text)) if id(call) in assigned else {call.func.attr}
         whole = bool(used) and used <= set(WHOLE)
         yield Found(path.relative_to(ROOT).as_posix(), call.lineno, re.compile(pattern, flags), whole)

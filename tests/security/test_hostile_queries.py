@@ -1,10 +1,12 @@
 """Queries that attack: they change nothing, see nothing outside, end in time, and are paid nothing."""
 
+import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 
-from guerdon.sandbox import LocalSandbox
+from guerdon.sandbox import Check, LocalSandbox
 from guerdon.sandbox.queries import PACKAGES, Cage, ask
 from guerdon.signals import sql_ngrams, sql_parses, sql_schema
 
@@ -95,6 +97,28 @@ def test_the_engines_run_within_the_jail(tmp_path, engine):
             made = ask(sandbox, engine, f"ATTACH '{tmp_path}/new.db' AS n; CREATE TABLE n.x(a);", "SELECT 1", CAGE)
             assert not made.known
     assert [file.name for file in tmp_path.iterdir()] == ["secret.csv"]
+
+
+def test_a_shared_file_is_read_in_the_jail_and_nothing_beside_it(tmp_path):
+    """As the tests of the jail itself, this fails on a machine that lets nobody make namespaces."""
+    file = tmp_path / "shop.sqlite"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE t(id, name)")
+        connection.executemany("INSERT INTO t VALUES (?, ?)", [(1, "x"), (2, "y")])
+    before = file.read_bytes()
+    with LocalSandbox(workers=1, shared=True) as sandbox:
+        folder = Path(sandbox.share(file)).parent
+        assert ask(sandbox, "sqlite", str(file), "SELECT COUNT(*) FROM t", CAGE).rows == ("(2,)",)
+        for query in ("DELETE FROM t", "ATTACH '/shared/0' AS other", "SELECT readfile('/shared/0')"):
+            assert ask(sandbox, "sqlite", str(file), query, CAGE).rows is None
+        changed = Check("def f():\n    open('/shared/0', 'wb')", "assert f() is None")
+        assert sandbox.run(changed).reason.startswith("raised: OSError")
+        assert str(folder) == "/shared"
+        copies = sandbox._shared.folder
+    assert file.read_bytes() == before
+    assert not Path(copies).exists()
+    with LocalSandbox(workers=1) as sandbox, pytest.raises(ValueError, match="shared=True"):
+        ask(sandbox, "sqlite", str(file), "SELECT 1", CAGE)
 
 
 def test_texts_that_are_only_read_cost_little_time():

@@ -13,8 +13,12 @@ import torch
 
 from guerdon import signals
 from guerdon.method import methods
+from guerdon.sandbox.lines import code_lines, code_of
+from guerdon.signals import instruction_checks
 from guerdon.signals.equality.answer import final_answer_text
 from guerdon.signals.equality.symbolic import modest
+from guerdon.signals.judges.forms import number_between, told
+from guerdon.signals.sql import sql_of
 
 SECONDS = 1.0
 N = 20_000
@@ -172,5 +176,88 @@ def test_little_of_it_reaches_the_symbolic_checker(text):
     assert time.thread_time() - began < SECONDS
 
 
+CALL = '<think>a</think>\n<tool_call>\n{"name": "add", "parameters": {"a": 42}}\n</tool_call>'
+KINDS = {
+    "keywords:existence": {"keywords": ["gold"]},
+    "keywords:frequency": {"keyword": "gold", "frequency": 3, "relation": "at least"},
+    "keywords:forbidden_words": {"forbidden_words": ["gold"]},
+    "keywords:letter_frequency": {"letter": "q", "let_frequency": 3, "let_relation": "at least"},
+    "language:response_language": {"language": "de"},
+    "length_constraints:number_sentences": {"num_sentences": 3, "relation": "at least"},
+    "length_constraints:number_paragraphs": {"num_paragraphs": 3},
+    "length_constraints:number_words": {"num_words": 3, "relation": "at least"},
+    "length_constraints:nth_paragraph_first_word": {"num_paragraphs": 3, "nth_paragraph": 2, "first_word": "gold"},
+    "detectable_content:number_placeholders": {"num_placeholders": 3},
+    "detectable_content:postscript": {"postscript_marker": "P.S."},
+    "detectable_format:number_bullet_lists": {"num_bullets": 3},
+    "detectable_format:constrained_response": {},
+    "detectable_format:number_highlighted_sections": {"num_highlights": 3},
+    "detectable_format:multiple_sections": {"section_spliter": "Section", "num_sections": 3},
+    "detectable_format:json_format": {},
+    "detectable_format:title": {},
+    "combination:two_responses": {},
+    "combination:repeat_prompt": {"prompt_to_repeat": "gold"},
+    "startend:end_checker": {"end_phrase": "gold"},
+    "startend:quotation": {},
+    "change_case:capital_word_frequency": {"capital_frequency": 3, "capital_relation": "at least"},
+    "change_case:english_capital": {},
+    "change_case:english_lowercase": {},
+    "punctuation:no_comma": {},
+}
+"""Every check of IFEval."""
+UNPAID = {
+    "tool-layout": {"answer": CALL},
+    "action-format": {},
+    "hierarchical-action": {"action": {"type": "click", "target": "buy"}},
+    "forecast": {"answer": "41.5", "kind": "number", "spread": 0.001},
+    "ppe-accuracy": {"answer": "\\frac{3}{7}"},
+    "mentioned": {"required": ["a gold ring"]},
+    "decision": {"label": "SELECTED"},
+    "sql-schema": {"query": "SELECT gold FROM ring"},
+}
+READ_ONLY = {
+    "sql-parses": {},
+    "sql-ngrams": {"query": "SELECT gold FROM ring"},
+    "thinking-length": {},
+    "reasoning-pattern": {},
+}
+"""What these pay for is not what is right; they have to end."""
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_reader_of_tools_actions_or_queries_hangs_or_pays(text):
+    for name, columns in {**UNPAID, **READ_ONLY}.items():
+        began = time.thread_time()
+        said = methods()[name].call([text], **{column: [value] for column, value in columns.items()})
+        assert time.thread_time() - began < SECONDS, name
+        said = said.values if isinstance(said, signals.Scores) else said
+        scores = said[0] if isinstance(said, tuple) else said
+        assert name in READ_ONLY or not (scores > 0).any(), (name, scores)
+    began = time.thread_time()
+    assert not (methods()["tool-match"].call([text], [CALL]) > -3.0).any()
+    assert time.thread_time() - began < SECONDS
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_the_checks_of_instructions_end_and_are_never_all_satisfied(text):
+    began = time.thread_time()
+    said = signals.instructions([text], [list(KINDS)], [list(KINDS.values())], give="all", loose=True)
+    assert said.values[0].tolist() == [0.0]
+    assert time.thread_time() - began < 3 * SECONDS  # 25 checks of eight forms of the text
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_code_queries_and_verdicts_are_found_in_time(text):
+    """What reads replies of judges and of models that write code, too: a reply may quote the policy's text."""
+    began = time.thread_time()
+    assert told(text, "verdict") is None
+    assert number_between(text[:1000], 1, 10) is None
+    assert len(code_of(text)) <= len(text)
+    code_lines(text)
+    sql_of(text)
+    assert time.thread_time() - began < 2 * SECONDS
+
+
 def test_there_are_enough():
     assert len(HOSTILE) >= 40
+    assert set(KINDS) == set(instruction_checks.KINDS)

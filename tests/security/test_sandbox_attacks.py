@@ -96,7 +96,7 @@ def sandbox(outside):
 
 def attacked(sandbox, outside, check, *, survives=True):
     """The verdict on an attack, once everything that must hold after it was seen to hold."""
-    worker = next(iter(sandbox._all))
+    worker = next(iter(sandbox._pool.workers))
     verdict = sandbox.run(check)
     assert verdict.known, verdict.reason
     assert verdict.score == 0
@@ -107,8 +107,8 @@ def attacked(sandbox, outside, check, *, survives=True):
         assert server.is_running()
         assert not others
     assert sandbox.run(HONEST).score == 1
-    assert not survives or next(iter(sandbox._all)) is worker
-    assert len(sandbox._all) == 1
+    assert not survives or next(iter(sandbox._pool.workers)) is worker
+    assert len(sandbox._pool.workers) == 1
     return verdict
 
 

@@ -116,6 +116,25 @@ def test_part_and_correct_are_told_apart_from_unscored():
     assert correct[5].isnan()
 
 
+@pytest.mark.parametrize(
+    ("completion", "answer", "equal", "same_form"),
+    [
+        ("1+2.5=7/2", "3.5", 1, 0),
+        ("1+2.5=3.5", "3.5", 1, 1),
+        ("1+2.5=3.50", 3.5, 1, 1),
+        ("so \\boxed{\\frac{7}{2}}", 3.5, 1, 0),
+        ("so \\boxed{\\frac{7}{2}}", "7/2", 1, 1),
+        ("so \\boxed{3.5}", Fraction(7, 2), 1, 0),
+        ("3+4=7", "7", 1, 1),
+        ("3+4=7/1", "7", 0, 0),
+        ("1+2.5=5/2", "3.5", 0, 0),
+    ],
+)
+def test_a_fraction_for_a_decimal(completion, answer, equal, same_form):
+    assert final_answer([completion], [answer])[0].tolist() == [equal]
+    assert final_answer([completion], [answer], same_form=True)[0].tolist() == [same_form]
+
+
 def test_no_rows():
     part, correct = final_answer([], [])
     assert part.shape == correct.shape == (0,)

@@ -255,7 +255,7 @@ def test_a_process_that_hangs_is_killed_and_replaced():
     try:
         signal.timeout = 1.0
         ask(signal, ROWS, 5)
-        [before] = signal._all
+        [before] = signal._pool.workers
         outcome = ask(signal, {"completions": ["a", "hang", "b"]}, 3, how=How(batch=1))
         assert scores(outcome)[1] is None
         assert "timed out after 1 s; its process was killed" in outcome.reasons[1]
@@ -281,9 +281,9 @@ def test_what_it_raises_is_told_and_the_process_goes_on():
     try:
         with pytest.raises(RuntimeError, match="TypeError"):
             signal(completions=[1])
-        [one] = signal._all
+        [one] = signal._pool.workers
         assert signal(completions=["\udc80\x00é"]) == [3.0]
-        assert [one] == list(signal._all)
+        assert [one] == list(signal._pool.workers)
     finally:
         signal.close()
 

@@ -5,10 +5,11 @@ import math
 import pytest
 
 from guerdon.signals import math_equal, run_signal
+from guerdon.signals.clocked import DIED, TIMED_OUT
 from guerdon.signals.equality import symbolic
 from guerdon.signals.equality.answer import final_answer_text
 from guerdon.signals.equality.qwen import qwen_equal
-from guerdon.signals.equality.symbolic import DIED, TIMED_OUT, UNREADABLE, Symbolic, modest
+from guerdon.signals.equality.symbolic import UNREADABLE, Symbolic, modest
 from guerdon.signals.mathematics import reference_text
 
 
@@ -95,8 +96,8 @@ class TestWithMathVerify:
         checker = Symbolic(timeout=2.0)
         try:
             assert checker.decide([quick, slow, quick]) == [True, TIMED_OUT, True]
-            for process in checker._workers[0]._process._all:
-                process.process.kill()
+            for worker in checker._workers[0]._process._pool.workers:
+                worker.process.kill()
             assert checker.decide([quick]) in ([True], [DIED])  # replaced before it is asked, or found dead
         finally:
             checker.close()

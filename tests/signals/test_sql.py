@@ -141,3 +141,29 @@ def test_through_the_runner():
     assert outcome.values["parts"][0] == outcome.values["correct"][0] == 1
     assert outcome.reasons == [None, "no reference query"]
     assert outcome.failed == 0
+
+
+def test_a_large_file_is_read_and_read_again_when_it_changes(tmp_path):
+    file = tmp_path / "large shop.sqlite"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE t(a, b)")
+        connection.executemany("INSERT INTO t VALUES (?, zeroblob(1000000))", [(i,) for i in range(12)])
+    assert file.stat().st_size > 12_000_000
+    assert execution("SELECT COUNT(*), SUM(a) FROM t", "SELECT 12, 66", str(file)) == (1, None)
+    with sqlite3.connect(file) as connection:
+        connection.execute("INSERT INTO t VALUES (100, NULL)")
+    assert execution("SELECT COUNT(*), SUM(a) FROM t", "SELECT 13, 166", str(file)) == (1, None)
+
+
+def test_changes_in_a_log_are_not_silently_left_out(tmp_path):
+    file = tmp_path / "busy.sqlite"
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE t(a)")
+        connection.execute("INSERT INTO t VALUES (1)")
+        connection.commit()
+        with pytest.raises(ValueError, match="wal_checkpoint"):
+            execution("SELECT COUNT(*) FROM t", "SELECT 1", str(file))
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert execution("SELECT COUNT(*) FROM t", "SELECT 1", str(file)) == (1, None)
+    connection.close()

@@ -13,9 +13,9 @@ from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.stage import BoundStage, ModelFace, merge
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Node, Recipe, Reward
+from guerdon.sandbox.threads import Started
 from guerdon.schedules import at
 from guerdon.signals import scores
-from guerdon.signals.threads import Started
 
 Provide = Callable[[str, Rollouts], Any]
 """Makes a quantity that no method makes (``old_logp``, ``ref_logp``, ``greedy_rewards`` ...) for a batch."""

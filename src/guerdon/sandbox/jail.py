@@ -21,7 +21,7 @@ from typing import Any
 
 from guerdon.sandbox.inside import seccomp
 
-INSIDE, PACKAGES, FOLDER, USER = "/guerdon", "/packages", "/tmp", 65534
+INSIDE, PACKAGES, FOLDER, SHARED, USER = "/guerdon", "/packages", "/tmp", "/shared", 65534
 DISK, INODES, THREADS = 64 << 20, 4096, 64
 _CODE = f"{INSIDE}/inside"
 _HERE = Path(__file__).parent
@@ -69,11 +69,12 @@ ADVICE = (
 )
 
 
-def jailed(packages: tuple[str, ...] = ()) -> Start:
+def jailed(packages: tuple[str, ...] = (), shared: str | None = None) -> Start:
     """The command that starts a worker's process in a jail.
 
     Args:
         packages: importable packages that programs may use, with their compiled parts (``numpy``).
+        shared: a folder that programs may read, as `SHARED`.
 
     Raises:
         SandboxUnavailable: no bubblewrap, or no Linux on a processor whose system calls are known.
@@ -106,6 +107,7 @@ def jailed(packages: tuple[str, ...] = ()) -> Start:
     else:
         command += ["--unshare-user", "--uid", str(USER), "--gid", str(USER)]
     bound = [*((p, p) for p in (*world.trees, *world.files)), *world.packages, (str(_HERE / "inside"), _CODE)]
+    bound += [(shared, SHARED)] if shared else []
     devices = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
     for folder in _folders([*(inside for _, inside in bound), *(path for _, path in world.links), *devices]):
         command += ["--perms", "0755", "--dir", folder]

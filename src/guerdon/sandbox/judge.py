@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from guerdon.sandbox.inside.values import Unfit, decode
 from guerdon.sandbox.outside import Undecided
 from guerdon.sandbox.protocol import Check, Observed, Request, Verdict
 from guerdon.sandbox.split import Plan, foreign, plan
+from guerdon.sandbox.threads import side_by_side
 
 _FIRST, _TESTS = 300, 100_000
 
@@ -33,10 +35,11 @@ class Judging:
 
     def run_all(self, checks: Sequence[Check]) -> list[Verdict]:
         """Several checks, as many at once as there are workers; verdicts in the order of the checks."""
-        if len(checks) < 2 or self.workers < 2:
-            return [self.run(check) for check in checks]
-        with ThreadPoolExecutor(min(self.workers, len(checks)), "guerdon-sandbox") as pool:
-            return list(pool.map(self.run, checks))
+        return side_by_side([partial(self.run, check) for check in checks], self.workers)
+
+    def share(self, path: str | Path) -> str:
+        """Let programs read a file; its path for them."""
+        raise ValueError(f"expected a sandbox that shares files, got {type(self).__name__}; use a LocalSandbox")
 
     def close(self) -> None:
         """End every process."""

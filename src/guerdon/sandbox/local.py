@@ -6,22 +6,23 @@ the program's doing and fails; where no worker can be started at all, nothing is
 
 import json
 import os
-import queue
 import secrets
 import selectors
 import shutil
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from guerdon.sandbox.jail import ADVICE, SandboxUnavailable, Start, jailed, unjailed
+from guerdon.sandbox.jail import ADVICE, SHARED, SandboxUnavailable, Start, jailed, unjailed
 from guerdon.sandbox.judge import Judging
+from guerdon.sandbox.pool import Pool
 from guerdon.sandbox.protocol import Limits, Observed, Request
+from guerdon.sandbox.shared import Shared
 
 _START, _SLACK, _REPLY, _TRIES, _DETAIL = 60.0, 10.0, 8 << 20, 2, 400
 
@@ -35,6 +36,7 @@ class LocalSandbox(Judging):
         unsafe_local: without a jail. What is lost: programs see every file that you may read, may change those that
             you may write, and see your processes. What stays: their own process, limits, and on Linux the filter that
             refuses network, further processes and signals to others. Only for programs that you would run by hand.
+        shared: with a folder of files that programs may read, see `share`.
 
     Workers start when first needed, and all end with ``close`` or with this process.
 
@@ -42,18 +44,24 @@ class LocalSandbox(Judging):
         SandboxUnavailable: there is no jail to be had here and ``unsafe_local`` is False; the message names the ways.
     """
 
-    def __init__(self, *, workers: int | None = None, packages: Sequence[str] = (), unsafe_local: bool = False):
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        packages: Sequence[str] = (),
+        unsafe_local: bool = False,
+        shared: bool = False,
+    ):
         if workers is not None and workers < 1:
             raise ValueError(f"expected at least 1 worker, got {workers}; leave it out for one per processor")
         self.workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or 1
         self.packages, self.unsafe_local = tuple(packages), unsafe_local
-        self._free: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
-        for _ in range(self.workers):
-            self._free.put(None)
-        self._all: set[_Worker] = set()
-        self._lock = threading.Lock()
-        self._starter = ThreadPoolExecutor(1, "guerdon-sandbox-start")
         # A jail ends with the thread that started it (PR_SET_PDEATHSIG), so that this one thread starts them all.
+        starter = self._starter = ThreadPoolExecutor(1, "guerdon-sandbox-start")
+        names, folder = self.packages, Shared() if shared else None
+        self._shared = folder
+        place = None if folder is None else folder.folder
+        self._pool = Pool(self.workers, lambda: starter.submit(_started, names, unsafe_local, place).result())
         if not unsafe_local:
             jailed(self.packages)
 
@@ -61,55 +69,46 @@ class LocalSandbox(Judging):
         """Run a program and say what was seen; waits for a free worker."""
         trouble = ""
         for _ in range(_TRIES):
-            worker = self._free.get()
-            kept = None
             try:
-                if worker is None or not worker.alive:
-                    if worker is not None:
-                        self._drop(worker)
-                    worker = self._starter.submit(self._start).result()
-                seen, sound = worker.ask(request)
-                kept = worker if sound else None
+                with self._pool.worker() as worker:
+                    seen, sound = worker.ask(request)
+                    if not sound:
+                        self._pool.drop(worker)
             except SandboxUnavailable as error:
                 return Observed("unavailable", detail=str(error))
             except _WorkerLost as error:
                 trouble = str(error)
-                continue
-            finally:
-                if kept is None and worker is not None:
-                    self._drop(worker)
-                self._free.put(kept)
-            return seen
+            else:
+                return seen
         return Observed("crashed", detail=trouble)
 
-    def _start(self) -> "_Worker":
-        folder = tempfile.mkdtemp(prefix="guerdon-sandbox-") if self.unsafe_local else None
-        worker = _Worker(unjailed(folder, self.packages) if folder else jailed(self.packages), folder)
-        with self._lock:
-            self._all.add(worker)
-        try:
-            worker.greet()
-        except _WorkerLost as error:
-            self._drop(worker)
-            raise SandboxUnavailable(f"expected the sandbox to start, got: {error}; {ADVICE}") from error
-        return worker
+    def share(self, path: str | Path) -> str:
+        """Let programs read a file: a copy, made once for as long as the file does not change; its path for them.
 
-    def _drop(self, worker: "_Worker") -> None:
-        worker.kill()
-        with self._lock:
-            self._all.discard(worker)
+        Raises:
+            ValueError: a sandbox that was made without ``shared``.
+            OSError: a file that cannot be read.
+        """
+        if self._shared is None:
+            raise ValueError("expected a sandbox with shared=True to share a file, got one without; make it so")
+        name = self._shared.copy(path)
+        return str(Path(self._shared.folder, name)) if self.unsafe_local else f"{SHARED}/{name}"
 
     def close(self) -> None:
         """End every process."""
-        with self._lock:
-            workers, self._all = self._all, set()
-        for worker in workers:
-            worker.kill()
+        self._pool.close()
+        if self._shared is not None:
+            self._shared.close()
         self._starter.shutdown(wait=False)
 
     def __del__(self):
-        if hasattr(self, "_starter"):
+        if hasattr(self, "_pool"):
             self.close()
+
+
+def _started(packages: tuple[str, ...], unsafe_local: bool, shared: str | None) -> "_Worker":
+    folder = tempfile.mkdtemp(prefix="guerdon-sandbox-") if unsafe_local else None
+    return _Worker(unjailed(folder, packages) if folder else jailed(packages, shared), folder)
 
 
 class _WorkerLost(RuntimeError):
@@ -145,12 +144,15 @@ class _Worker:
         """Wait until it is ready, and see that it can run a child.
 
         Raises:
-            _WorkerLost: it cannot; what it said says why.
+            SandboxUnavailable: it cannot; what it said says why.
         """
-        self._line(time.monotonic() + _START)
-        seen, _ = self.ask(Request("calls", "", ("1 + 1",), Limits(wall=_START, cpu=_START)))
-        if seen.lines != ('{"v": 2}',):
-            raise _WorkerLost(f"its first check failed ({seen.ending}); {self._said()}")
+        try:
+            self._line(time.monotonic() + _START)
+            seen, _ = self.ask(Request("calls", "", ("1 + 1",), Limits(wall=_START, cpu=_START)))
+            if seen.lines != ('{"v": 2}',):
+                raise _WorkerLost(f"its first check failed ({seen.ending}); {self._said()}")
+        except _WorkerLost as error:
+            raise SandboxUnavailable(f"expected the sandbox to start, got: {error}; {ADVICE}") from error
 
     def ask(self, request: Request) -> tuple[Observed, bool]:
         """Send a request and wait for the reply; the second is False where the worker must be replaced.

@@ -8,9 +8,11 @@ the same tests (starting, reading the tests) is taken off.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from guerdon.sandbox.judge import Judging, judge
 from guerdon.sandbox.protocol import Check, Observed, Request, Verdict
+from guerdon.sandbox.threads import side_by_side
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,28 @@ def observed(sandbox: Judging, check: Check) -> tuple[Verdict, Cost]:
     return verdict, Cost(sum(one.seconds for one in seen) if seen else math.nan, memory)
 
 
-def costs(sandbox: Judging, checks: Sequence[Check], *, repeats: int = 5) -> list[Cost]:
-    """What each of several programs under the same tests costs, one run at a time.
+def costs(sandbox: Judging, checks: Sequence[Check], *, repeats: int = 5, lanes: int = 1) -> list[Cost]:
+    """What each of several programs costs, as many as ``lanes`` measured at the same time.
+
+    Programs that run side by side share caches and memory, so that each may cost more; they share no processor as long as
+    there are enough. Every round begins with another program, so that no program always has the same neighbours.
 
     Raises:
-        ValueError: fewer than 1 repeat.
+        ValueError: fewer than 1 repeat, or fewer than 1 lane.
     """
-    if repeats < 1:
-        raise ValueError(f"expected at least 1 repeat, got {repeats}")
-    if not checks:
-        return []
-    all_checks = [replace(checks[0], program="pass"), *checks]
-    least = [Cost(math.inf, math.inf)] * len(all_checks)
-    for _ in range(repeats):
-        for i, check in enumerate(all_checks):
-            _, cost = observed(sandbox, check)
-            least[i] = Cost(min(cost.seconds, least[i].seconds), min(cost.memory, least[i].memory))
-    empty, *rest = least
-    return [Cost(c.seconds - empty.seconds, max(0.0, c.memory - empty.memory)) for c in rest]
+    if repeats < 1 or lanes < 1:
+        raise ValueError(f"expected at least 1 repeat and 1 lane, got {repeats} and {lanes}")
+    empty = [replace(check, program="pass") for check in checks]
+    programs = list(dict.fromkeys([*empty, *checks]))
+    least = dict.fromkeys(programs, Cost(math.inf, math.inf))
+    for turn in range(repeats):
+        first = turn % max(1, len(programs))
+        order = programs[first:] + programs[:first]
+        seen = side_by_side([partial(observed, sandbox, check) for check in order], lanes)
+        for check, (_, cost) in zip(order, seen, strict=True):
+            best = least[check]
+            least[check] = Cost(min(cost.seconds, best.seconds), min(cost.memory, best.memory))
+    return [
+        Cost(least[own].seconds - least[bare].seconds, max(0.0, least[own].memory - least[bare].memory))
+        for own, bare in zip(checks, empty, strict=True)
+    ]

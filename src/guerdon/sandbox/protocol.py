@@ -109,7 +109,7 @@ class Observed:
     memory: float = field(default=NAN, compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What a check came to.
 

@@ -6,15 +6,16 @@ and a database of its own, so that none can change what the next one sees.
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from guerdon.sandbox.inside.values import Unfit, decode
 from guerdon.sandbox.judge import Judging
 from guerdon.sandbox.protocol import Limits, Observed, Request
+from guerdon.sandbox.threads import side_by_side
 
 Engine = Literal["sqlite", "duckdb"]
 PACKAGES: dict[str, tuple[str, ...]] = {"sqlite": (), "duckdb": ("_duckdb", "duckdb")}
@@ -68,20 +69,39 @@ def ask(sandbox: Judging, engine: Engine, database: str, query: str, cage: Cage)
     """The rows of one query.
 
     Args:
-        database: the SQL that makes it; for SQLite also the path of a file, of which a copy is asked.
+        database: the SQL that makes it; for SQLite also the path of a file of any size, of which a copy is read
+            (`LocalSandbox.share`).
 
     Raises:
         OSError: a database's file that cannot be read.
+        ValueError: such a file, and a sandbox that shares none; a file whose last changes stand in a log beside it.
     """
     if len(query) > LONGEST:
         return Rows(None, f"longer than {LONGEST} characters")
-    held: str | bytes = database
-    if engine == "sqlite" and "\n" not in database and ";" not in database and Path(database).is_file():
-        held = Path(database).read_bytes()
+    opened = f"{database!r}, "
+    file = file_of(engine, database)
+    if file is not None:
+        opened = f"{_shared(sandbox, file)!r}, file=True, instructions="
     last = cage.instructions if engine == "sqlite" else max(64, cage.memory_mb // 4)
-    items = (f"open_{engine}({held!r}, {last})", f"rows({query!r}, {cage.max_rows})")
+    items = (f"open_{engine}({opened}{last})", f"rows({query!r}, {cage.max_rows})")
     limits = Limits(wall=cage.wall, cpu=cage.wall, memory=cage.memory_mb << 20)
     return _rows(sandbox.observe(Request("calls", _PROGRAM, items, limits)), cage)
+
+
+def file_of(engine: Engine, database: str) -> Path | None:
+    """The file that a database is given by; None where it is given by SQL."""
+    named = engine == "sqlite" and "\n" not in database and ";" not in database
+    return Path(database) if named and Path(database).is_file() else None
+
+
+def _shared(sandbox: Judging, file: Path) -> str:
+    log = file.with_name(f"{file.name}-wal")
+    if log.is_file() and log.stat().st_size:
+        raise ValueError(
+            f"expected a SQLite file with all changes in it, got {log} beside it; close what writes to it, or run "
+            "PRAGMA wal_checkpoint(TRUNCATE)"
+        )
+    return sandbox.share(file)
 
 
 def ask_all(
@@ -89,8 +109,8 @@ def ask_all(
 ) -> dict[tuple[str, str], Rows]:
     """The rows of several (database, query), each asked once, as many at a time as there are workers."""
     distinct = list(dict.fromkeys(questions))
-    with ThreadPoolExecutor(max(1, min(sandbox.workers, len(distinct))), "guerdon-queries") as pool:
-        return dict(zip(distinct, pool.map(lambda q: ask(sandbox, engine, q[0], q[1], cage), distinct), strict=True))
+    made = side_by_side([partial(ask, sandbox, engine, d, q, cage) for d, q in distinct], sandbox.workers)
+    return dict(zip(distinct, made, strict=True))
 
 
 def _rows(seen: Observed, cage: Cage) -> Rows:

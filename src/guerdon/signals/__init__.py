@@ -42,7 +42,7 @@ from guerdon.signals.actions import action_format, hierarchical_action, self_cer
 from guerdon.signals.answers import final_answer
 from guerdon.signals.cache import Cache
 from guerdon.signals.calculation import inverted_reward, random_calculation_reward, random_reward
-from guerdon.signals.choices import exact_string, json_schema, multiple_choice, numeric_tolerance
+from guerdon.signals.choices import exact_string, multiple_choice, numeric_tolerance
 from guerdon.signals.criteria import decision, decision_report, mentioned
 from guerdon.signals.diversity import distinct_n, length_incentive, repetition
 from guerdon.signals.efficiency import efficiency_tiers, program_efficiency
@@ -86,6 +86,7 @@ from guerdon.signals.relevance import (
     regularised_relevance,
 )
 from guerdon.signals.runner import How, ask, chat_form, run_signal
+from guerdon.signals.schema import json_schema
 from guerdon.signals.scores import Outcome, Scores
 from guerdon.signals.spans import critique_spans, parse_critique
 from guerdon.signals.sql import sql_execution, sql_ngrams, sql_parses, sql_runs, sql_schema

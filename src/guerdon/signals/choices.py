@@ -1,11 +1,9 @@
-"""Answers that are checked without mathematics: a letter, a number within a tolerance, a text, JSON of a schema."""
+"""Answers that are checked without mathematics: a letter, a number within a tolerance, a text."""
 
-import json
 import re
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float32
@@ -17,11 +15,6 @@ from guerdon.signals.equality.answer import Boxes, final_answer_text
 from guerdon.signals.equality.forms import Equation, Scalar, parse
 from guerdon.signals.equality.spelling import clean
 from guerdon.signals.extract import LIMIT, gold_number, in_tag
-from guerdon.signals.scores import Scores
-
-LARGEST_JSON = 1 << 20
-"""Characters of a completion that is read as JSON."""
-DEEPEST_JSON = 100
 
 _CHOICE = re.compile(
     r"(?:option|choice|answer)?[\s:]*[(\[]?([A-Za-z])[)\]]?(?:\s*[.:)-]\s*(.*))?", re.IGNORECASE | re.DOTALL
@@ -133,32 +126,6 @@ def exact_string(
     return part, part.clone()
 
 
-@method(makes="parts")
-def json_schema(completions: Sequence[str], schema: Sequence[object], *, fenced: bool = True) -> Scores:
-    """Give 1 where the completion is JSON that its schema accepts, else 0.
-
-    The whole completion must be one JSON value; with ``fenced``, a completion that is one fenced code block counts for
-    what is in it. ``NaN``, infinities and repeated names are no JSON. ``schema`` holds a table or its text, of the draft
-    that it names (else 2020-12); references lead nowhere outside of it. Completions above a million characters or a
-    hundred levels get 0. A ``pattern`` of the schema is the task's own: one that backtracks without end does so here;
-    such a signal belongs in a process (``process = true``).
-
-    Shapes: [B] in, [B] out, 0 or 1; NaN with a reason where the schema is none.
-
-    Raises:
-        ValueError: as many schemas as completions are expected.
-        ImportError: jsonschema is not installed (``pip install 'guerdon[text]'``).
-    """
-    same_rows(completions, schema=schema)
-    scores: list[float] = []
-    reasons: list[str | None] = []
-    for text, wanted in zip(completions, schema, strict=True):
-        said = _accepted(text, wanted if isinstance(wanted, str) else json.dumps(wanted, sort_keys=True), fenced)
-        scores.append(NAN if isinstance(said, str) else float(said))
-        reasons.append(said if isinstance(said, str) else None)
-    return Scores(torch.tensor(scores, dtype=torch.float32), reasons)
-
-
 def finished_value(text: str) -> Fraction | None:
     """The value of a finished number, a unit or ``x =`` aside; None for anything else."""
     form = parse(text)
@@ -189,64 +156,3 @@ def _chosen(completion: str, boxes: Boxes) -> str | None:
     line = completion[-LIMIT:].rstrip().rsplit("\n", 1)[-1]
     marked = set(_MARKED.findall(line))
     return marked.pop() if len(marked) == 1 and not _DOUBT.search(line) else None
-
-
-def _accepted(text: str, schema: str, fenced: bool) -> bool | str:
-    validator = _validator(schema)
-    if isinstance(validator, str):
-        return validator
-    if len(text) > LARGEST_JSON:
-        return False
-    text = text.strip()
-    if fenced and text.startswith("```") and text.endswith("```") and text.count("```") == 2 and "\n" in text:
-        text = text[text.index("\n") : -3]
-    if _depth(text) > DEEPEST_JSON:
-        return False
-    try:
-        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_repeats)
-    except (ValueError, RecursionError):
-        return False
-    from referencing.exceptions import Unresolvable
-
-    try:
-        return validator.is_valid(value)
-    except Unresolvable as error:
-        return f"failed: expected a schema whose references are within it, got {error}"[:200]
-    except RecursionError:
-        return False
-
-
-@lru_cache(maxsize=256)
-def _validator(schema: str) -> Any:
-    """A validator, or why there is none."""
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import Draft202012Validator, validator_for
-    from referencing import Registry
-
-    try:
-        read = json.loads(schema)
-        kind = validator_for(read, default=Draft202012Validator)
-        kind.check_schema(read)
-    except (ValueError, TypeError, SchemaError, RecursionError) as error:
-        return f"failed: expected a JSON schema, got {type(error).__name__}: {str(error).splitlines()[0]}"[:200]
-    return kind(read, registry=Registry())
-
-
-def _depth(text: str) -> int:
-    """Levels of brackets at most, those in strings included."""
-    depth = deepest = 0
-    for character in re.findall(r"[\[{\]}]", text):
-        depth += 1 if character in "[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"expected JSON, got {name}")
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        raise ValueError("expected each name once")
-    return table

@@ -32,6 +32,7 @@ def program_efficiency(
     levels: tuple[float, float, float, float] = LEVELS,
     margin: float = 0.1,
     repeats: int = 5,
+    lanes: int | None = None,
     wall: float = 6.0,
     memory_mb: int = 1024,
     workers: int | None = None,
@@ -50,15 +51,18 @@ def program_efficiency(
 
     The paper compares single times, which is a coin flip near equality. Here the cost is processor time or the most
     memory held, as the kernel counts it for the program's process, less what an empty program takes; the least of
-    ``repeats`` runs, one at a time, in turns with the reference; and only more than ``margin`` cheaper is cheaper (0.1 is
+    ``repeats`` runs, in rounds that take every program and reference once; and only more than ``margin`` cheaper is cheaper (0.1 is
     the paper's own threshold when it counts programs as optimised). A reference of less than 2 ms or 1 MiB is too small.
-    Only programs that pass are measured. Copying the reference is levels[2].
+    Rounds measure ``lanes`` programs at a time: half as many as there are workers, so that none shares a core with another
+    where a core has two threads, and what remains between neighbours (caches, memory) falls on all, in another order each
+    round. ``lanes = 1`` is the least disturbed and the slowest. Only programs that pass are measured. Copying the reference is levels[2].
 
     Shapes: [B] out. NaN, not asked: no tests; no reference or one that is too small, where the program passes. NaN,
     failed: tests that are no tests, a reference that does not pass them, or the sandbox failed.
 
     Args:
         measure: ``time`` or ``memory``.
+        lanes: programs that are measured at the same time; None: half of the workers, at least one.
         wall: seconds for a program and all its calls; for each pair where there are pairs.
         memory_mb: address space of a program.
         workers: programs at the same time, while it is seen which are right; None: one per processor.
@@ -68,7 +72,8 @@ def program_efficiency(
     Reference: Duan et al., PerfRL, 2023, https://arxiv.org/abs/2312.05657.
 
     Raises:
-        ValueError: as many tests and references as completions are expected; a margin outside [0, 1); fewer than 1 repeat.
+        ValueError: as many tests and references as completions are expected; a margin outside [0, 1); fewer than 1 repeat
+            or lane.
         SandboxUnavailable: nothing here can hold untrusted code.
     """
     same_rows(completions, tests=tests, reference=reference)
@@ -79,10 +84,21 @@ def program_efficiency(
     assert isinstance(sandbox, LocalSandbox)
     verdicts = dict(zip(checks, sandbox.run_all(list(checks.values())), strict=True))
     cost, base = torch.full((2, len(completions)), NAN)
-    for reference_check, rows in _groups(checks, reference, [i for i in checks if verdicts[i].score == 1]).items():
-        told, found = _compare(sandbox, reference_check, [checks[i] for i in rows], measure, repeats)
-        for i, own in zip(rows, found[1:], strict=True):
-            cost[i], base[i], reasons[i] = own, found[0], told
+    groups = _groups(checks, reference, [i for i in checks if verdicts[i].score == 1])
+    told = _references(sandbox, list(groups))
+    measured = [(own, i) for own, rows in groups.items() if own not in told for i in rows]
+    wanted = list(dict.fromkeys([*(own for own, _ in measured), *(checks[i] for _, i in measured)]))
+    made = costs(sandbox, wanted, repeats=repeats, lanes=max(1, sandbox.workers // 2) if lanes is None else lanes)
+    found = {check: _of(one, measure) for check, one in zip(wanted, made, strict=True)}
+    least, words = _LEAST[measure]
+    for own, i in measured:
+        if found[own] >= least:
+            cost[i], base[i] = found[checks[i]], found[own]
+        else:
+            told[own] = f"the reference needs less than {words}: give tests with more work"
+    for own, rows in groups.items():
+        for i in rows:
+            reasons[i] = told.get(own, reasons[i])
     for i in checks:
         if not verdicts[i].known:
             reasons[i] = FAILED + verdicts[i].reason
@@ -132,20 +148,14 @@ def _groups(checks: dict[int, Check], reference: Sequence[str | None], rows: Seq
     return groups
 
 
-def _compare(
-    sandbox: LocalSandbox, reference: Check, checks: Sequence[Check], measure: Measure, repeats: int
-) -> tuple[str | None, list[float]]:
-    """Why there is nothing to compare, or None; the costs of the reference and of each program."""
-    unknown = [NAN] * (1 + len(checks))
-    verdict = sandbox.run(reference)
-    if verdict.score != 1:
-        return f"{FAILED}expected a reference that passes its tests, got {verdict.reason}; correct the data", unknown
-    made = costs(sandbox, [reference, *checks], repeats=repeats)
-    found = [_of(cost, measure) for cost in made]
-    least, told = _LEAST[measure]
-    if not found[0] >= least:
-        return f"the reference needs less than {told}: give tests with more work", unknown
-    return None, found
+def _references(sandbox: LocalSandbox, references: Sequence[Check]) -> dict[Check, str]:
+    """What is wrong with those references that do not pass their own tests."""
+    verdicts = sandbox.run_all(references)
+    return {
+        check: f"{FAILED}expected a reference that passes its tests, got {verdict.reason}; correct the data"
+        for check, verdict in zip(references, verdicts, strict=True)
+        if verdict.score != 1
+    }
 
 
 def _of(cost: Cost, measure: Measure) -> float:

@@ -28,7 +28,13 @@ _EXPRESSION = "0123456789.,+-*/^()×÷·"
 
 
 def value_of(text: str, extract: Extract = "auto") -> Fraction | None:
-    """The number that a completion gives as its answer; None where it gives none.
+    """The number that a completion gives as its answer (see `written`); None where it gives none."""
+    said = written(text, extract)
+    return None if said is None else plain_number(said)
+
+
+def written(text: str, extract: Extract = "auto") -> str | None:
+    """The piece of a completion that is read as its answer; None where it has none.
 
     ``chain``: after the last ``=``. ``tag``: in the last ``<answer>`` block. ``boxed``: in the last ``\\boxed{}``.
     ``last-number``: the last number of the text, unless it is an operand of an expression. ``auto``: the first of tag,
@@ -37,15 +43,22 @@ def value_of(text: str, extract: Extract = "auto") -> Fraction | None:
     if extract == "auto":
         extract = _form(text)
     if extract == "chain":
-        return plain_number(text[text.rfind("=") + 1 :])
+        return text[text.rfind("=") + 1 :]
     if extract == "last-number":
-        return last_number(text)
+        return _tail(text)
     inner = in_tag(text, "answer") if extract == "tag" else in_box(text)
     if inner is None:
         return None
     if extract == "tag" and "\\boxed{" in inner:
         inner = in_box(inner) or ""
-    return plain_number(inner[inner.rfind("=") + 1 :])
+    return inner[inner.rfind("=") + 1 :]
+
+
+def is_fraction(answer: object) -> bool:
+    """Whether a number is written as a quotient, and not as a decimal or a whole number."""
+    if isinstance(answer, str):
+        return "/" in answer[:LIMIT] or "frac" in answer[:LIMIT]
+    return isinstance(answer, Fraction)
 
 
 def in_tag(text: str, tag: str) -> str | None:
@@ -82,13 +95,16 @@ def plain_number(text: str) -> Fraction | None:
 
 def last_number(text: str) -> Fraction | None:
     """The last number of a text; None where it has none or the number is an operand of an unevaluated expression."""
+    tail = _tail(text)
+    return None if tail is None else plain_number(tail)
+
+
+def _tail(text: str) -> str | None:
     end = max(text.rfind(digit) for digit in "0123456789") + 1
     window = text[max(0, end - LIMIT // 2) : end].replace("−", "-")
     window = _OPERATOR.sub(r"\1", window)
     tail = window[len(window.rstrip(_EXPRESSION)) :]
-    if not tail or (len(tail) == len(window) and end > LIMIT // 2):
-        return None
-    return plain_number(tail)
+    return None if not tail or (len(tail) == len(window) and end > LIMIT // 2) else tail
 
 
 def gold_number(answer: object) -> Fraction | None:

@@ -8,12 +8,13 @@ import torch
 
 from guerdon.method import method
 from guerdon.signals.answers import NAN, same_rows
+from guerdon.signals.clocked import Verdict
 from guerdon.signals.equality.answer import Boxes, final_answer_text
 from guerdon.signals.equality.compare import same_answer
 from guerdon.signals.equality.forms import parse
 from guerdon.signals.equality.qwen import QWEN, qwen_equal
 from guerdon.signals.equality.spelling import clean
-from guerdon.signals.equality.symbolic import UNREADABLE, Symbolic, Verdict, modest
+from guerdon.signals.equality.symbolic import UNREADABLE, Symbolic, modest
 from guerdon.signals.scores import Scores
 
 Style = Literal["exact", "qwen2.5-math"]

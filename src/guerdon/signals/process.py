@@ -7,19 +7,19 @@ What goes in and out is JSON over pipes. The function is named by its import pat
 import json
 import math
 import os
-import queue
 import selectors
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
+from guerdon.sandbox.pool import Pool
 from guerdon.signals.scores import Scores
 
 START = 300.0
@@ -41,11 +41,7 @@ class ProcessSignal:
 
     def __init__(self, path: str, *, timeout: float | None = None, workers: int = 1):
         self.path, self.timeout = path, timeout
-        self._free: queue.Queue[_Worker | None] = queue.Queue()
-        for _ in range(workers):
-            self._free.put(None)
-        self._all: set[_Worker] = set()
-        self._lock = threading.Lock()
+        self._pool = Pool(workers, partial(_Worker, path))
 
     def __call__(self, **arguments: Any) -> Any:
         """One call; waits for a free process.
@@ -56,47 +52,16 @@ class ProcessSignal:
             RuntimeError: the function raised; the message says what.
             TypeError: an argument that is not text, numbers, lists or tables.
         """
-        worker = self._free.get()
-        try:
-            if worker is not None and not worker.alive:
-                self._drop(worker)
-                worker = None
-            line = json.dumps({k: _plain(v) for k, v in arguments.items()})
-            if worker is None:
-                worker = self._start()
-                worker.ask("", START)
+        line = json.dumps({k: _plain(v) for k, v in arguments.items()})
+        with self._pool.worker() as worker:
             said = worker.ask(line, self.timeout)
-        except BaseException:
-            if worker is not None:
-                self._drop(worker)
-            worker = None
-            raise
-        finally:
-            self._free.put(worker)
         if "error" in said:
             raise RuntimeError(said["error"])
         return _result(said)
 
-    def _start(self) -> "_Worker":
-        worker = _Worker(self.path)
-        with self._lock:
-            self._all.add(worker)
-        return worker
-
-    def _drop(self, worker: "_Worker") -> None:
-        worker.kill()
-        with self._lock:
-            self._all.discard(worker)
-
     def close(self) -> None:
         """End every process."""
-        with self._lock:
-            workers, self._all = self._all, set()
-        for worker in workers:
-            worker.kill()
-
-    def __del__(self):
-        self.close()
+        self._pool.close()
 
 
 class _Worker:
@@ -120,6 +85,10 @@ class _Worker:
         """Whether it runs; a process that ended is left to `kill`, which also ends what it started."""
         left = self.process.returncode is not None
         return not left and os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    def greet(self) -> None:
+        """Wait until its function is imported."""
+        self.ask("", START)
 
     def ask(self, line: str, timeout: float | None) -> dict[str, Any]:
         """Write one line and read one, both before the timeout."""

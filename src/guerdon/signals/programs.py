@@ -128,9 +128,9 @@ def _read(text: str) -> Any:
 
 @lru_cache(maxsize=4)
 def sandbox_for(
-    workers: int | None, packages: tuple[str, ...], server: str | None, unsafe_local: bool
+    workers: int | None, packages: tuple[str, ...], server: str | None, unsafe_local: bool, shared: bool = False
 ) -> LocalSandbox | RemoteSandbox:
-    """One sandbox for a process: its workers stay warm between iterations."""
+    """One sandbox for a process: its workers stay warm between iterations. One with ``shared`` files is another."""
     if server is not None:
         return RemoteSandbox(server, workers=workers or 16)
-    return LocalSandbox(workers=workers, packages=packages, unsafe_local=unsafe_local)
+    return LocalSandbox(workers=workers, packages=packages, unsafe_local=unsafe_local, shared=shared)

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from guerdon.method import Method
+from guerdon.sandbox.threads import side_by_side
 from guerdon.signals.cache import Cache
 from guerdon.signals.event_loop import run_awaitable
 from guerdon.signals.scores import FAILED, Outcome, Unfit, filled, judge, read, rows_of, scatter, unscored
-from guerdon.signals.threads import side_by_side
 
 
 @dataclass(frozen=True)

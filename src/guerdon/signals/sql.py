@@ -16,7 +16,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from guerdon.method import method
-from guerdon.sandbox.queries import LONGEST, PACKAGES, Cage, Engine, Rows, ask_all
+from guerdon.sandbox.queries import LONGEST, PACKAGES, Cage, Engine, Rows, ask_all, file_of
 from guerdon.signals.answers import same_rows
 from guerdon.signals.extract import in_tag
 from guerdon.signals.programs import sandbox_for
@@ -62,7 +62,8 @@ def sql_execution(
     the reference or the database does not run, or the sandbox failed.
 
     Args:
-        database: a column: the SQL that makes the database; for SQLite also the path of its file, which is only read.
+        database: a column: the SQL that makes the database; for SQLite also the path of its file, of any size; a copy of it is
+            read.
         engine: ``sqlite``, or ``duckdb`` (``pip install 'guerdon[text]'``).
         empty: score rows whose reference gives no rows.
         max_rows: of a result; a query that gives more gets 0.
@@ -251,18 +252,28 @@ def _asked(
             raise ImportError(
                 f"expected {package} to be installed for engine = {engine!r}; pip install 'guerdon[text]'"
             )
-    memory = _memory(engine, cage, unsafe_local)
-    fresh = [key for key in dict.fromkeys(asked) if key not in memory]
-    sandbox = sandbox_for(workers, PACKAGES[engine], None, unsafe_local)
+    kept = _memory(engine, cage, unsafe_local)
+    memory = dict(kept)  # signals that are asked at the same time share what is kept
+    states = {database: _state(engine, database) for database, _ in asked}
+    fresh = [key for key in dict.fromkeys(asked) if (*key, states[key[0]]) not in memory]
+    sandbox = sandbox_for(workers, PACKAGES[engine], None, unsafe_local, shared=True)
     made = ask_all(sandbox, engine, fresh, cage)
-    rows = {key: made.get(key) or memory[key] for key in asked}
-    memory.clear()
-    memory.update({key: found for key, found in rows.items() if found.known})
+    rows = {key: made.get(key) or memory[*key, states[key[0]]] for key in asked}
+    now_known = {(*key, states[key[0]]): found for key, found in rows.items() if found.known}
+    kept.clear()
+    kept.update(now_known)
     return rows
 
 
+def _state(engine: Engine, database: str) -> tuple[int, int] | None:
+    """What tells a file from what it was: when it was written, and its size."""
+    file = file_of(engine, database)
+    told = None if file is None else file.stat()
+    return None if told is None else (told.st_mtime_ns, told.st_size)
+
+
 @lru_cache(maxsize=4)
-def _memory(engine: Engine, cage: Cage, unsafe_local: bool) -> dict[tuple[str, str], Rows]:
+def _memory(engine: Engine, cage: Cage, unsafe_local: bool) -> dict[tuple[str, str, Any], Rows]:
     return {}
 
 

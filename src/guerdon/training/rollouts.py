@@ -16,9 +16,9 @@ from guerdon.policies.prefixes import Boundaries, boundaries, completed, said_af
 from guerdon.policies.protocol import Policy, Sampling
 from guerdon.quantities import QUANTITIES
 from guerdon.recipe import RecipeError
+from guerdon.sandbox.threads import Started
 from guerdon.signals.scores import Outcome as Said
 from guerdon.signals.scores import scatter
-from guerdon.signals.threads import Started
 from guerdon.tasks.environment import EnvironmentTask
 from guerdon.tasks.protocol import Task
 from guerdon.training.counters import Counters

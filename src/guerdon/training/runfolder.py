@@ -163,9 +163,11 @@ def table_of(outcome: Outcome) -> pa.Table:
 def _column(value: Any, axes: str, lengths: Tensor | None) -> pa.Array | None:
     if not isinstance(value, Tensor):
         try:
-            return pa.array(value)
+            made = pa.array(value)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            return pa.array([json.dumps(v, default=str) for v in value])
+            made = None
+        # Parquet has no tables without a name in them, such as the arguments {} of an instruction.
+        return pa.array([json.dumps(v, default=str) for v in value]) if made is None or _hollow(made.type) else made
     value = value.detach().cpu()
     if value.ndim == 1:
         return pa.array(value.numpy())
@@ -177,6 +179,13 @@ def _column(value: Any, axes: str, lengths: Tensor | None) -> pa.Array | None:
         return pa.ListArray.from_arrays(pa.array(offsets.numpy()), pa.array(value[keep].numpy()))
     offsets = torch.arange(value.shape[0] + 1, dtype=torch.int32) * value.shape[1]
     return pa.ListArray.from_arrays(pa.array(offsets.numpy()), pa.array(value.reshape(-1).numpy()))
+
+
+def _hollow(kind: pa.DataType) -> bool:
+    """Whether a type holds, at any depth, tables without a single name."""
+    if pa.types.is_struct(kind):
+        return kind.num_fields == 0 or any(_hollow(field.type) for field in kind)
+    return pa.types.is_list(kind) and _hollow(kind.value_type)
 
 
 def load_rollouts(path: Path) -> Rollouts:

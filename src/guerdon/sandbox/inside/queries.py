@@ -40,12 +40,12 @@ _OPEN: list[Any] = []
 """The connection of this process."""
 
 
-def open_sqlite(database: Any, instructions: int) -> None:
-    """Make the database, from SQL or from the bytes of its file, and let nothing but so many instructions of reading in."""
-    connection = sqlite3.connect(":memory:")
-    if isinstance(database, bytes):
-        connection.deserialize(database)
+def open_sqlite(database: str, instructions: int, file: bool = False) -> None:
+    """Make the database from SQL, or open its file, and let nothing but so many instructions of reading in."""
+    if file:  # nobody changes it: no locks, and no log beside it
+        connection = sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True)
     else:
+        connection = sqlite3.connect(":memory:")
         connection.executescript(database)
     connection.commit()
     connection.execute("PRAGMA temp_store = MEMORY")

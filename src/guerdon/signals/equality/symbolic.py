@@ -21,7 +21,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from guerdon.signals.process import ProcessSignal, WorkerDied
+from guerdon.signals.clocked import CHUNK, Clocked, Verdict
 
 LONGEST = 300
 """Characters of an answer that is handed over."""
@@ -36,24 +36,16 @@ _WILD_POWER = re.compile(
 """Exponents of four digits, towers of numbers, factorials in exponents, large powers of brackets."""
 _FIRST = {"\\sin x \\cos x": "\\frac{\\sin 2x}{2}", "(1,2)": "[1,2]", "x = 2": "2x = 4", "\\{1,2\\}": "\\{x, 2\\}"}
 """Pairs that a new worker starts with: the first of a kind is slow, because much is imported and cached then."""
-CHUNK = 16
-"""Pairs of one call, at most."""
 WORKERS = 4
 """Processes at most: each holds some 200 MB."""
-START = 120.0
-"""Seconds that a worker may take to start."""
 MEMORY = 3 << 30
 """Bytes of data that a worker may allocate."""
 
-TIMED_OUT = "failed: comparing this answer took too long; it was stopped and is unscored"
-DIED = "failed: the process that compared this answer died; it is unscored"
 UNREADABLE = "failed: the reference cannot be read"
 MISSING = (
     "expected math-verify, which compares what exact arithmetic leaves open, got an environment without it; "
     "pip install 'guerdon[text]', or symbolic = false"
 )
-Verdict = bool | str
-"""Equal or not, or why it is not known."""
 
 
 def available() -> bool:
@@ -84,8 +76,12 @@ class Symbolic:
         if not available():
             raise ImportError(MISSING)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        self._workers = [_Worker(timeout) for _ in range(min(WORKERS, cores or 1))]
-        self._free: queue.LifoQueue[_Worker] = queue.LifoQueue()  # the one that was used last, and is warm, goes first
+        first = tuple(_FIRST.items())
+        self._workers = [
+            Clocked(f"{__name__}:verdicts", ("gold", "given"), first, timeout=timeout)
+            for _ in range(min(WORKERS, cores or 1))
+        ]
+        self._free: queue.LifoQueue[Clocked] = queue.LifoQueue()  # the one that was used last, and is warm, goes first
         for worker in reversed(self._workers):
             self._free.put(worker)
 
@@ -108,47 +104,6 @@ class Symbolic:
         """End the processes."""
         for worker in self._workers:
             worker.close()
-
-
-class _Worker:
-    """One process; a chunk that takes too long is gone through one by one."""
-
-    def __init__(self, timeout: float):
-        self.timeout = timeout
-        self._process = ProcessSignal(f"{__name__}:verdicts")
-        self._ready = False
-
-    def decide(self, chunk: Sequence[tuple[str, str]]) -> list[Verdict]:
-        said = self._ask(chunk)
-        if not isinstance(said, str):
-            return said
-        return [verdict for pair in chunk for verdict in self._alone(pair)] if len(chunk) > 1 else [said]
-
-    def _alone(self, pair: tuple[str, str]) -> list[Verdict]:
-        said = self._ask([pair])
-        return [said] if isinstance(said, str) else said
-
-    def _ask(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict] | str:
-        try:
-            if not self._ready:  # starting and importing is not the pair's fault
-                self._process.timeout = START
-                self._process(gold=list(_FIRST), given=list(_FIRST.values()))
-                self._ready = True
-            self._process.timeout = self.timeout
-            said = self._process(gold=[gold for gold, _ in pairs], given=[given for _, given in pairs])
-        except TimeoutError:
-            self._ready = False
-            return TIMED_OUT
-        except WorkerDied:
-            self._ready = False
-            return DIED
-        except RuntimeError as error:
-            return f"failed: {error}"
-        return [verdict if isinstance(verdict, str) else bool(verdict) for verdict in said]
-
-    def close(self) -> None:
-        self._process.close()
-        self._ready = False
 
 
 def verdicts(gold: list[str], given: list[str]) -> list[bool | str]:

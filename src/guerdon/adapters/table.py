@@ -119,6 +119,8 @@ class _Smallest:
         for stage in kinds["pipeline"]:
             if "part" in self.known[stage["use"]].hypers:
                 stage["part"] = kinds["reward"][0]["use"]
+            if "given" in self.known[stage["use"]].hypers:
+                stage["given"] = "margin"  # any score will do
         if objective and "token_advantages" not in _taken(method):
             kinds["loss"].insert(0, {"use": "reinforce"})
         return {"model": self.models, **kinds}

@@ -31,7 +31,7 @@ from tests.adapters.copies import (
     trace,
     verifiers_package,
 )
-from tests.contract.inputs import COLUMNS, OPTIONS
+from tests.contract.inputs import COLUMNS
 
 SAID = ["=2", "1+1=3", "7", "<think>a</think>"]
 
@@ -172,13 +172,6 @@ def packages(monkeypatch):
         monkeypatch.setitem(sys.modules, name, module)
 
 
-def as_meant(recipe: Recipe) -> Recipe:
-    """The recipe, with options that say what its numbers are where a method wants to know."""
-    given = {name: options for name, options in OPTIONS.items() if "given" in options}
-    stages = [stage.model_copy(update=given.get(stage.use, {})) for stage in recipe.pipeline]
-    return recipe.model_copy(update={"pipeline": tuple(stages)})
-
-
 @pytest.mark.parametrize("host", RUN)
 def test_what_is_said_to_run_runs(host, monkeypatch, tmp_path):
     ran, broken = 0, {}
@@ -186,7 +179,7 @@ def test_what_is_said_to_run_runs(host, monkeypatch, tmp_path):
         if cell(method, HOSTS[host]).verdict != "runs":
             continue
         try:
-            RUN[host](as_meant(smallest(method, HOSTS[host])), monkeypatch, tmp_path)
+            RUN[host](smallest(method, HOSTS[host]), monkeypatch, tmp_path)
             ran += 1
         except Exception as error:  # noqa: BLE001  whatever a method raises is what this test reports
             broken[name] = f"{type(error).__name__}: {error}"

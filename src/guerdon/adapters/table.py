@@ -125,6 +125,8 @@ class _Smallest:
         for stage in kinds["pipeline"]:
             for name in _PART_NAMES & set(self.known[stage["use"]].hypers):
                 stage[name] = kinds["reward"][0]["use"]
+            if "given" in self.known[stage["use"]].hypers:
+                stage["given"] = "margin"  # any score will do
         if objective and "token_advantages" not in _taken(method):
             kinds["loss"].insert(0, {"use": "reinforce"})
         return {"model": self.models, **kinds}

@@ -7,7 +7,8 @@ its own that is killed after `PATIENCE` seconds. A kind of pair on which the two
 
 Speed: completions of some sentences that end in a box, eight for each reference, new ones in every repetition. 90 of 100
 references are numbers, roots, lists and words; the others formulas. "Rest" are formulas that exact comparison leaves
-open, so that ours is Math-Verify behind a pipe. Bars: 20 times on the mix, no slower on the rest, no more errors.
+open, so that ours is Math-Verify behind pipes, in as many
+processes as there are cores. Bars: 20 times on the mix, no slower on the rest, no more errors.
 """
 
 import json

@@ -69,6 +69,23 @@ def test_numbers_of_rows_on_their_positions_and_their_sums(problem):
 
 
 @few
+@given(problem=masked(torch.float32))
+def test_sums_of_two_what_is_finite_and_numbers_of_rows(problem):
+    x, other, mask = problem
+    nan_rows = torch.where(torch.arange(len(x)) % 2 == 0, 1.5, NAN)
+    for added, finite, spread in (
+        (pointwise._added, pointwise._finite, placement._broadcast_rows),
+        (_compiled_pointwise.added, _compiled_pointwise.finite, _compiled_pointwise.broadcast_rows),
+    ):
+        close(added(x, other, mask), torch.where(mask, x + other, 0.0))
+        values, keep = finite(x / x.round(), mask)
+        assert torch.equal(keep, mask & (x / x.round()).isfinite())
+        close(values, torch.where(keep, x / x.round(), 0.0))
+        for kind in (mask, mask.long()):
+            close(spread(nan_rows, kind), torch.where(mask, nan_rows[:, None], 0.0))
+
+
+@few
 @given(problem=masked(), gamma=st.sampled_from([0.0, 0.9, 1.0]))
 def test_decay_and_the_largest_sum_are_those_of_discounted_sums(problem, gamma):
     x, _, mask = problem
@@ -119,6 +136,11 @@ def test_large_problems_take_the_walks_and_agree(monkeypatch):
         lambda: pointwise.scaled(x, mask, low, one),
         lambda: pointwise.penalised(start, x, other, mask, 0.1),
         lambda: pointwise.row_sum(x, mask),
+        lambda: pointwise.added(x, other, mask),
+        lambda: pointwise.finite(x / (other > -1).float(), mask)[0],
+        lambda: pointwise.finite(x / (other > -1).float(), mask)[1],
+        lambda: placement.broadcast_rows(low, mask),
+        lambda: placement.broadcast_rows(low, mask.long()),
         lambda: pointwise.row_mean(x, mask),
         lambda: scan.decay(one, mask, 0.99),
         lambda: scan.largest_sum(x, mask),

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from guerdon.batch import Rollouts
 from guerdon.credit.steps import split_steps
+from guerdon.kernels import broadcast_rows, finite
 from guerdon.policies.token_text import TokenText
 
 Messages = list[dict[str, Any]]
@@ -84,9 +85,6 @@ def final_credit(batch: Rollouts) -> tuple[Tensor, Tensor]:
     """
     mask = batch["mask"]
     if "token_advantages" not in batch:
-        rows = batch["advantages"][:, None]
-        keep = mask & rows.isfinite()
-        return torch.where(keep, rows, 0.0), keep
-    credit = batch["token_advantages"]
-    keep = mask & credit.isfinite()
-    return torch.where(keep, credit, 0.0), keep
+        scored = batch["advantages"].isfinite()
+        return broadcast_rows(torch.where(scored, batch["advantages"], 0.0), mask), mask & scored[:, None]
+    return finite(batch["token_advantages"], mask)

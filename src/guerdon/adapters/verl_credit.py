@@ -11,6 +11,7 @@ from guerdon.adapters.data import final_credit, group_ids
 from guerdon.adapters.verl_cut import cut
 from guerdon.adapters.verl_data import on_chosen
 from guerdon.batch import Rollouts
+from guerdon.kernels import broadcast_rows
 from guerdon.method import Method, methods
 from guerdon.pipeline.losses import Objective
 
@@ -33,9 +34,16 @@ def by_method(info: Method) -> Callable[..., tuple[Tensor, Tensor]]:
     """A method of credit as an estimator of verl; its options stand under ``+algorithm.guerdon``."""
     takes = [t.name for t in info.takes if not t.optional]
 
+    of_rows = set(takes) <= {"rewards", "group"} and info.makes == ("advantages",)
+
     def estimate(token_level_rewards, response_mask, index=None, config=None, **_others) -> tuple[Tensor, Tensor]:
-        batch = _batch(token_level_rewards, response_mask, index, tokens="token_rewards" in takes)
         options = dict(config.get(NAME, None) or {}) if config is not None else {}
+        if of_rows:  # the mask is read once, as verl has it, while the result is written
+            given = {"rewards": _rewards(token_level_rewards), "group": _group(response_mask, index)}
+            made = info.call(**{name: given[name] for name in takes}, **options)
+            advantages = broadcast_rows(torch.where(made.isfinite(), made, 0.0), response_mask)
+            return advantages, advantages
+        batch = _batch(token_level_rewards, response_mask, index, tokens="token_rewards" in takes)
         made = info.call(**{name: batch[name] for name in takes}, **options)
         values = made if isinstance(made, tuple) else (made,)
         return credited(batch.with_(**dict(zip(info.makes, values, strict=True))))[:2]
@@ -75,12 +83,18 @@ def credited(batch: Rollouts) -> tuple[Tensor, Tensor, Tensor]:
 
 def _batch(token_level_rewards: Tensor, response_mask: Tensor, index: Any, *, tokens: bool) -> Rollouts:
     mask = response_mask.bool()
-    keys = range(len(mask)) if index is None else index.tolist()
-    group = group_ids(keys).to(mask.device)
-    rewards = {"rewards": token_level_rewards.float().sum(-1)}
+    rewards = {"rewards": _rewards(token_level_rewards)}
     if tokens:
         rewards["token_rewards"] = on_chosen(token_level_rewards.float(), mask)
-    return Rollouts({"mask": mask, "attention_mask": mask, "group": group, **rewards})
+    return Rollouts({"mask": mask, "attention_mask": mask, "group": _group(mask, index), **rewards})
+
+
+def _rewards(token_level_rewards: Tensor) -> Tensor:
+    return token_level_rewards.float().sum(-1)
+
+
+def _group(mask: Tensor, index: Any) -> Tensor:
+    return group_ids(range(len(mask)) if index is None else index.tolist()).to(mask.device)
 
 
 # losses ------------------------------------------------------------------------------------------------------------

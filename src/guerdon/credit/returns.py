@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from guerdon.kernels import scan
+from guerdon.kernels import pointwise, scan
 from guerdon.method import method
 
 
@@ -76,4 +76,4 @@ def gae(
     """
     after = torch.where(truncated & ~terminated, bootstrap_values, 0.0)
     advantages = scan.gae(token_rewards, old_values, mask, gamma=gamma, lam=lam, bootstrap=after)
-    return advantages, torch.where(mask, advantages + old_values, 0.0)
+    return advantages, pointwise.added(advantages, old_values, mask)

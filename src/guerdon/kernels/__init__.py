@@ -52,18 +52,20 @@ from guerdon.kernels.placement import (
     runs,
     step_counts,
 )
-from guerdon.kernels.pointwise import penalised, ratio, rise, row_mean, row_sum, scaled
+from guerdon.kernels.pointwise import added, finite, penalised, ratio, rise, row_mean, row_sum, scaled
 from guerdon.kernels.potentials import difference
 from guerdon.kernels.scan import decay, discounted_sum, gae, largest_sum, running_mean, suffix_min
 from guerdon.kernels.select import kth_largest, outliers
 
 __all__ = [
+    "added",
     "broadcast_rows",
     "broadcast_to_tokens",
     "decay",
     "degenerate",
     "difference",
     "discounted_sum",
+    "finite",
     "gae",
     "group_count",
     "group_max",

@@ -74,6 +74,32 @@ def _penalised_rows(x, logp, other, mask, coefficient, zero, out, start, stop):
             made[t] = here[t] - coefficient * (likely[t] - there[t]) if chosen[t] else zero
 
 
+@_compile
+def _added_rows(x, other, mask, zero, out, start, stop):
+    for i in range(start, stop):
+        here, there, chosen, made = x[i], other[i], mask[i], out[i]
+        for t in range(here.shape[0]):
+            made[t] = here[t] + there[t] if chosen[t] else zero
+
+
+@_compile
+def _finite_rows(x, mask, zero, infinity, out, keep, start, stop):
+    for i in range(start, stop):
+        here, chosen, made, kept = x[i], mask[i], out[i], keep[i]
+        for t in range(here.shape[0]):
+            known = chosen[t] & (abs(here[t]) < infinity)
+            kept[t] = known
+            made[t] = here[t] if known else zero
+
+
+@_compile
+def _spread_rows(x, mask, zero, out, start, stop):
+    for i in range(start, stop):
+        chosen, made, number = mask[i], out[i], x[i]
+        for t in range(chosen.shape[0]):
+            made[t] = number if chosen[t] else zero
+
+
 @partial(_compile, reorder=True)
 def _row_sums(x, mask, out, count, start, stop):
     for i in range(start, stop):
@@ -139,6 +165,25 @@ def scaled(x: Tensor, mask: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
 
 def penalised(x: Tensor, logp: Tensor, other: Tensor, mask: Tensor, coefficient: float) -> Tensor:
     return _run(_penalised_rows, (x, logp, other, mask), (coefficient, 0.0))
+
+
+def added(x: Tensor, other: Tensor, mask: Tensor) -> Tensor:
+    return _run(_added_rows, (x, other, mask), (0.0,))
+
+
+def finite(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
+    out, keep = np.empty_like(arrays[0]), np.empty_like(arrays[1])
+    zero, infinity = out.dtype.type(0), out.dtype.type(np.inf)
+    _share(_finite_rows, (*arrays, zero, infinity, out, keep), _cuts(len(out), out.size))
+    return torch.from_numpy(out), torch.from_numpy(keep)
+
+
+def broadcast_rows(x: Tensor, mask: Tensor) -> Tensor:
+    arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
+    out = np.empty(mask.shape, arrays[0].dtype)
+    _share(_spread_rows, (*arrays, out.dtype.type(0), out), _cuts(len(out), out.size))
+    return torch.from_numpy(out)
 
 
 def row_sums(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -67,9 +67,17 @@ def broadcast_to_tokens(
     return out
 
 
-def broadcast_rows(x: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-    """Every chosen position reads the number of its row, NaN included; 0 at unchosen positions."""
-    return torch.where(mask, x[:, None], 0.0)
+def broadcast_rows(x: Float[Tensor, " B"], mask: Bool[Tensor, "B T"] | Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """Every chosen position reads the number of its row, NaN included; 0 at unchosen positions.
+
+    A mask of integers, as other libraries have it, is read as it is.
+    """
+    fast = pointwise.compiled_for(mask, x)
+    return (fast.broadcast_rows if fast else _broadcast_rows)(x, mask)
+
+
+def _broadcast_rows(x: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask.bool(), x[:, None], 0.0)
 
 
 def reduce_to_steps(

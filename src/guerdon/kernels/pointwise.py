@@ -85,6 +85,27 @@ def _penalised(x: Tensor, logp: Tensor, other: Tensor, mask: Tensor, coefficient
     return torch.where(mask, x - coefficient * kl_estimate(logp, other, "k1"), 0.0)
 
 
+def added(x: Float[Tensor, "B T"], other: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """``x + other``."""
+    fast = compiled_for(mask, x, other)
+    return (fast.added if fast else _added)(x, other, mask)
+
+
+def _added(x: Tensor, other: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask, x + other, 0.0)
+
+
+def finite(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> tuple[Float[Tensor, "B T"], Bool[Tensor, "B T"]]:
+    """Chosen entries that are numbers, 0 for all others, and which these are."""
+    fast = compiled_for(mask, x)
+    return (fast.finite if fast else _finite)(x, mask)
+
+
+def _finite(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    keep = mask & x.isfinite()
+    return torch.where(keep, x, 0.0), keep
+
+
 def row_sum(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
     """Sum of each row's chosen entries, taken in float64; NaN where one is, 0 where there are none."""
     return _sum_and_count(x, mask)[0].to(x.dtype)

@@ -183,6 +183,14 @@ _TABLE = [
     # of the policy being updated
     _q("logp", "B T", "float", "log-probability under the policy being updated", "policy", "update"),
     _q("entropy", "B T", "float", "entropy of the policy being updated", "policy", "update"),
+    _q(
+        "ratio",
+        "B T",
+        "float",
+        "how much likelier the policy being updated finds the position (or the row) than the one that acted; differentiable",
+        None,
+        "update",
+    ),
     _q("hidden", "B T D", "float", "hidden state before each position of the policy being updated", "policy", "update"),
     _q("values", "B T", "float", "value before each position under the value head being updated", "value", "update"),
     _q("token_loss", "B T", "float", "loss of each position, before aggregation", None, "update", "add"),

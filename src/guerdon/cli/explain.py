@@ -103,7 +103,8 @@ def _dataflow(recipe: Any, as_json: bool, where: str) -> None:
                     options = ", ".join(filter(None, (f"use = {row['method']}", options)))
                 if options:
                     flow.append(f"\n{options}", "dim")
-                table.add_row(Text(f"  {row['stage']}"), flow)
+                name, style = (f"  ({row['stage']})", "dim") if row["implicit"] else (f"  {row['stage']}", "")
+                table.add_row(Text(name, style), flow)
         console.print(table)
     columns = ", ".join(sorted(pipeline.columns)) or "none"
     if own:
@@ -183,6 +184,7 @@ def _row(stage: Any) -> dict[str, Any]:
         "reads": list(stage.reads),
         "makes": [f"{m} [{axes[m]}]" if axes[m] else m for m in stage.makes],
         "options": options,
+        "implicit": stage.implicit,
     }
 
 

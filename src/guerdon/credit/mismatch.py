@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from guerdon.kernels.ratios import OfRow, log_ratio, row_log_ratio
 from guerdon.method import method
 
 ICEPOP = "arXiv:2510.18855"
@@ -45,7 +46,7 @@ def truncated_importance(
         ValueError: bounds that are not 0 <= floor <= cap, cap above 0.
     """
     _check_bounds(floor, cap, "floor", "cap")
-    return torch.where(mask, _token_ratio(old_logp, sampled_logp, mask).clamp(floor, cap), 0.0)
+    return torch.where(mask, log_ratio(old_logp, sampled_logp, mask).exp().clamp(floor, cap), 0.0)
 
 
 @method(makes="weights")
@@ -71,7 +72,7 @@ def truncated_sequence_importance(
         ValueError: bounds that are not 0 <= floor <= cap, cap above 0.
     """
     _check_bounds(floor, cap, "floor", "cap")
-    return _row_log_ratio(old_logp, sampled_logp, mask, "product").exp().clamp(floor, cap)
+    return row_log_ratio(old_logp, sampled_logp, mask, "product").exp().clamp(floor, cap)
 
 
 @method(makes="token_weights", paper=ICEPOP)
@@ -99,7 +100,7 @@ def icepop(
         ValueError: bounds that are not 0 <= low <= high, high above 0.
     """
     _check_bounds(low, high, "low", "high")
-    ratio = _token_ratio(old_logp, sampled_logp, mask)
+    ratio = log_ratio(old_logp, sampled_logp, mask).exp()
     return torch.where(mask, _within(ratio, ratio, low, high, counted), 0.0)
 
 
@@ -111,7 +112,7 @@ def sequence_mask(
     *,
     low: float = 0.0,
     high: float = 3.0,
-    ratio: Literal["product", "geometric-mean"] = "product",
+    ratio: OfRow = "product",
     weight: Literal["ratio", "one"] = "ratio",
     counted: bool = True,
 ) -> Float[Tensor, " B"]:
@@ -136,19 +137,10 @@ def sequence_mask(
         ValueError: bounds that are not 0 <= low <= high, high above 0.
     """
     _check_bounds(low, high, "low", "high")
-    whole = _row_log_ratio(old_logp, sampled_logp, mask, "product").exp()
-    held = whole if ratio == "product" else _row_log_ratio(old_logp, sampled_logp, mask, ratio).exp()
+    whole = row_log_ratio(old_logp, sampled_logp, mask, "product").exp()
+    held = whole if ratio == "product" else row_log_ratio(old_logp, sampled_logp, mask, ratio).exp()
     kept = whole if weight == "ratio" else torch.where(torch.isnan(whole), whole, 1.0)
     return _within(kept, held, low, high, counted)
-
-
-def _token_ratio(old_logp: Tensor, sampled_logp: Tensor, mask: Tensor) -> Tensor:
-    return torch.where(mask, old_logp - sampled_logp, 0.0).exp()
-
-
-def _row_log_ratio(old_logp: Tensor, sampled_logp: Tensor, mask: Tensor, how: str) -> Tensor:
-    total = torch.where(mask, old_logp - sampled_logp, 0.0).sum(-1)
-    return total if how == "product" else total / mask.sum(-1).clamp(min=1)
 
 
 def _within(value: Tensor, held: Tensor, low: float, high: float, counted: bool) -> Tensor:

@@ -4,7 +4,8 @@ Each method gives the loss of every position, ``token_loss`` [B, T]: raw, withou
 pipeline multiplies by the recipe's ``weight``, adds up what several objectives say and aggregates once, so that a
 batch and its micro-batches give the same gradient.
 
-- `policy`: make good tokens likelier (REINFORCE; PPO's clipped surrogate and its relatives);
+- `ratio`: how much likelier the updated policy finds what was said, and how far that is trusted;
+- `policy`: make good tokens likelier (REINFORCE; surrogates of the ratio, clipped or not);
 - `kl`: stay near the reference, as a loss;
 - `entropy`: stay undecided, evenly or where credit and confidence meet; which demonstrated tokens to learn;
 - `value`: teach the value function what to expect;
@@ -26,8 +27,17 @@ from guerdon.objectives.entropy import (
     tea_coefficients,
 )
 from guerdon.objectives.kl import kl_estimate, kl_loss
-from guerdon.objectives.policy import clipped_surrogate, oreal, reinforce
+from guerdon.objectives.policy import clipped_surrogate, oreal, reinforce, surrogate, weighted_likelihood
 from guerdon.objectives.ranking import rrhf_loss
+from guerdon.objectives.ratio import (
+    geometric_ratio,
+    sequence_ratio,
+    soft_gate,
+    taper_ratio,
+    tapered,
+    token_ratio,
+    truncate_ratio,
+)
 from guerdon.objectives.value import value_loss
 
 __all__ = [
@@ -35,6 +45,7 @@ __all__ = [
     "covariance",
     "entropy_bonus",
     "entropy_sft_loss",
+    "geometric_ratio",
     "kl_estimate",
     "kl_loss",
     "oreal",
@@ -42,9 +53,17 @@ __all__ = [
     "rrhf_loss",
     "select_surprising",
     "sequence_mean",
+    "sequence_ratio",
     "sequence_sum",
+    "soft_gate",
     "surprise_selection",
+    "surrogate",
+    "taper_ratio",
+    "tapered",
     "tea_coefficients",
     "token_mean",
+    "token_ratio",
+    "truncate_ratio",
     "value_loss",
+    "weighted_likelihood",
 ]

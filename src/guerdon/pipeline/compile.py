@@ -15,6 +15,7 @@ from guerdon.pipeline.host import OWN, Host
 from guerdon.pipeline.levels import check_made, check_taken
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.models import BoundModels
+from guerdon.pipeline.ratios import check_ratios
 from guerdon.pipeline.run import Pipeline
 from guerdon.pipeline.stage import Binding, BoundStage, ModelFace
 from guerdon.quantities import QUANTITIES, lookup
@@ -100,6 +101,8 @@ class _Compiler:
             self._add(spec, "reward", f"reward[{i}] ({spec.label})")
         for i, spec in enumerate(self.recipe.pipeline):
             self.below = self.recipe.pipeline[i + 1 :]
+            if not self.objective and _heads(spec) == {"ratio"}:
+                continue  # a part of the losses, which are left out
             self._add(spec, "pipeline", f"pipeline[{i}] ({spec.label})")
         if self.objective:
             self._close_credit()
@@ -107,6 +110,7 @@ class _Compiler:
                 self._add(spec, "loss", f"loss[{i}] ({spec.label})")
             self.models.close()
             self._refuse_unread()
+            check_ratios(self.stages, self.losses)
         where = self.recipe.rollouts.where
         if where is not None and (where not in self.made or QUANTITIES[where.split(".")[0]].axes != "B"):
             raise RecipeError(
@@ -127,7 +131,7 @@ class _Compiler:
 
     # one stage ------------------------------------------------------------------------------------------------------
 
-    def _add(self, spec: Stage, kind: str, place: str) -> None:
+    def _add(self, spec: Stage, kind: str, place: str, *, implicit: bool = False) -> None:
         try:
             info = find(spec.use)
         except LookupError as error:
@@ -162,10 +166,12 @@ class _Compiler:
             each=each,
             spec=spec,
             instance=self._instance(info, options, place) if info.stateful else None,
+            implicit=implicit,
         )
-        if stage.update_phase and kind != "loss" and not set(makes) <= {"weights", "token_weights"}:
+        fine = makes == ("ratio",) or set(makes) <= {"weights", "token_weights"}
+        if stage.update_phase and kind != "loss" and not fine:
             raise RecipeError(
-                f"{place}: expected a stage that takes {self._update_reads(stage)} to make only weights, got {makes[0]}; "
+                f"{place}: expected a stage that takes {self._update_reads(stage)} to make only weights or the ratio, got {makes[0]}; "
                 "stand it under [[loss]], or take the quantity at the start of the iteration (old_logp, old_entropy)"
             )
         if kind == "reward":
@@ -238,6 +244,8 @@ class _Compiler:
         names = [f"{source}.{key}" for key in each or ()] if keyed else [source]
         if info.update_phase and source == "token_advantages":
             self._lift()
+        if source == "ratio" and "ratio" not in self.made:  # the one implicit stage: the ratio of each token
+            self._add(Stage(use="token-ratio"), "pipeline", f"{place}, by its token-ratio", implicit=True)
         for name in names:
             if not self._available(name):
                 raise RecipeError(self._missing(place, take, name))

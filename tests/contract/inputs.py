@@ -73,7 +73,7 @@ COLUMNS: dict[str, list[Any]] = {
     "entry": [{"question": "q", "answer": a, "metadata": {"source_dataset": "basic_arithmetic"}} for a in "974102710"],
 }
 OPTIONS: dict[str, dict[str, Any]] = {
-    **{key: {"part": "a"} for key in ("gate-rewards", "lift-low-rewards", "reward-for-wrong")},
+    **{key: {"part": "a"} for key in ("consistency-bonus", "gate-rewards", "lift-low-rewards", "reward-for-wrong")},
     **{key: {"model": "judge"} for key in ("judge-score", "judge-pairwise", "judge-exemplar")},
     "judge-log-odds": {"model": "sure"},
     "self-certainty": {"vocabulary": 50},

@@ -30,6 +30,7 @@ from guerdon.objectives.kl import kl_estimate, kl_loss
 from guerdon.objectives.policy import clipped_surrogate, oreal, reinforce, surrogate, weighted_likelihood
 from guerdon.objectives.ranking import rrhf_loss
 from guerdon.objectives.ratio import (
+    effective_positive_share,
     geometric_ratio,
     sequence_ratio,
     soft_gate,
@@ -43,6 +44,7 @@ from guerdon.objectives.value import value_loss
 __all__ = [
     "clipped_surrogate",
     "covariance",
+    "effective_positive_share",
     "entropy_bonus",
     "entropy_sft_loss",
     "geometric_ratio",

@@ -57,7 +57,8 @@ def sequence_ratio(
         r = exp(sum over the row's chosen positions of logp - old_logp)
 
     The right importance weight of a completion, and the one with the largest spread: it grows exponentially with the
-    length. Bound it (`taper_ratio`, `truncate_ratio`). 0 at unchosen positions.
+    length. Bound it (`taper_ratio`, `truncate_ratio`). Under `weighted_likelihood` the row has the gradient of its importance
+    weight; under `surrogate` that times its length, as each position repeats it. 0 at unchosen positions.
 
     Reference: Le Roux et al., TOPR, 2025, https://arxiv.org/abs/2503.14286, section 3.
     """
@@ -161,6 +162,18 @@ def tapered(ratio: Float[Tensor, "*shape"], low: float, high: float) -> Float[Te
     above = high * (1 + log - math.log(high)) if 0 < high < math.inf else ratio
     below = low * (1 + log - math.log(low)) if low > 0 else ratio
     return torch.where(ratio > high, above, torch.where(ratio < low, below, ratio))
+
+
+@paper(TOPR)
+def effective_positive_share(share: float, baseline: float) -> float:
+    """Share of the pull that good completions have, of which ``share`` are good, when rewards of +1 and -1 are lowered by
+    ``baseline``: ``p (1 - c) / (1 + c (1 - 2p))``.
+
+    The paper finds 0.1 to 0.2 best, whatever share the data have; -1 discards what is bad.
+
+    Reference: Le Roux et al., TOPR, 2025, https://arxiv.org/abs/2503.14286, section 4.
+    """
+    return share * (1 - baseline) / (1 + baseline * (1 - 2 * share))
 
 
 @method(makes="ratio", paper="arXiv:2511.20347")

@@ -21,7 +21,7 @@ from guerdon.shaping.combine import (
     weighted_sum,
     weighted_token_sum,
 )
-from guerdon.shaping.kl import kl_in_reward
+from guerdon.shaping.kl import kl_in_reward, sequence_kl_in_reward
 from guerdon.shaping.lengths import (
     cosine_length,
     missing_end_penalty,
@@ -30,10 +30,11 @@ from guerdon.shaping.lengths import (
     too_short_penalty,
 )
 from guerdon.shaping.noise import flip_noise, gaussian_noise, lift_low_rewards, reward_for_wrong
-from guerdon.shaping.verified import fuse_verifier
+from guerdon.shaping.verified import consistency_bonus, fuse_verifier
 
 __all__ = [
     "clip_rewards",
+    "consistency_bonus",
     "cosine_length",
     "flip_noise",
     "fuse_verifier",
@@ -45,6 +46,7 @@ __all__ = [
     "overlong_penalty",
     "reward_for_wrong",
     "scale_rewards",
+    "sequence_kl_in_reward",
     "soft_length_weight",
     "sum_part_advantages",
     "too_short_penalty",

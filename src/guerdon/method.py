@@ -26,6 +26,7 @@ TAGGED = (
     "guerdon.tasks.arithmetic",
     "guerdon.policies",
     *(f"guerdon.reward_models.{part}" for part in ("losses", "language", "decomposition", "factors", "flow")),
+    "guerdon.training.anchor",
     "guerdon.training.trees",
 )
 """Modules outside the rooms whose code follows papers."""

@@ -207,6 +207,8 @@ class Training(_Strict):
     """Largest norm of the gradient; inf: no clipping."""
     old_logp: Literal["auto", "sampled", "recompute"] = "auto"
     """Where old_logp comes from; auto: as sampled where the sampler cut nothing off."""
+    reference_decay: float | None = Field(default=None, ge=0, lt=1)
+    """Decay of the average of the policy's weights that the reference follows, one step per iteration; none: it stays as it is."""
     seed: int = Field(default=0, ge=0)
     failure_limit: float = Field(default=0.2, ge=0, le=1)
     """Share of failed scores of one signal in one iteration past which the run stops."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from guerdon.adapters.hosts import HOSTS, columns_of, compile_for, left_to
+from guerdon.adapters.hosts import HOSTS, columns_of, compile_for, left_to, refuse_made
 from guerdon.batch import DERIVED_FROM
 from guerdon.method import Method, methods
 from guerdon.pipeline import Host, compile_recipe
@@ -80,7 +80,9 @@ def cell(method: Method, host: Host) -> Cell:
             "structure": host.carries - {"step_ids"},
         }
         if host.runs in ("loss", "losses"):
-            compile_recipe(recipe, **known, models=faces(recipe), host=host, objective=objective)
+            pipeline = compile_recipe(recipe, **known, models=faces(recipe), host=host, objective=objective)
+            if host.runs == "losses":
+                refuse_made(host, pipeline)
             return Cell("runs")
         left = left_to(host, compile_for(host, recipe, **known))
     except RecipeError as error:

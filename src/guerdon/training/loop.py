@@ -142,7 +142,7 @@ class _Loop:
                 self.folder.checkpoints,
                 self.policy,
                 self.optimiser,
-                (self.parts.pipeline, self.models),
+                (self.parts.pipeline, self.models, self.cast.anchor),
                 self.counters,
                 self._warn,
                 self.ranks,
@@ -217,6 +217,7 @@ class _Loop:
             except NonFinite as failure:
                 self._checkpoint(iteration)
                 raise Stopped("non-finite", str(failure), self.folder) from failure
+            self.cast.anchor.follow(self.policy)
         self.parts.pipeline.update(outcome.batch)
         if self.models:
             with whole(self.policy):
@@ -271,7 +272,7 @@ class _Loop:
                 iteration,
                 self.policy,
                 self.optimiser,
-                (self.parts.pipeline, self.models),
+                (self.parts.pipeline, self.models, self.cast.anchor),
                 self.counters,
                 self.spec.keep_checkpoints,
                 self.ranks,

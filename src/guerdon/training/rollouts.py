@@ -20,6 +20,7 @@ from guerdon.signals.scores import scatter
 from guerdon.signals.threads import Started
 from guerdon.tasks.environment import EnvironmentTask
 from guerdon.tasks.protocol import Task
+from guerdon.training.anchor import Anchor
 from guerdon.training.generators import derive
 from guerdon.training.micro import micro_batches, shares_prompts
 from guerdon.training.models import LoopModels
@@ -50,15 +51,19 @@ class Cast:
     models: LoopModels = field(default_factory=lambda: LoopModels({}))
     ranks: Ranks = ONE
     """The processes that share the work."""
+    anchor: Anchor = Anchor()
+    """Moves the reference after the policy, where the recipe wants that."""
 
     @classmethod
     def of(cls, parts: Parts, ranks: Ranks = ONE) -> "Cast":
         """All that a recipe asks for, new, with initial weights."""
         policy = parts.policy()
         reference = policy.reference() if "ref_logp" in parts.pipeline.needs else None
-        if parts.recipe.training.fsdp and ranks.size > 1:
+        sharded = parts.recipe.training.fsdp and ranks.size > 1
+        anchor = Anchor(policy, reference, parts.recipe.training.reference_decay, sharded=sharded)
+        if sharded:
             policy = Sharded(policy, ranks)
-        return cls(policy, reference, parts.prover(), parts.models(ranks), ranks)
+        return cls(policy, reference, parts.prover(), parts.models(ranks), ranks, anchor)
 
 
 def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provider"]:

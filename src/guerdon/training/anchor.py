@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from guerdon.method import paper
-from guerdon.policies.protocol import Policy
 from guerdon.recipe import RecipeError
 
 _PLACE = "reference"
@@ -22,7 +21,7 @@ class Anchor:
     The average is kept in float32 whatever the type of the weights, and is part of the checkpoint. With a decay of None the
     reference stays as it is.
 
-    Reference: Hou et al., T1, 2025, https://arxiv.org/abs/2501.11651.
+    ``policy`` and ``reference`` are the modules that hold the weights. Reference: Hou et al., T1, 2025, https://arxiv.org/abs/2501.11651.
 
     Raises:
         RecipeError: there is a decay, but no reference; the reference has no weights of its own (an adapter switched off);
@@ -31,8 +30,8 @@ class Anchor:
 
     def __init__(
         self,
-        policy: Policy | None = None,
-        reference: Policy | None = None,
+        policy: nn.Module | None = None,
+        reference: nn.Module | None = None,
         decay: float | None = None,
         *,
         sharded: bool = False,
@@ -47,20 +46,20 @@ class Anchor:
                 "training.reference_decay: expected a recipe that takes ref_logp, got none that does; add a kl-loss or "
                 "kl-in-reward, or leave it out"
             )
-        if reference.module is policy.module or sharded:
+        if reference is policy or sharded:
             raise RecipeError(
                 "training.reference_decay: expected a reference with all weights of its own, got "
                 f"{'weights that processes share out' if sharded else 'the base under an adapter'}; leave it out"
             )
-        self._own = dict(reference.module.named_parameters())
+        self._own = dict(reference.named_parameters())
         self._average = {name: weight.detach().float() for name, weight in self._own.items()}
 
     @torch.no_grad()
-    def follow(self, policy: Policy) -> None:
+    def follow(self, policy: nn.Module) -> None:
         """Move the reference towards the policy; called once after an iteration's updates."""
         if self.decay is None:
             return
-        now = dict(policy.module.named_parameters())
+        now = dict(policy.named_parameters())
         for name, average in self._average.items():
             average.lerp_(now[name].to(average), 1 - self.decay)
             self._own[name].copy_(average)

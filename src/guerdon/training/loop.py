@@ -217,7 +217,7 @@ class _Loop:
             except NonFinite as failure:
                 self._checkpoint(iteration)
                 raise Stopped("non-finite", str(failure), self.folder) from failure
-            self.cast.anchor.follow(self.policy)
+            self.cast.anchor.follow(self.policy.module)
         self.parts.pipeline.update(outcome.batch)
         if self.models:
             with whole(self.policy):

@@ -51,7 +51,7 @@ class Cast:
     models: LoopModels = field(default_factory=lambda: LoopModels({}))
     ranks: Ranks = ONE
     """The processes that share the work."""
-    anchor: Anchor = Anchor()
+    anchor: Anchor = field(default_factory=Anchor)
     """Moves the reference after the policy, where the recipe wants that."""
 
     @classmethod
@@ -60,7 +60,8 @@ class Cast:
         policy = parts.policy()
         reference = policy.reference() if "ref_logp" in parts.pipeline.needs else None
         sharded = parts.recipe.training.fsdp and ranks.size > 1
-        anchor = Anchor(policy, reference, parts.recipe.training.reference_decay, sharded=sharded)
+        frozen = None if reference is None else reference.module
+        anchor = Anchor(policy.module, frozen, parts.recipe.training.reference_decay, sharded=sharded)
         if sharded:
             policy = Sharded(policy, ranks)
         return cls(policy, reference, parts.prover(), parts.models(ranks), ranks, anchor)

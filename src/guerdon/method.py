@@ -29,6 +29,7 @@ TAGGED = (
     *(f"guerdon.reward_models.{part}" for part in ("losses", "language", "decomposition", "factors", "flow")),
     "guerdon.training.meta_weight",
     "guerdon.training.replay",
+    "guerdon.training.anchor",
     "guerdon.training.trees",
 )
 """Modules outside the rooms whose code follows papers."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from guerdon.kernels.aggregate import aggregate
-from guerdon.objectives import clipped_surrogate
+from guerdon.objectives import clipped_surrogate, token_ratio
 from guerdon.recipe import RecipeError
 from tests.adapters.copies import (
     LossInputs,
@@ -141,9 +141,8 @@ def test_the_loss_of_packed_samples_is_that_of_one_batch(recipe):
 
     logp = table("trainer_logprobs").requires_grad_()
     mask = table("loss_mask")
-    token_loss = clipped_surrogate(
-        logp, table("inference_logprobs"), table("advantages"), mask, clip_low=0.2, clip_high=0.3
-    )
+    ratio = token_ratio(logp, table("inference_logprobs"), mask)
+    token_loss = clipped_surrogate(ratio, table("advantages"), mask, clip_low=0.2, clip_high=0.3)
     whole = aggregate(token_loss, mask, "token-mean", mask.sum().float())
     whole.backward()
     torch.testing.assert_close(total, whole)

@@ -149,12 +149,13 @@ def test_our_clipped_surrogate_equals_verls_with_its_gradient(mode):
         ("vanilla", "token-mean", 'dual_clip = 3.0\naggregate = "token-mean"'),
         ("vanilla", "seq-mean-token-mean", 'dual_clip = 3.0\naggregate = "sequence-mean"'),
         ("vanilla", "seq-mean-token-sum-norm", 'dual_clip = 3.0\naggregate = "sequence-sum"\nconstant = 9.0'),
-        ("gspo", "seq-mean-token-mean", 'ratio = "sequence"\naggregate = "sequence-mean"'),
+        ("gspo", "seq-mean-token-mean", 'clip_low = 0.2\nclip_high = 0.2\naggregate = "sequence-mean"'),
     ],
 )
 def test_the_losses_of_a_recipe_equal_verls(recipe, theirs, mode, lines):
+    ratio = '[[pipeline]]\nuse = "geometric-ratio"\n' if theirs == "gspo" else ""
     recipe(
-        f'{REWARD}[[pipeline]]\nuse = "weighted-sum"\n[[pipeline]]\nuse = "group-normalise"\n'
+        f'{REWARD}[[pipeline]]\nuse = "weighted-sum"\n[[pipeline]]\nuse = "group-normalise"\n{ratio}'
         f'[[loss]]\nuse = "clipped-surrogate"\n{lines}\n'
     )
     config, given = actor(loss_scale_factor=9), moved()

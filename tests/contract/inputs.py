@@ -78,7 +78,7 @@ COLUMNS: dict[str, list[Any]] = {
     "pool": ["a", "b", "a", "c", "b", "a", "d", "d", "b"],
 }
 OPTIONS: dict[str, dict[str, Any]] = {
-    **{key: {"part": "a"} for key in ("gate-rewards", "lift-low-rewards", "reward-for-wrong")},
+    **{key: {"part": "a"} for key in ("consistency-bonus", "gate-rewards", "lift-low-rewards", "reward-for-wrong")},
     **{key: {"model": "judge"} for key in ("judge-score", "judge-pairwise", "judge-exemplar")},
     "judge-log-odds": {"model": "sure"},
     "self-certainty": {"vocabulary": 50},
@@ -201,6 +201,8 @@ def _draw(q: Quantity, g: torch.Generator, data: dict[str, Any], flat: bool) -> 
     value = torch.full(shape, 0.5) if flat and q.name in SCORED else torch.randn(shape, generator=g)
     if q.name.endswith("logp"):
         value = -value.abs() - 0.05
+    if q.name == "ratio":
+        value = value.exp()
     if q.axes == "B S":
         value = value.masked_fill(~data["step_mask"], float("nan"))
     return value.masked_fill(~data["mask"], 0.0) if q.axes == "B T" else value

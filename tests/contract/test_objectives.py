@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from guerdon.batch import Rollouts
+from guerdon.method import find
 from guerdon.pipeline import BoundStage, Objective
 from guerdon.pipeline.stage import Binding
 from guerdon.quantities import QUANTITIES
@@ -14,10 +15,26 @@ from tests.contract.inputs import ALL, OPTIONS, B, unscored, world
 
 LOSSES = [m for m in ALL if set(m.makes) & {"token_loss"}]
 HOWS = ["token-mean", "sequence-mean", "sequence-sum"]
+RATIOS = [(m.name,) for m in ALL if m.makes == ("ratio",) and "ratio" not in {t.name for t in m.takes}]
+RATIOS += [("sequence-ratio", m.name) for m in ALL if m.makes == ("ratio",) and "ratio" in {t.name for t in m.takes}]
+OF_RATIO = [m for m in LOSSES if any(t.name == "ratio" for t in m.takes)]
 IDS = {"ids": lambda m: m.name}
 
 
-def objective(method, how: str) -> Objective:
+def objective(method, how: str, before: tuple[str, ...] = ("token-ratio",)) -> Objective:
+    """A loss with the stages that make its ratio."""
+    ratios = [
+        BoundStage(
+            place=name,
+            label=name,
+            kind="pipeline",
+            method=find(name),
+            bindings=tuple(Binding(t.name, t.name) for t in find(name).takes),
+            makes=("ratio",),
+        )
+        for name in before
+        if any(t.name == "ratio" for t in method.takes)
+    ]
     stage = BoundStage(
         place=f"loss[0] ({method.name})",
         label=method.name,
@@ -29,7 +46,7 @@ def objective(method, how: str) -> Objective:
         spec=Loss(use=method.name, aggregate=how, constant=16.0),
         instance=learnt(method) if method.stateful else None,
     )
-    return Objective((), (stage,), 16)
+    return Objective(tuple(ratios), (stage,), 16)
 
 
 def learnt(method):
@@ -119,3 +136,39 @@ def test_no_gradient_without_advantage_where_claimed(method):
     made = {k: w.data[k] for k in ("logp", "entropy", "values")}
     _, grads = gradients(objective(method, "token-mean"), batch_of(w), made, [torch.arange(B)])
     assert all((g == 0).all() for g in grads.values())
+
+
+@pytest.mark.parametrize("before", RATIOS, ids="+".join)
+@pytest.mark.parametrize("method", OF_RATIO, **IDS)
+@pytest.mark.parametrize("how", HOWS)
+def test_every_ratio_under_every_surrogate_in_pieces_any_order_any_padding(method, how, before):
+    w = world(8)
+    made = {k: w.data[k] for k in ("logp", "entropy", "values")}
+    goal = objective(method, how, before)
+    total, grads = gradients(goal, batch_of(w), made, [torch.arange(B)])
+    pieces = list(torch.randperm(B, generator=torch.Generator().manual_seed(1)).split(2))
+    parts = gradients(goal, batch_of(w), made, pieces)
+    wide = Rollouts({k: _widened(k, v) for k, v in batch_of(w).data.items() if not isinstance(v, dict)})
+    widened = gradients(goal, wide, {k: _widened(k, v) for k, v in made.items()}, [torch.arange(B)])
+    assert parts[0] == pytest.approx(total, rel=1e-6, abs=1e-6)
+    assert widened[0] == pytest.approx(total, rel=1e-6, abs=1e-6)
+    torch.testing.assert_close(parts[1]["logp"], grads["logp"], rtol=1e-6, atol=1e-6)
+    width = made["logp"].shape[1]
+    torch.testing.assert_close(widened[1]["logp"][:, :width], grads["logp"], rtol=1e-6, atol=1e-6)
+    assert (widened[1]["logp"][:, width:] == 0).all()
+    assert grads["logp"].any()
+
+
+@pytest.mark.parametrize("method", [m for m in ALL if m.claims.get("row_ratio")], **IDS)
+def test_a_ratio_of_rows_is_one_number_per_row_where_claimed(method):
+    w = world(9)
+    (ratio,) = (method.call(**w.arguments(method)),)
+    for row, mask in zip(ratio, w.data["mask"], strict=True):
+        assert row[mask].unique().numel() == 1
+
+
+def _widened(name: str, value):
+    if name in QUANTITIES and QUANTITIES[name].axes.startswith("B T") and isinstance(value, torch.Tensor):
+        pad = [0, 0] * (value.ndim - 2) + [0, 3]
+        return torch.nn.functional.pad(value, pad, value=-1 if name.endswith("_ids") else 0)
+    return value

@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from guerdon.objectives import clipped_surrogate, reinforce
+from guerdon.objectives import (
+    clipped_surrogate,
+    geometric_ratio,
+    reinforce,
+    sequence_ratio,
+    surrogate,
+    token_ratio,
+    weighted_likelihood,
+)
 
 NAN, INF = float("nan"), float("inf")
 
@@ -14,12 +22,14 @@ def close(x, y):
     torch.testing.assert_close(x, torch.as_tensor(y, dtype=x.dtype), equal_nan=True, rtol=1e-5, atol=1e-6)
 
 
+def clipped(logp, old, advantages, mask, ratio=token_ratio, **options):
+    return clipped_surrogate(ratio(logp, old, mask), advantages, mask, **options)
+
+
 def one(ratio, advantage, **options):
     """Loss, and its gradient in logp, of a single token whose probability went up by ``ratio``."""
     logp = torch.tensor([[math.log(ratio)]], requires_grad=True)
-    loss = clipped_surrogate(
-        logp, torch.zeros(1, 1), torch.tensor([[advantage]]), torch.ones(1, 1, dtype=torch.bool), **options
-    )
+    loss = clipped(logp, torch.zeros(1, 1), torch.tensor([[advantage]]), torch.ones(1, 1, dtype=torch.bool), **options)
     loss.sum().backward()
     return loss.item(), logp.grad.item()
 
@@ -62,12 +72,12 @@ def test_dual_clip_bounds_bad_tokens_only():
     assert one(10.0, 1.0, dual_clip=3.0) == pytest.approx((-1.2, 0.0))
 
 
-def test_sequence_ratio_is_the_geometric_mean_with_gradient_through_all_tokens():
+def test_the_geometric_ratio_is_one_per_row_with_gradient_through_all_tokens():
     steps = torch.tensor([[0.1, 5.0, -0.04], [0.5, 0.5, 0.5], [0.0, 0.0, 0.0]])
     logp = steps.clone().requires_grad_()
     mask = torch.tensor([[True, False, True], [True, True, True], [False, False, False]])
     advantages = torch.tensor([[2.0] * 3, [2.0] * 3, [2.0] * 3])
-    loss = clipped_surrogate(logp, torch.zeros(3, 3), advantages, mask, ratio="sequence")
+    loss = clipped(logp, torch.zeros(3, 3), advantages, mask, geometric_ratio)
     r = math.exp(0.03)
     close(loss, [[-2 * r, 0, -2 * r], [-2.4, -2.4, -2.4], [0.0, 0.0, 0.0]])
     (loss.sum(-1) / mask.sum(-1).clamp(min=1)).sum().backward()
@@ -79,7 +89,7 @@ def test_gradient_at_the_old_policy_is_that_of_reinforce():
     old, advantages = -torch.rand(3, 4), torch.randn(3, 4)
     mask = torch.rand(3, 4) > 0.3
     grads = []
-    for loss in (lambda x: reinforce(x, advantages, mask), lambda x: clipped_surrogate(x, old, advantages, mask)):
+    for loss in (lambda x: reinforce(x, advantages, mask), lambda x: clipped(x, old, advantages, mask)):
         logp = old.clone().requires_grad_()
         loss(logp).sum().backward()
         grads.append(logp.grad)
@@ -88,9 +98,12 @@ def test_gradient_at_the_old_policy_is_that_of_reinforce():
 
 LOSSES = {
     "reinforce": lambda logp, old, adv, mask: reinforce(logp, adv, mask),
-    "token": clipped_surrogate,
-    "dual": lambda *a: clipped_surrogate(*a, dual_clip=3.0),
-    "sequence": lambda *a: clipped_surrogate(*a, ratio="sequence"),
+    "token": clipped,
+    "dual": lambda *a: clipped(*a, dual_clip=3.0),
+    "geometric": lambda *a: clipped(*a, ratio=geometric_ratio),
+    "sequence": lambda *a: clipped(*a, ratio=sequence_ratio),
+    "plain": lambda logp, old, adv, mask: surrogate(token_ratio(logp, old, mask), adv, mask),
+    "weighted": lambda logp, old, adv, mask: weighted_likelihood(sequence_ratio(logp, old, mask), logp, adv, mask),
 }
 
 
@@ -126,9 +139,10 @@ def test_an_unscored_position_shows_but_passes_no_gradient(loss):
 
 @pytest.mark.parametrize("advantage", [1.0, 0.0, -1.0])
 @pytest.mark.parametrize("jump", [-1e4, -90.0, 90.0, 1e4])
-def test_a_huge_ratio_stays_finite(jump, advantage):
+@pytest.mark.parametrize("ratio", [token_ratio, sequence_ratio, geometric_ratio])
+def test_a_huge_ratio_stays_finite(jump, advantage, ratio):
     logp = torch.tensor([[jump]], requires_grad=True)
-    loss = clipped_surrogate(logp, torch.zeros(1, 1), torch.tensor([[advantage]]), torch.tensor([[True]]))
+    loss = clipped(logp, torch.zeros(1, 1), torch.tensor([[advantage]]), torch.tensor([[True]]), ratio)
     loss.sum().backward()
     assert loss.isfinite().all()
     assert logp.grad.isfinite().all()

@@ -210,6 +210,7 @@ def compile_for(
     if host.runs == "loss":
         return pipeline
     if host.runs == "losses":
+        refuse_made(host, pipeline)
         return replace(pipeline, stages=())
     wanted = {"rewards"} if host.runs == "rewards" else {"advantages", "token_advantages"}
     targets = {"token_returns"} if host.runs == "advantages" else set[str]()  # a host's critic may learn from them
@@ -280,6 +281,22 @@ def left_to(host: Host, pipeline: Pipeline) -> tuple[str, ...]:
     """Stages and losses of the recipe that ``compile_for`` left to the host, by label; an adapter tells the person."""
     recipe, kept = pipeline.recipe, [s.spec for s in (*pipeline.stages, *pipeline.objective.stages)]
     return tuple(s.label for s in (*recipe.pipeline, *recipe.loss) if not any(s is other for other in kept))
+
+
+def refuse_made(host: Host, pipeline: Pipeline) -> None:
+    """Refuse losses that read what stages make of the rollouts, in a host that runs no stages: it hands over credit alone.
+
+    Raises:
+        RecipeError: with the stage and the quantity.
+    """
+    made = {m.split(".", 1)[0] for stage in pipeline.stages for m in stage.makes} - {"advantages", "token_advantages"}
+    for stage in pipeline.objective.stages:
+        name = next((n for n in stage.reads if n.split(".", 1)[0] in made and not host.provides(n)), None)
+        if name is not None:
+            raise RecipeError(
+                f"{stage.place}: takes {name} ({QUANTITIES[name.split('.')[0]].meaning}), which {host.name} does not hand over; "
+                f"take token_advantages in its place where that will do, or {_TRL}"
+            )
 
 
 def _refuse(host: Host, dropped: list[BoundStage]) -> None:

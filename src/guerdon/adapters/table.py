@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from guerdon.adapters.hosts import HOSTS, columns_of, compile_for, left_to
+from guerdon.adapters.hosts import HOSTS, columns_of, compile_for, left_to, refuse_made
 from guerdon.batch import DERIVED_FROM
 from guerdon.method import Method, methods
 from guerdon.pipeline import Host, compile_recipe
@@ -42,8 +42,9 @@ _READ_BY: dict[str, dict[str, Any]] = {
     "token_returns": {"use": "whiten", "take": {"token_advantages": "token_returns"}},
     "turn_ids": {"use": "turns-as-steps"},
     "step_ids": {"use": "step-credit", "take": {"step_advantages": "step_rewards"}},
+    "ratio": {"use": "weighted-likelihood"},
 }
-"""The plainest reader of each quantity on its way to credit."""
+"""The plainest reader of each quantity on its way to credit, or to the loss."""
 _MADE_BY: dict[str, dict[str, Any]] = {
     "part_advantages": {
         "use": "group-centre",
@@ -70,7 +71,7 @@ class Cell:
 
 def cell(method: Method, host: Host) -> Cell:
     """Compile the smallest recipe that uses the method, in the host."""
-    objective = bool(set(method.makes) & _LOSSES)
+    objective = bool(set(method.makes) & (_LOSSES | {"ratio"}))
     if host.runs != "loss" and objective != (host.runs == "losses"):
         return Cell("left")
     try:
@@ -81,7 +82,9 @@ def cell(method: Method, host: Host) -> Cell:
             "structure": host.carries - {"step_ids"},
         }
         if host.runs in ("loss", "losses"):
-            compile_recipe(recipe, **known, models=faces(recipe), host=host, objective=objective)
+            pipeline = compile_recipe(recipe, **known, models=faces(recipe), host=host, objective=objective)
+            if host.runs == "losses":
+                refuse_made(host, pipeline)
             return Cell("runs")
         left = left_to(host, compile_for(host, recipe, **known))
     except RecipeError as error:
@@ -118,6 +121,7 @@ class _Smallest:
         self._add(self._stage(method), method, ())
         if not objective:
             self._read(method)
+        if not objective and "ratio" not in method.makes:  # its reader brought advantages
             self._make("rewards" if self.host.runs == "rewards" else "advantages", ())
         kinds: dict[str, Stages] = {"reward": [], "pipeline": [], "loss": []}
         for stage in self.stages:
@@ -175,7 +179,7 @@ class _Smallest:
     def _make(self, name: str, above: tuple[str, ...]) -> None:
         quantity = lookup(name)
         name = _FROM.get(name, name)
-        if quantity is None or self._there(name):
+        if quantity is None or name == "ratio" or self._there(name):  # the compiler adds the ratio of tokens
             return
         if quantity.provider == "model":
             self._model(name.removeprefix("model_"), above)

@@ -30,7 +30,7 @@ _TAKEN_OVER = {
     "epsilon_high": "clip_high of clipped-surrogate",
     "delta": "dual_clip of clipped-surrogate",
     "loss_type": "aggregate of a [[loss]] (token-mean: dapo; sequence-mean: grpo; sequence-sum: dr_grpo)",
-    "importance_sampling_level": "ratio of clipped-surrogate",
+    "importance_sampling_level": "geometric-ratio under [[pipeline]]",
     "scale_rewards": "group-normalise, group-centre or another stage of credit",
     "multi_objective_aggregation": "the preset gdpo",
     "reward_weights": "weight of a [[reward]]",

@@ -13,6 +13,7 @@ from guerdon.adapters.verl_data import on_chosen
 from guerdon.batch import Rollouts
 from guerdon.kernels import broadcast_rows
 from guerdon.method import Method, methods
+from guerdon.objectives import token_ratio
 from guerdon.pipeline.losses import Objective
 
 NAME = "guerdon"
@@ -121,6 +122,8 @@ def loss_by_method(info: Method) -> Callable[..., tuple[Tensor, dict[str, Any]]]
                 "verl falls back to the width of each micro-batch, so the loss would depend on how rows are cut"
             )
         batch = _loss_batch(old_log_prob, log_prob, advantages, response_mask)
+        if any(t.name == "ratio" for t in info.takes):
+            batch = batch.with_(ratio=token_ratio(batch["logp"], batch["old_logp"], batch["mask"]))
         options = {
             ours: v for ours, verls in OPTIONS.items() if ours in info.hypers and (v := config.get(verls)) is not None
         }
@@ -200,7 +203,8 @@ def estimators() -> dict[str, Callable[..., Any]]:
 
 def losses() -> dict[str, Callable[..., Any]]:
     """Every policy loss by its name in verl."""
-    fit = [i for i in methods().values() if i.makes == ("token_loss",) and {t.name for t in i.takes} <= _IN_A_LOSS]
+    given = _IN_A_LOSS | {"ratio"}
+    fit = [i for i in methods().values() if i.makes == ("token_loss",) and {t.name for t in i.takes} <= given]
     return {
         NAME: loss_by_recipe,
         **{f"{NAME}_{i.name.replace('-', '_')}": loss_by_method(i) for i in fit if not i.stateful},

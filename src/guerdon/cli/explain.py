@@ -112,7 +112,8 @@ def _dataflow(recipe: Any, as_json: bool, where: str) -> None:
                     options = ", ".join(filter(None, (f"use = {row['method']}", options)))
                 if options:
                     flow.append(f"\n{options}", "dim")
-                table.add_row(Text(f"  {row['stage']}"), flow)
+                name, style = (f"  ({row['stage']})", "dim") if row["implicit"] else (f"  {row['stage']}", "")
+                table.add_row(Text(name, style), flow)
         console.print(table)
     if root is not None:
         console.print("[bold]composition: what the credit is made of[/]")
@@ -197,6 +198,7 @@ def _row(stage: Any) -> dict[str, Any]:
         "reads": list(stage.reads),
         "makes": [f"{m} [{axes[m]}]" if axes[m] else m for m in stage.makes],
         "options": options,
+        "implicit": stage.implicit,
     }
 
 

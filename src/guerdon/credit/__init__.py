@@ -23,6 +23,7 @@ to become more likely, and by how much. The files of this room ask that question
 - `potentials`: progress as a potential, and shaping that leaves the best policy alone (Robo-Dopamine);
 - `verdicts`: judges of steps, voted on, combined and used as a reward (SPARK, Fin-PRM);
 - `levels`: from rows and steps down to tokens, where the objective reads it;
+- `selection`: the right or the wrong answers only, the best of a group (PSR and NSR, RAFT);
 - `whiten`: put on one scale over the whole batch (REINFORCE++, and the last stage of GDPO).
 
 Group and batch methods take ``[B]`` or ``[B, S]`` alike, so a recipe may rebind them from rows to steps: column k of
@@ -77,6 +78,7 @@ from guerdon.credit.progress import (
 )
 from guerdon.credit.rank import EffectiveRankBonus, bounded_bonus, effective_rank, rank_dynamics
 from guerdon.credit.returns import discounted_returns, gae, returns_to_go
+from guerdon.credit.selection import best_of_group, best_share, sample_reinforcement
 from guerdon.credit.steps import (
     split_code_lines,
     split_lines,
@@ -99,7 +101,7 @@ from guerdon.credit.verdicts import (
     selective_advantage,
     step_augmented,
 )
-from guerdon.credit.whiten import whiten, whiten_rows
+from guerdon.credit.whiten import advantage_filter, whiten, whiten_rows
 
 __all__ = [
     "Belief",
@@ -109,8 +111,11 @@ __all__ = [
     "add_levels",
     "add_outcome",
     "add_outcome_return",
+    "advantage_filter",
     "balance_outcomes",
+    "best_of_group",
     "best_of_k",
+    "best_share",
     "bounded_bonus",
     "combine_step_sources",
     "confidence_gain",
@@ -157,6 +162,7 @@ __all__ = [
     "rloo_tokens",
     "rto_reward",
     "running_mean_importance",
+    "sample_reinforcement",
     "scale_entropy",
     "select_consistent",
     "selective_advantage",

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from guerdon.kernels import pointwise
+from guerdon.kernels.ratios import OfRow
 from guerdon.method import method
 
 ICEPOP = "arXiv:2510.18855"
@@ -111,7 +112,7 @@ def sequence_mask(
     *,
     low: float = 0.0,
     high: float = 3.0,
-    ratio: Literal["product", "geometric-mean"] = "product",
+    ratio: OfRow = "product",
     weight: Literal["ratio", "one"] = "ratio",
     counted: bool = True,
 ) -> Float[Tensor, " B"]:
@@ -142,7 +143,7 @@ def sequence_mask(
     return _within(kept, held, low, high, counted)
 
 
-def _row_log_ratio(old_logp: Tensor, sampled_logp: Tensor, mask: Tensor, how: str) -> Tensor:
+def _row_log_ratio(old_logp: Tensor, sampled_logp: Tensor, mask: Tensor, how: OfRow) -> Tensor:
     total = pointwise.row_sum(old_logp - sampled_logp, mask)
     return total if how == "product" else total / mask.sum(-1).clamp(min=1)
 

@@ -61,5 +61,32 @@ def whiten_rows(
     return _standard(advantages, torch.ones_like(advantages, dtype=torch.bool), centre, ddof, eps)
 
 
+@method(makes="token_advantages", paper="arXiv:2505.02835")
+def advantage_filter(
+    token_advantages: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, limit: float = 3.0
+) -> Float[Tensor, "B T"]:
+    """StableReinforce: advantages further than ``limit`` standard deviations from the mean count as 0.
+
+        A_t     where |A_t| <= limit
+        0       elsewhere
+
+    Stands after `whiten`, in whose units ``limit`` is. Nothing is cut *to* the limit: what is that far out is taken for an
+    error of the reward. The position stays in the denominator. In a small batch one outlier cannot be further out than
+    (n - 1) / sqrt(n). The released code moves the window by the mean from before the standardisation, and so lets
+    outliers through on one side; that is not copied.
+
+    0 at unchosen positions; NaN stays NaN.
+
+    Reference: Zhang et al., R1-Reward, 2025, https://arxiv.org/abs/2505.02835, equation 6.
+
+    Raises:
+        ValueError: a limit that is not positive.
+    """
+    if limit <= 0:
+        raise ValueError(f"expected a positive limit, got {limit}")
+    kept = torch.where(token_advantages.abs() > limit, 0.0, token_advantages)  # NaN is not above it
+    return torch.where(mask, kept, 0.0)
+
+
 def _standard(x: Tensor, mask: Tensor, centre: bool, ddof: int, eps: float) -> Tensor:
     return masked.whiten(x, mask, centre=centre, ddof=ddof, eps=eps, neutral=True)

@@ -16,6 +16,7 @@ is solved here once, without a loop over rows, positions or groups, and held equ
 | `best_of_n`    | What is the best of n answers worth, chosen by one score and judged by another?          |
 | `logprob`      | How likely was each token, and how undecided the policy, without a table of all logits? |
 | `divergence`   | How far from the reference, from one sample?                                           |
+| `ratios`       | How much likelier does one policy find it than another?                                |
 | `aggregate`    | What is one loss for a batch that arrives in pieces?                                   |
 
 Two rules hold everywhere. NaN means unscored: NaN in is NaN out, and a NaN row changes nothing for others. What stands

@@ -4,7 +4,8 @@ Each method gives the loss of every position, ``token_loss`` [B, T]: raw, withou
 pipeline multiplies by the recipe's ``weight``, adds up what several objectives say and aggregates once, so that a
 batch and its micro-batches give the same gradient.
 
-- `policy`: make good tokens likelier (REINFORCE; PPO's clipped surrogate and its relatives);
+- `ratio`: how much likelier the updated policy finds what was said, and how far that is trusted;
+- `policy`: make good tokens likelier (REINFORCE; surrogates of the ratio, clipped or not);
 - `kl`: stay near the reference, as a loss;
 - `entropy`: stay undecided, evenly or where credit and confidence meet; which demonstrated tokens to learn;
 - `entropy_weights`: which tokens spend the entropy, and what they count for;
@@ -47,8 +48,18 @@ from guerdon.objectives.entropy_weights import (
     kl_cov,
 )
 from guerdon.objectives.kl import kl_estimate, kl_loss
-from guerdon.objectives.policy import clipped_surrogate, oreal, reinforce
+from guerdon.objectives.policy import clipped_surrogate, oreal, reinforce, surrogate, weighted_likelihood
 from guerdon.objectives.ranking import rrhf_loss
+from guerdon.objectives.ratio import (
+    effective_positive_share,
+    geometric_ratio,
+    sequence_ratio,
+    soft_gate,
+    taper_ratio,
+    tapered,
+    token_ratio,
+    truncate_ratio,
+)
 from guerdon.objectives.value import value_loss
 
 __all__ = [
@@ -60,12 +71,14 @@ __all__ = [
     "clip_cov",
     "clipped_surrogate",
     "covariance",
+    "effective_positive_share",
     "entropy_bonus",
     "entropy_change",
     "entropy_change_weights",
     "entropy_sft_loss",
     "exact_entropy_change",
     "exact_entropy_change_weights",
+    "geometric_ratio",
     "kl_cov",
     "kl_estimate",
     "kl_loss",
@@ -77,10 +90,18 @@ __all__ = [
     "rrhf_loss",
     "select_surprising",
     "sequence_mean",
+    "sequence_ratio",
     "sequence_sum",
+    "soft_gate",
     "surprise_selection",
+    "surrogate",
+    "taper_ratio",
+    "tapered",
     "tea_coefficients",
     "token_mean",
+    "token_ratio",
+    "truncate_ratio",
     "turn_entropies",
     "value_loss",
+    "weighted_likelihood",
 ]

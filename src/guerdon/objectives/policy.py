@@ -1,15 +1,14 @@
-"""Make good tokens likelier: REINFORCE, the clipped surrogate with its relatives, and cloning of right answers."""
+"""Make good tokens likelier: REINFORCE, surrogates of the ratio, and cloning of right answers.
 
-from typing import Literal
+`surrogate`, `clipped_surrogate` and `weighted_likelihood` read ``ratio``, which stages under [[pipeline]] make and change
+(`guerdon.objectives.ratio`); without one it is that of each token.
+"""
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from guerdon.method import method
-
-# exp of more than this is past every clip that anybody sets, and still finite in float32
-_LARGEST_LOG_RATIO = 20.0
 
 
 @method(makes="token_loss", scale_equivariant="token_advantages", zero_advantage_zero_loss=True)
@@ -30,6 +29,49 @@ def reinforce(
     return _show(-advantages * torch.where(used, logp, 0.0), used, mask)
 
 
+@method(makes="token_loss", scale_equivariant="token_advantages", zero_advantage_zero_loss=True)
+def surrogate(
+    ratio: Float[Tensor, "B T"], token_advantages: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """The importance-weighted objective as it is: ``loss_t = -r_t * A_t``.
+
+    Unbiased for the ratio it is given, and without any bound: give it a ratio that has one (`truncate_ratio`, `soft_gate`),
+    or take one step per batch. A pessimistic clip is `clipped_surrogate`. 0 at unchosen positions.
+
+    Reference: Kakade and Langford, Approximately optimal approximate reinforcement learning, ICML 2002.
+    """
+    used, advantages = _usable(token_advantages, mask)
+    return _show(-advantages * torch.where(used, ratio, 0.0), used, mask)
+
+
+@method(
+    makes="token_loss",
+    paper=("arXiv:2503.14286", "arXiv:2506.13585"),
+    scale_equivariant="token_advantages",
+    zero_advantage_zero_loss=True,
+)
+def weighted_likelihood(
+    ratio: Float[Tensor, "B T"],
+    logp: Float[Tensor, "B T"],
+    token_advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+) -> Float[Tensor, "B T"]:
+    """Log-likelihood weighted by the advantage and by the ratio, which passes no gradient itself.
+
+        loss_t = -sg(r_t) * A_t * logp_t
+
+    A bound on the ratio bounds the weight of a token and never silences it, as a clip does. With `truncate_ratio`: CISPO,
+    truncated importance sampling; with `sequence_ratio` and `taper_ratio`: TOPR. With the token's plain ratio the gradient
+    is that of `surrogate`. 0 at unchosen positions.
+
+    References: Le Roux et al., TOPR, 2025, https://arxiv.org/abs/2503.14286, equation 8; MiniMax, MiniMax-M1 (CISPO),
+    2025, https://arxiv.org/abs/2506.13585, equation 4.
+    """
+    used, advantages = _usable(token_advantages, mask)
+    weight = torch.where(used, ratio, 0.0).detach()
+    return _show(-weight * advantages * torch.where(used, logp, 0.0), used, mask)
+
+
 @method(
     makes="token_loss",
     paper=("arXiv:1707.06347", "arXiv:1912.09729", "arXiv:2503.14476", "arXiv:2507.18071"),
@@ -37,32 +79,25 @@ def reinforce(
     zero_advantage_zero_loss=True,
 )
 def clipped_surrogate(
-    logp: Float[Tensor, "B T"],
-    old_logp: Float[Tensor, "B T"],
+    ratio: Float[Tensor, "B T"],
     token_advantages: Float[Tensor, "B T"],
     mask: Bool[Tensor, "B T"],
     *,
     clip_low: float = 0.2,
     clip_high: float = 0.2,
     dual_clip: float | None = None,
-    ratio: Literal["token", "sequence"] = "token",
 ) -> Float[Tensor, "B T"]:
     """PPO's pessimistic surrogate: no reward for moving further than the clip range.
 
         loss_t = -min(r_t * A_t, clip(r_t, 1 - clip_low, 1 + clip_high) * A_t)
-        r_t    = exp(logp_t - old_logp_t)                        ratio = "token"
-               = exp(mean over the row's chosen positions of     ratio = "sequence"
-                     (logp - old_logp))
 
     - PPO and GRPO: both clips 0.2. DAPO ("clip-higher"): ``clip_high = 0.28``, more room for unlikely tokens to rise.
+      One-sided: ``clip_low = 1`` or ``clip_high = inf`` leaves that side open.
     - ``dual_clip = c`` > 1 (the paper: 3): where A < 0 the loss is at most ``-c * A``, so that one token that the old
       policy found very unlikely cannot dominate the batch.
-    - ``ratio = "sequence"`` (GSPO): one ratio per row, the geometric mean of its token ratios, with the gradient
-      through all of them; the paper's clips are 3e-4 and 4e-4, with the aggregation ``sequence-mean``. It is meant for
-      an advantage that is the same on all tokens of the row. A row with no chosen position has ratio 1.
+    - GSPO: the stage `geometric-ratio` above, ``clip_low = 3e-4``, ``clip_high = 4e-4``, aggregation sequence-mean.
 
-    Where the new policy still equals the old one the gradient is that of `reinforce`. 0 at unchosen positions. Log
-    ratios are cut at +-20, where the exponential is far outside any clip range: loss and gradient stay finite.
+    Where the new policy still equals the old one the gradient is that of `reinforce`. 0 at unchosen positions.
 
     References: Schulman et al., PPO, 2017, https://arxiv.org/abs/1707.06347; Ye et al., dual clip, 2019,
     https://arxiv.org/abs/1912.09729; Yu et al., DAPO, 2025, https://arxiv.org/abs/2503.14476; Zheng et al., GSPO,
@@ -76,11 +111,7 @@ def clipped_surrogate(
     if dual_clip is not None and dual_clip <= 1:
         raise ValueError(f"expected dual_clip above 1 (the paper uses 3), got {dual_clip}; leave it out for none")
     used, advantages = _usable(token_advantages, mask)
-    log_ratio = torch.where(mask, logp, 0.0) - torch.where(mask, old_logp, 0.0)
-    if ratio == "sequence":
-        mean = log_ratio.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
-        log_ratio = mean.expand_as(log_ratio)
-    moved = log_ratio.clamp(-_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO).exp()
+    moved = torch.where(used, ratio, 1.0)
     loss = torch.maximum(-advantages * moved, -advantages * moved.clamp(1 - clip_low, 1 + clip_high))
     if dual_clip is not None:
         loss = torch.where(advantages < 0, torch.minimum(loss, -dual_clip * advantages), loss)

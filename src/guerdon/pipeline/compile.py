@@ -12,11 +12,12 @@ from guerdon.method import Method, Take, find
 from guerdon.pipeline.asking import check_asking
 from guerdon.pipeline.extra import check_extra
 from guerdon.pipeline.host import OWN, Host
-from guerdon.pipeline.known import Known
+from guerdon.pipeline.known import Known, heads
 from guerdon.pipeline.levels import check_made, check_taken
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.models import BoundModels
 from guerdon.pipeline.nested import check_node, combined
+from guerdon.pipeline.ratios import check_ratios
 from guerdon.pipeline.run import Pipeline
 from guerdon.pipeline.stage import Binding, BoundStage, ModelFace
 from guerdon.quantities import QUANTITIES, lookup
@@ -82,6 +83,8 @@ class _Compiler:
             self._add(spec, "reward", f"reward[{i}] ({spec.label})")
         for i, spec in enumerate(self.recipe.pipeline):
             self.known.below = self.recipe.pipeline[i + 1 :]
+            if not self.objective and heads(spec) == {"ratio"}:
+                continue  # a part of the losses, which are left out
             self._add_tree(spec, f"pipeline[{i}]")
         if self.objective:
             self._close_credit()
@@ -89,6 +92,7 @@ class _Compiler:
                 self._add(spec, "loss", f"loss[{i}] ({spec.label})")
             self.models.close()
             self.known.refuse_unread()
+            check_ratios(self.stages, self.losses)
         where = self.recipe.rollouts.where
         if where is not None and (where not in self.known.made or QUANTITIES[where.split(".")[0]].axes != "B"):
             raise RecipeError(
@@ -118,7 +122,7 @@ class _Compiler:
 
     # one stage ------------------------------------------------------------------------------------------------------
 
-    def _add(self, spec: Stage, kind: str, place: str) -> None:
+    def _add(self, spec: Stage, kind: str, place: str, *, implicit: bool = False) -> None:
         try:
             info = find(spec.use)
         except LookupError as error:
@@ -159,10 +163,12 @@ class _Compiler:
             each=each,
             spec=spec,
             instance=self._instance(info, options, place) if info.stateful else None,
+            implicit=implicit,
         )
-        if stage.update_phase and kind != "loss" and not set(makes) <= {"weights", "token_weights"}:
+        fine = makes == ("ratio",) or set(makes) <= {"weights", "token_weights"}
+        if stage.update_phase and kind != "loss" and not fine:
             raise RecipeError(
-                f"{place}: expected a stage that takes {self._update_reads(stage)} to make only weights, got {makes[0]}; "
+                f"{place}: expected a stage that takes {self._update_reads(stage)} to make only weights or the ratio, got {makes[0]}; "
                 "stand it under [[loss]], or take the quantity at the start of the iteration (old_logp, old_entropy)"
             )
         if kind == "reward":
@@ -233,6 +239,8 @@ class _Compiler:
         names = [f"{source}.{key}" for key in each or ()] if keyed else [source]
         if info.update_phase and source == "token_advantages":
             self.known.lift()
+        if source == "ratio" and "ratio" not in self.known.made:  # the one implicit stage: the ratio of each token
+            self._add(Stage(use="token-ratio"), "pipeline", f"{place}, by its token-ratio", implicit=True)
         for name in names:
             if not self.known.available(name):
                 raise RecipeError(self.known.missing(place, take, name))

@@ -94,7 +94,7 @@ class Known:
                 if "step_advantages" in self.made
                 else "add a stage of credit such as group-normalise, which makes advantages"
             )
-        late = next((s.label for s in self.below if head in _heads(s)), None)
+        late = next((s.label for s in self.below if head in heads(s)), None)
         if late is not None:
             advice = f"{late}, which makes it, stands below: move it above"
         return f'{place}: takes {head}, but nothing above makes it; {advice}, or take = {{{take.name} = "..."}}'
@@ -166,7 +166,7 @@ class Known:
             raise RecipeError(f"{stage.place}: makes {made}, but nothing reads it; {reader}")
 
 
-def _heads(spec: Stage) -> set[str]:
+def heads(spec: Stage) -> set[str]:
     """What a stage that is not bound yet says that it makes."""
     if spec.make is not None:
         return {m.split(".", 1)[0] for m in ([spec.make] if isinstance(spec.make, str) else spec.make)}

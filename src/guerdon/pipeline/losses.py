@@ -20,22 +20,39 @@ from guerdon.schedules import at
 
 
 class Objective:
-    """The losses of a recipe, and the stages that reweight in the update phase."""
+    """The losses of a recipe, and the stages before them in the update phase: ratios, and weights.
 
-    def __init__(self, weighting: tuple[BoundStage, ...], losses: tuple[BoundStage, ...], max_tokens: int | None):
-        self.weighting = weighting
+    Args:
+        before: stages that make ``ratio``, ``weights`` or ``token_weights``, in the recipe's order. Ratios are computed
+            again for every micro-batch, with gradient; weights see the values without.
+        losses: the stages under [[loss]].
+        max_tokens: denominator per row of sequence-sum.
+    """
+
+    def __init__(self, before: tuple[BoundStage, ...], losses: tuple[BoundStage, ...], max_tokens: int | None):
+        self.before = before
         self.losses = losses
         self.max_tokens = max_tokens
 
     @property
     def stages(self) -> tuple[BoundStage, ...]:
-        """Weighting stages, then losses."""
-        return (*self.weighting, *self.losses)
+        """Ratios and weightings, then losses."""
+        return (*self.before, *self.losses)
+
+    @property
+    def ratios(self) -> tuple[BoundStage, ...]:
+        """The stages that make or change the ratio."""
+        return tuple(s for s in self.before if s.makes == ("ratio",))
+
+    @property
+    def weighting(self) -> tuple[BoundStage, ...]:
+        """The stages that reweight in the update phase."""
+        return tuple(s for s in self.before if s.makes != ("ratio",))
 
     @property
     def reads(self) -> set[str]:
-        """Every quantity that a loss or an update-phase weighting reads."""
-        return {r.split(".", 1)[0] for s in self.stages for r in s.reads}
+        """Every quantity that a loss or a stage before it reads and none makes."""
+        return {r.split(".", 1)[0] for s in self.stages for r in s.reads} - {"ratio"}
 
     @property
     def policy_makes(self) -> frozenset[str]:
@@ -106,20 +123,19 @@ class Objective:
         progress: float,
         generator_for: Callable[[str], torch.Generator] | None = None,
     ) -> Rollouts:
-        """Run the update-phase weightings on values without gradient; adds weights and token_weights.
+        """Run ratios and weightings on values without gradient; adds weights and token_weights.
 
         ``generator_for`` gives a weighting that draws random numbers its generator, by its label; by default seeded
         with 0.
         """
         work = dict(batch.data)
-        view = {**batch.data, **{k: v.detach() for k, v in made.items()}}
+        view = {k: v.detach() for k, v in made.items()}
         with torch.no_grad():
-            for stage in self.weighting:
+            for stage in self.before:
                 generator = generator_for(stage.label) if generator_for else torch.Generator().manual_seed(0)
-                arguments = {b.parameter: _read(batch, view, b.source) for b in stage.bindings}
-                values = stage.call(arguments, progress, generator)
+                values = _call(stage, batch, view, progress, generator)
                 for name, value in zip(stage.makes, values, strict=True):
-                    merge(work, name, value)
+                    merge(view if name == "ratio" else work, name, value)
         return Rollouts(work)
 
     def loss(
@@ -136,9 +152,11 @@ class Objective:
         total = batch["mask"].new_zeros((), dtype=torch.float32)
         metrics: dict[str, float] = {}
         weights = _token_weights(batch)
+        made = dict(made)
+        for stage in self.ratios:
+            made["ratio"] = _call(stage, batch, made, progress)[0]
         for stage, share in zip(self.losses, denominators, strict=True):
-            arguments = {b.parameter: _read(batch, made, b.source) for b in stage.bindings}
-            value = stage.call(arguments, progress, None)[0]
+            value = _call(stage, batch, made, progress)[0]
             if QUANTITIES[stage.makes[0]].level == "token":
                 value = aggregate(
                     value, batch["mask"], stage.spec.aggregate, share, weights if stage.spec.weighted else None
@@ -146,6 +164,16 @@ class Objective:
             total = total + at(stage.spec.weight, progress) * value
             metrics[stage.label] = float(value.detach())
         return total, metrics
+
+
+def _call(
+    stage: BoundStage,
+    batch: Rollouts,
+    made: Mapping[str, Any],
+    progress: float,
+    generator: torch.Generator | None = None,
+) -> tuple[Any, ...]:
+    return stage.call({b.parameter: _read(batch, made, b.source) for b in stage.bindings}, progress, generator)
 
 
 def _read(batch: Rollouts, made: Mapping[str, Tensor], name: str) -> Any:

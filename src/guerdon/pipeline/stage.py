@@ -66,6 +66,8 @@ class BoundStage:
     spec: Any = None
     instance: Any = None
     """The object of a method with state."""
+    implicit: bool = False
+    """Put in by the compiler, since what it makes is taken and no stage of the recipe makes it."""
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -89,8 +91,8 @@ class BoundStage:
 
     @property
     def update_phase(self) -> bool:
-        """Whether it reads a quantity of the policy being updated."""
-        return any((q := lookup(name)) is not None and q.phase == "update" for name in self.reads)
+        """Whether it reads or makes a quantity of the policy being updated."""
+        return any((q := lookup(name)) is not None and q.phase == "update" for name in (*self.reads, *self.makes))
 
     def arguments(self, source: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
         """Its quantities from a batch; ``key`` picks the part under ``each``."""

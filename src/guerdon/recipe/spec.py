@@ -210,6 +210,8 @@ class Training(_Strict):
     statistics: Literal["mini-batch", "micro-batch"] = "mini-batch"
     """Over which rows weightings that look across them (covariances, quantiles) do so: those of an optimiser step, or of
     each forward pass, as some released code does; then ``micro_tokens`` is mathematics too."""
+    reference_decay: float | None = Field(default=None, ge=0, lt=1)
+    """Decay of the average of the policy's weights that the reference follows, one step per iteration; none: it stays as it is."""
     seed: int = Field(default=0, ge=0)
     failure_limit: float = Field(default=0.2, ge=0, le=1)
     """Share of failed scores of one signal in one iteration past which the run stops."""

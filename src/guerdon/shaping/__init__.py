@@ -51,7 +51,7 @@ from guerdon.shaping.ensembles import ensemble_mean, uncertainty_weighted, worst
 from guerdon.shaping.gates import gated_sum
 from guerdon.shaping.group_lengths import relative_length, shortest_correct_bonus, switched_length
 from guerdon.shaping.hybrid import brevity_penalty, hybrid_reward
-from guerdon.shaping.kl import kl_in_reward
+from guerdon.shaping.kl import kl_in_reward, sequence_kl_in_reward
 from guerdon.shaping.lengths import (
     cosine_length,
     missing_end_penalty,
@@ -95,7 +95,7 @@ from guerdon.shaping.transforms import (
     sigmoid_rewards,
 )
 from guerdon.shaping.trust import trust_thinking, trust_weight
-from guerdon.shaping.verified import fuse_verifier
+from guerdon.shaping.verified import consistency_bonus, fuse_verifier
 from guerdon.shaping.windows import (
     DifficultyEffort,
     DifficultyKL,
@@ -122,6 +122,7 @@ __all__ = [
     "choose_filter",
     "clip_rewards",
     "clip_steps",
+    "consistency_bonus",
     "cosine_length",
     "delta_steps",
     "difficulty",
@@ -171,6 +172,7 @@ __all__ = [
     "scale_by_gap",
     "scale_by_similarity",
     "scale_rewards",
+    "sequence_kl_in_reward",
     "shortest_correct_bonus",
     "sigmoid_rewards",
     "signed_geometric_mean",

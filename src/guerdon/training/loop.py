@@ -130,7 +130,7 @@ class _Loop:
         self.cast, self.policy, self.models, self.counters = cast, cast.policy, cast.models, cast.counters
         self.optimiser = make_optimiser(self.policy, self.spec)
         self.replay = Replay(parts.recipe.replay) if parts.recipe.replay else None
-        self.holders = (parts.pipeline, self.models, *([self.replay] if self.replay else []))
+        self.holders = (parts.pipeline, self.models, self.cast.anchor, *([self.replay] if self.replay else []))
         self.stop = threading.Event()
         self.board = _tensorboard(folder.path) if self.spec.tensorboard and self.ranks.first else None
 
@@ -218,6 +218,7 @@ class _Loop:
             except NonFinite as failure:
                 self._checkpoint(iteration)
                 raise Stopped("non-finite", str(failure), self.folder) from failure
+            self.cast.anchor.follow(self.policy.module)
         self.parts.pipeline.update(outcome.batch)
         metrics |= self.parts.pipeline.metrics()
         if self.models:

@@ -21,6 +21,7 @@ from guerdon.signals.scores import Outcome as Said
 from guerdon.signals.scores import scatter
 from guerdon.tasks.environment import EnvironmentTask
 from guerdon.tasks.protocol import Task
+from guerdon.training.anchor import Anchor
 from guerdon.training.counters import Counters
 from guerdon.training.generators import derive
 from guerdon.training.micro import micro_batches, shares_prompts
@@ -54,6 +55,8 @@ class Cast:
     """The processes that share the work."""
     counters: Counters = field(default_factory=Counters)
     """What the run has counted so far; rollouts say how many optimiser steps their policy had seen."""
+    anchor: Anchor = field(default_factory=Anchor)
+    """Moves the reference after the policy, where the recipe wants that."""
 
     @classmethod
     def of(cls, parts: Parts, ranks: Ranks = ONE) -> "Cast":
@@ -75,9 +78,12 @@ class Cast:
                 )
             policy.lead = ranks.lead
         reference = policy.reference() if "ref_logp" in parts.pipeline.needs else None
-        if parts.recipe.training.fsdp and ranks.size > 1:
+        sharded = parts.recipe.training.fsdp and ranks.size > 1
+        frozen = None if reference is None else reference.module
+        anchor = Anchor(policy.module, frozen, parts.recipe.training.reference_decay, sharded=sharded)
+        if sharded:
             policy = Sharded(policy, ranks)
-        return cls(policy, reference, parts.prover(), parts.models(ranks), ranks)
+        return cls(policy, reference, parts.prover(), parts.models(ranks), ranks, anchor=anchor)
 
 
 def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provider"]:

@@ -1,0 +1,90 @@
+"""Which answers are learnt from, and which way: the right or the wrong ones only, the best of a group, the best share.
+
+An advantage of NaN takes a row out of the loss and out of its denominator, as if it had not been drawn. So what these
+methods leave in decides the size of a step as well as its direction.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from guerdon.kernels import group_max, group_min
+from guerdon.method import method
+
+RAFT = "arXiv:2304.06767"
+
+
+@method(makes="advantages", paper="arXiv:2506.01347")
+def sample_reinforcement(
+    correct: Float[Tensor, " B"], *, positive: float = 0.1, negative: float = 1.0
+) -> Float[Tensor, " B"]:
+    """Positive and negative sample reinforcement: right answers up, wrong ones down, each with a weight of its own.
+
+        A = positive     where the answer is right
+          = -negative    where it is wrong
+
+    - W-REINFORCE, the default: right answers count a tenth. Both 1: REINFORCE with rewards of +1 and -1.
+    - ``positive = 0`` (NSR): right answers are NaN, so out of the loss and its denominator. Pushing wrong answers down
+      spreads their probability over all others as the policy already does, and so keeps it diverse.
+    - ``negative = 0`` (PSR): wrong answers are out in the same way. A right answer takes probability from all others.
+
+    There is no group and no baseline. With exact expectations and one denominator all of these have the same direction:
+    the gradient of the chance to be right; they differ by sampling, by denominators, and through the optimiser. An
+    iteration without any answer that counts changes nothing.
+
+    NaN where nothing verified the answer. The paper's objective is `clipped-surrogate` over tokens with an `entropy-bonus` of
+    weight 0.001 and no KL.
+
+    Reference: Zhu et al., The Surprising Effectiveness of Negative Reinforcement, 2025, https://arxiv.org/abs/2506.01347.
+
+    Raises:
+        ValueError: a negative weight, or both 0.
+    """
+    if positive < 0 or negative < 0 or positive == negative == 0:
+        raise ValueError(f"expected weights of at least 0 and not both 0, got {positive} and {negative}")
+    up, down = (value if value else torch.nan for value in (positive, -negative))
+    return torch.where(correct > 0.5, up, down).masked_fill(torch.isnan(correct), torch.nan)
+
+
+@method(makes="advantages", paper=RAFT)
+def best_of_group(
+    rewards: Float[Tensor, " B"], group: Int[Tensor, " B"], *, ties: Literal["first", "all"] = "first"
+) -> Float[Tensor, " B"]:
+    """RAFT: 1 for the best answer of each group; the others are NaN, so out of the loss and its denominator.
+
+    Followed by `reinforce` this is fine-tuning on the best of K, drawn anew each iteration; ``training.epochs`` passes over
+    them need no ratio. ``ties = "first"``: of equally good ones the first row counts (the released code); "all": each of
+    them. With a reward of 0 and 1 ties are the rule, and a group that is all wrong still gives its first answer: filter such
+    groups above (`accuracy-filter`). NaN rewards never win; a group without a score gives nothing.
+
+    Reference: Dong et al., RAFT, 2023, https://arxiv.org/abs/2304.06767, algorithm 1.
+    """
+    best = rewards == group_max(rewards, group)  # false for NaN
+    if ties == "first":
+        place = torch.where(best, torch.arange(len(rewards), device=rewards.device, dtype=torch.float64), torch.nan)
+        best = place == group_min(place, group)
+    return torch.where(best, 1.0, torch.nan)
+
+
+@method(makes="advantages", paper=RAFT)
+def best_share(rewards: Float[Tensor, " B"], *, share: float = 0.2) -> Float[Tensor, " B"]:
+    """RAFT's global rule: 1 for the best ``share`` of all scored rows, NaN for the others.
+
+        kept = the floor(share * n) largest of n scores; of equal ones the first
+
+    Prompts compete with one another, so easy ones take over; `best_of_group` keeps one answer of each. NaN rewards are not
+    counted.
+
+    Reference: Dong et al., RAFT, 2023, https://arxiv.org/abs/2304.06767, and the default of its released code.
+
+    Raises:
+        ValueError: a share outside of (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"expected a share above 0 and up to 1, got {share}")
+    scored = ~torch.isnan(rewards)
+    count = int(share * int(scored.sum()) + 1e-9)  # 0.7 * 10 is a little less than 7
+    order = torch.where(scored, rewards, -torch.inf).argsort(descending=True, stable=True)
+    return torch.full_like(rewards, torch.nan).index_fill(0, order[:count], 1.0)

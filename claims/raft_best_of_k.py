@@ -7,7 +7,7 @@ from claims._tabular import descend, groups
 from guerdon.credit import best_of_group
 from guerdon.objectives import reinforce, token_mean
 
-LENGTH, LETTERS, PROMPTS, ITERATIONS, EPOCHS, RATE = 6, 5, 256, 15, 10, 0.03
+LENGTH, LETTERS, PROMPTS, ITERATIONS, EPOCHS, RATE = 6, 5, 256, 15, 3, 0.03
 
 
 def measure(arm: str, seed: int) -> dict[str, float]:
@@ -67,9 +67,10 @@ CLAIM = Claim(
     measure=measure,
     effects=effects,
     judge=judge,
-    variants_tried=1,
+    variants_tried=2,
     limits="""A table by position. Larger K draws more answers per iteration and is not charged for them. The paper's comparison
-        with PPO on a language model is not repeated.""",
+        with PPO on a language model is not repeated. With 10 passes per iteration
+        in place of 3 every arm that draws anew came within .15 of the largest reward, and larger K no further.""",
 )
 
 if __name__ == "__main__":

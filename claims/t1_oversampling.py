@@ -83,7 +83,8 @@ CLAIM = Claim(
     variants_tried=2,
     limits="""Inference scaling, the paper's other half, is not repeated: answers here have one length. A bonus for entropy of .3
         is reported, not judged. In another variant the base was right no more often than by chance (1 in 7); there only 4 samples per
-        prompt learned at all, on two seeds.""",
+        prompt learned at all, on two seeds. What was seen: 64 samples per prompt leave no group without a signal, but 128 prompts
+        of 4 cover more than 8 of 64, which is worth more here; the moving anchor is what helps.""",
 )
 
 if __name__ == "__main__":

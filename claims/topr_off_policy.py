@@ -73,9 +73,9 @@ CLAIM = Claim(
     effects=effects,
     judge=judge,
     variants_tried=1,
-    limits="""One step per answer, so the ratio of a position and of the row are the same. Naive REINFORCE is right in the end
-        on a softmax that cannot forget how to write; the paper's collapse is of language. Truncated importance sampling is
-        reported, not judged.""",
+    limits="""One step per answer, so the ratio of a position and of the row are the same. Naive REINFORCE ends with a chance
+        near 0 on some seeds and near 1 on others; the paper's collapse is of language. Truncated importance sampling is
+        reported, not judged: it is as good where the start finds the right answers likely enough, and fails elsewhere.""",
 )
 
 if __name__ == "__main__":

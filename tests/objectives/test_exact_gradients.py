@@ -75,6 +75,7 @@ CASES = {
     "SAPO": ("surrogate", ("token-ratio", "soft-gate"), lambda lp, t, v: A * gate(token(lp))),
     "OREAL": ("oreal", (), lambda lp, t, v: A * lp),
     "entropy": ("entropy-bonus", (), lambda lp, t, v: entropy(t)),
+    "entropy band": ("entropy-band", (), lambda lp, t, v: -(entropy(t) - 0.6).clamp(min=0)),
     "kl": ("kl-loss", (), lambda lp, t, v: -((said(REF) - lp).exp() - 1 + lp - said(REF))),
     "value": (
         "value-loss",
@@ -97,6 +98,8 @@ def exact(name, form):
 
 def sampled(loss, before):
     goal = objective(find(loss), "token-mean", before)
+    if loss == "entropy-band":  # a history of .3 nats, of which twice as much is allowed
+        goal.losses[0].instance.load_state_dict({"total": torch.tensor([0.3]), "count": torch.tensor([1.0])})
     table, values = START.float().requires_grad_(), START_VALUES.float().requires_grad_()
     logp, entropies, value = said(table), entropy(table), values[PREFIX]
     grads = []
@@ -111,6 +114,7 @@ def sampled(loss, before):
                     "mask": MASK[rows],
                     "attention_mask": MASK[rows],
                     "tokens": ANSWERS[rows],
+                    "turn_ids": torch.zeros_like(ANSWERS[rows]),
                 }
             )
         )

@@ -23,7 +23,7 @@ def row(preset: str) -> tuple[str, ...]:
     surrogates = [loss for loss in recipe.loss if any(t.name == "token_advantages" for t in find(loss.use).takes)]
     kinds["surrogate"] = [_words(loss) for loss in surrogates]
     kinds["aggregation"] = list(dict.fromkeys(loss.aggregate for loss in surrogates))
-    kinds["penalty"] = [f"{loss.weight:g} {_words(loss)}" for loss in recipe.loss if loss not in surrogates]
+    kinds["penalty"] = [f"{_said(loss.weight)} {_words(loss)}" for loss in recipe.loss if loss not in surrogates]
     if not kinds["ratio"] and _reads_ratio(recipe):
         kinds["ratio"] = ["(token-ratio)"]
     return (preset, *(", ".join(kinds[name]) or "-" for name in COLUMNS[1:]))
@@ -48,8 +48,13 @@ def _kind(stage: Stage) -> str:
 
 
 def _words(stage: Stage) -> str:
-    options = " ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in stage.options.items())
+    options = " ".join(f"{name}={_said(value)}" for name, value in stage.options.items())
     return f"`{stage.use}{' ' + options if options else ''}`"
+
+
+def _said(value: object) -> str:
+    kind = value.get("schedule") if isinstance(value, dict) else getattr(value, "schedule", None)
+    return str(kind) if kind is not None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _reads_ratio(recipe: Recipe) -> bool:

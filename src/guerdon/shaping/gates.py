@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from guerdon.method import method
-from guerdon.shaping.parts import part_named
 
 
 @method(makes="rewards", paper="arXiv:2508.10548")
@@ -15,40 +14,39 @@ def gated_sum(
     parts: Mapping[str, Float[Tensor, " B"]],
     part_weights: Mapping[str, Float[Tensor, ""] | float],
     *,
-    order: tuple[str, ...],
     gates: tuple[float, ...],
 ) -> Float[Tensor, " B"]:
-    """G-RA: a part counts only where every part of higher priority is above its gate.
+    """G-RA: a part counts only where every part before it is above its gate.
 
-        r = sum_i w_i part_i prod_{j before i} [part_j > g_j]
+        r = sum_i w_i part_i prod_{j < i} [part_j > g_j]
 
-    ``order`` names parts from the highest priority down, ``gates`` holds one number for each of them but the last. Gates
-    read the raw part, before its weight and before any normalisation (after it, a gate would open for the better half
-    of any group). Choose a gate strictly between two levels of a part. Parts that are penalties make failing cheaper
-    where they are gated off: gate what is paid, and add penalties outside.
+    ``of = [...]`` names the parts from the highest priority down, ``gates`` holds one number for each of them but the
+    last. Gates read the raw part, before its weight and before any normalisation (after it, a gate would open for the
+    better half of any group). Choose a gate strictly between two levels of a part. Parts that are penalties make failing
+    cheaper where they are gated off: gate what is paid, and add penalties outside. `lexicographic` cuts each part at its
+    threshold and takes no weights.
 
-    Shapes: [B] in and out. NaN where any part of the order is NaN, also behind a gate that is shut. Parts outside the
-    order must have the weight 0.
+    Shapes: [B] in and out. What is behind a closed gate is not looked at and may be unscored; NaN in a part that is
+    reached gives NaN.
 
     Raises:
-        ValueError: an unknown or repeated name, the wrong number of gates, or a part of nonzero weight outside the order.
+        ValueError: no part, a part without a weight, or not one gate for each part but the last.
 
     Reference: G-RA, 2025, https://arxiv.org/abs/2508.10548.
     """
-    if len(set(order)) != len(order) or not order or len(gates) != len(order) - 1:
+    if not parts or len(gates) != len(parts) - 1:
         raise ValueError(
-            f"expected an order of different parts and one gate for each but the last, got {list(order)} and "
-            f"{list(gates)}; correct them"
+            f"expected one gate for each of the parts {list(parts)} but the last, got {list(gates)}; correct gates, or "
+            "say with of = [...] which parts count"
         )
-    left = sorted(name for name in parts if name not in order and float(part_weights[name]) != 0)
-    if left:
-        raise ValueError(
-            f"expected every part in the order {list(order)}, got {left} besides; name it or give it weight 0"
-        )
-    values = [part_named(parts, name) for name in order]
-    total, opened = torch.zeros_like(values[0]), torch.ones_like(values[0], dtype=torch.bool)
-    for i, (name, value) in enumerate(zip(order, values, strict=True)):
-        total = total + torch.where(opened, part_weights[name] * value, 0.0)
-        if i < len(gates):
-            opened = opened & (value > gates[i])
-    return total.masked_fill(torch.stack(values).isnan().any(0), torch.nan)
+    missing = sorted(set(parts) - set(part_weights))
+    if missing:
+        raise ValueError(f"expected a weight for each part, got none for {missing}; known: {sorted(part_weights)}")
+    total: Tensor | float = 0.0
+    opened: Tensor | None = None
+    for (name, value), gate in zip(parts.items(), (*gates, -torch.inf), strict=True):
+        weighed = part_weights[name] * value
+        total = total + (weighed if opened is None else torch.where(opened, weighed, 0.0))
+        opened = value > gate if opened is None else opened & (value > gate)
+    assert isinstance(total, Tensor)
+    return total

@@ -30,7 +30,8 @@ def test_three_levels():
     close(gated_sum({**parts, "outcome": torch.tensor([0.5])}, weights, gates=gates), [0.5])  # a gate is to be passed
     close(gated_sum({**parts, "style": torch.tensor([NAN])}, weights, gates=gates), [0.8])  # not looked at
     close(gated_sum({**parts, "format": torch.tensor([NAN])}, weights, gates=gates), [NAN])
-    close(gated_sum({"outcome": parts["outcome"]}, weights, gates=()), [0.6])
+    close(gated_sum({"outcome": parts["outcome"]}, weights), [0.6])
+    close(gated_sum(parts, weights), [0.9])
 
 
 def test_gates_that_do_not_fit():

@@ -14,14 +14,14 @@ def gated_sum(
     parts: Mapping[str, Float[Tensor, " B"]],
     part_weights: Mapping[str, Float[Tensor, ""] | float],
     *,
-    gates: tuple[float, ...],
+    gates: tuple[float, ...] | None = None,
 ) -> Float[Tensor, " B"]:
     """G-RA: a part counts only where every part before it is above its gate.
 
         r = sum_i w_i part_i prod_{j < i} [part_j > g_j]
 
     ``of = [...]`` names the parts from the highest priority down, ``gates`` holds one number for each of them but the
-    last. Gates read the raw part, before its weight and before any normalisation (after it, a gate would open for the
+    last, by default 0. Gates read the raw part, before its weight and before any normalisation (after it, a gate would open for the
     better half of any group). Choose a gate strictly between two levels of a part. Parts that are penalties make failing
     cheaper where they are gated off: gate what is paid, and add penalties outside. `lexicographic` cuts each part at its
     threshold and takes no weights.
@@ -34,6 +34,7 @@ def gated_sum(
 
     Reference: G-RA, 2025, https://arxiv.org/abs/2508.10548.
     """
+    gates = (0.0,) * (len(parts) - 1) if gates is None else gates
     if not parts or len(gates) != len(parts) - 1:
         raise ValueError(
             f"expected one gate for each of the parts {list(parts)} but the last, got {list(gates)}; correct gates, or "

@@ -104,16 +104,16 @@ def piecewise_length(
     lengths: Int64[Tensor, " B"],
     correct: Float[Tensor, " B"] | None = None,
     *,
-    points: tuple[tuple[float, float], ...],
+    points: tuple[tuple[float, float], ...] = ((0.0, 1.0), (256.0, 0.0)),
     weight: float = 1.0,
 ) -> Float[Tensor, " B"]:
     """A bonus that is a line from point to point of the length: ``r + weight * f(n)``.
 
         f(n) = v_k + (v_{k+1} - v_k) (n - n_k) / (n_{k+1} - n_k)     for n_k <= n <= n_{k+1}
 
-    ``points`` are pairs (n_k, v_k) in order of length in tokens; before the first and after the last f rests. Any
-    shape is written so: a ramp, a plateau with edges, the soft buffer of `overlong_penalty` ((limit - buffer, 0),
-    (limit, -1)). With ``take = {correct = "correct"}`` only right answers get it; without, a wrong answer of a good
+    ``points`` are pairs (n_k, v_k) in order of length in tokens, by default from 1 at none down to 0 at 256; before the
+    first and after the last f rests. Any shape is written so: a ramp, a plateau with edges, the soft buffer of
+    `overlong_penalty` ((limit - buffer, 0), (limit, -1)). With ``take = {correct = "correct"}`` only right answers get it; without, a wrong answer of a good
     length is paid as well. Unverified rows are then NaN.
 
     Shapes: [B] in and out. NaN stays NaN.

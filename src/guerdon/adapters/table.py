@@ -86,7 +86,14 @@ def cell(method: Method, host: Host) -> Cell:
         left = left_to(host, compile_for(host, recipe, **known))
     except RecipeError as error:
         return Cell("refused", _words(str(error), method.name))
-    return Cell("left" if method.name in left else "runs")
+    if method.name in left:
+        return Cell("left")
+    if known["columns"] and "rollout" in host.lacks and not host.provides("prompts"):
+        column = min(known["columns"])
+        return Cell(
+            "refused", f"it takes the column {column!r}, but {host.name} has no data set; train it with guerdon train"
+        )
+    return Cell("runs")
 
 
 def smallest(method: Method, host: Host) -> Recipe:

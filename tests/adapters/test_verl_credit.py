@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from guerdon.adapters.verl_credit import CREDIT, estimators, loss_by_recipe
+from guerdon.adapters.verl_credit import CREDIT, estimators
 from guerdon.adapters.verl_cut import RECIPE
+from guerdon.adapters.verl_losses import loss_by_recipe
 from guerdon.recipe import RecipeError
 
 MASK = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0], [1, 1, 1]])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from guerdon.kernels import kl_estimate
-from guerdon.objectives import clip_cov, clipped_surrogate, covariance, kl_cov, kl_loss, token_mean
+from guerdon.objectives import clip_cov, clipped_surrogate, covariance, kl_cov, kl_loss, token_mean, token_ratio
 
 A = torch.tensor([[1.0, 1.0, -1.0, -1.0]])
 LOGP = torch.tensor([[-0.1, -2.0, -0.3, -1.5]])
@@ -22,7 +22,9 @@ def test_worked_example():
 
 def test_clip_cov_stays_an_average_over_all_tokens():
     kept = clip_cov(LOGP, LOGP, A, ON, share=1.0, low=0.5, high=5.0, generator=torch.Generator())
-    loss = token_mean(clipped_surrogate(LOGP, LOGP, A, ON, clip_low=1.0, clip_high=1.0), ON, token_weights=kept)
+    loss = token_mean(
+        clipped_surrogate(token_ratio(LOGP, LOGP, ON), A, ON, clip_low=1.0, clip_high=1.0), ON, token_weights=kept
+    )
     assert loss.item() == pytest.approx((-1 + 1) / 4)
 
 

@@ -283,7 +283,8 @@ def test_new_weights_reach_the_server(server, folder, how, tmp_path):
     stale = policy.sample(PROMPTS, Sampling(max_tokens=8), generator=seeded())
     gap = own.evaluate(stale, LOGP)["logp"].detach() - stale["sampled_logp"]
     assert float(gap.abs().max()) > 0.01
-    assert policy.refresh(4) == 4
+    policy.refresh(4, 9)
+    assert (policy.synced, policy.version) == (4, 9)
     fresh = policy.sample(PROMPTS, Sampling(max_tokens=8), generator=seeded())
     torch.testing.assert_close(own.evaluate(fresh, LOGP)["logp"], fresh["sampled_logp"], atol=1e-4, rtol=1e-4)
     assert server.reloads[0].startswith("version-4-")
@@ -300,7 +301,7 @@ def test_an_adapter_is_merged_on_the_way_and_left_alone_here(server, folder):
                 p.add_(0.3 * torch.randn(p.shape, generator=seeded(1)))
     before = {name: p.clone() for name, p in own.state().items()}
     policy = through(server, own)
-    policy.refresh(0)
+    policy.refresh(0, 0)
     batch = policy.sample(PROMPTS, Sampling(max_tokens=8), generator=seeded())
     torch.testing.assert_close(own.evaluate(batch, LOGP)["logp"], batch["sampled_logp"], atol=1e-4, rtol=1e-4)
     base = own.reference().evaluate(batch, LOGP)["logp"].detach()
@@ -311,7 +312,7 @@ def test_an_adapter_is_merged_on_the_way_and_left_alone_here(server, folder):
 def test_a_server_without_development_mode_says_what_to_start(server, own):
     server.dev = False
     with pytest.raises(EngineError, match="VLLM_SERVER_DEV_MODE=1"):
-        through(server, own).refresh(0)
+        through(server, own).refresh(0, 0)
 
 
 def test_the_embedded_policy_through_a_server(tmp_path):
@@ -321,7 +322,7 @@ def test_the_embedded_policy_through_a_server(tmp_path):
     own = Tiny(width=24, heads=2, layers=1, seed=1)
     with serving(Tiny(width=24, heads=2, layers=1, seed=2), load_tiny) as server:
         policy = through(server, own)
-        policy.refresh(0)
+        policy.refresh(0, 0)
         batch = policy.sample(["1+2=", "3="], Sampling(max_tokens=6), copies=3, generator=seeded())
         made = own.evaluate(batch, LOGP)["logp"]
         torch.testing.assert_close(made, batch["sampled_logp"], atol=1e-4, rtol=1e-4)

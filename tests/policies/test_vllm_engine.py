@@ -130,7 +130,7 @@ def test_draws_are_those_of_the_own_model(vllm, folder):
     with torch.no_grad():
         for p in own.module.parameters():
             p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
-    policy.refresh(1)
+    policy.refresh(1, 1)
     assert llm.calls == ["reload", "reset"]
     batch = policy.sample(["12+7=", "3"], sampling, copies=3, generator=torch.Generator().manual_seed(0))
     made = own.evaluate(batch, LOGP, temperature=0.8)["logp"]

@@ -109,7 +109,7 @@ class TestWithMathVerify:
         checker = Symbolic()
         try:
             assert checker.decide(pairs) == [bool(n % 3) for n in range(2, 9)]
-            assert [len(worker._process._all) for worker in checker._workers] == [1, 1]
+            assert [len(worker._process._pool.workers) for worker in checker._workers] == [1, 1]
             assert checker.decide(pairs[:1]) == [True]
         finally:
             checker.close()

@@ -136,6 +136,8 @@ class _Smallest:
         for stage in kinds["pipeline"]:
             for name in _PART_NAMES & set(self.known[stage["use"]].hypers):
                 stage[name] = kinds["reward"][0]["use"]
+            if stage.get("thresholds") == {}:
+                stage["thresholds"] = {kinds["reward"][0]["use"]: 0.5}
             if "given" in self.known[stage["use"]].hypers:
                 stage["given"] = "margin"  # any score will do
         if objective and "token_advantages" not in _taken(method):
@@ -254,7 +256,7 @@ def _model_that_makes(what: str) -> dict[str, Any] | None:
 
 def _options(method: Method) -> dict[str, Any]:
     """A value for each option that has no default."""
-    plain = {str: "=", int: 1, float: 1.0}
+    plain: dict[Any, Any] = {str: "=", int: 1, float: 1.0, dict[str, float]: {}}
     return {h.name: plain.get(h.annotation, "=") for h in method.hypers.values() if h.required}
 
 

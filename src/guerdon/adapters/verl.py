@@ -29,9 +29,10 @@ except ImportError as error:
         f"expected verl 0.9.1, got none that imports ({error}); docs/verl.md says how to install it"
     ) from error
 
-from guerdon.adapters.verl_credit import NAME, estimators, losses
+from guerdon.adapters.verl_credit import NAME, estimators
 from guerdon.adapters.verl_cut import TRAINERS
 from guerdon.adapters.verl_loop import GuerdonRewardManager
+from guerdon.adapters.verl_losses import losses
 
 PROBLEMS: dict[str, str] = {}
 """What could not be registered in this process, and why."""

@@ -11,9 +11,10 @@ from tensordict import TensorDict  # pyright: ignore[reportMissingImports]
 from verl.workers.utils.padding import response_to_nested  # pyright: ignore[reportMissingImports]
 
 from guerdon.adapters.data import group_ids, rollouts_of, with_steps
-from guerdon.adapters.verl_credit import CREDIT, NAME, credited, refuse_loss
+from guerdon.adapters.verl_credit import CREDIT, NAME, credited
 from guerdon.adapters.verl_cut import RECIPE, cut, writes_tools
 from guerdon.adapters.verl_data import columns_of, ended, unpack
+from guerdon.adapters.verl_losses import refuse_loss
 from guerdon.batch import Rollouts
 from guerdon.pipeline.run import Outcome
 from guerdon.policies.token_text import TokenText

@@ -71,6 +71,7 @@ class Cast:
                 what = (
                     "whole weights in each process" if parts.recipe.training.fsdp else "an engine that serves them all"
                 )
+                policy.engine.close()
                 raise RecipeError(
                     f"sampling.engine: expected {what} where {ranks.size} processes train, got "
                     f"{'training.fsdp' if parts.recipe.training.fsdp else type(policy.engine).__name__}; use a server "

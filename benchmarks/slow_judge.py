@@ -13,10 +13,11 @@ from typing import Any
 
 from benchmarks._harness import main
 from guerdon.recipe import load
+from guerdon.training.cast import Cast
 from guerdon.training.counters import Counters
 from guerdon.training.optimise import make_optimiser, update
 from guerdon.training.parts import build
-from guerdon.training.rollouts import Cast, collect
+from guerdon.training.rollouts import collect
 
 ROWS, SECONDS, CHUNKS, STEPS = 512, 2.0, 4, 3
 

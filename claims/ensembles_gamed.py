@@ -8,7 +8,7 @@ from torch import Tensor
 from claims._proxy import answers, climb, reward_models, settled, world
 from claims._run import Claim, main
 from guerdon.kernels.best_of_n import best_of_n
-from guerdon.shaping import ensemble_mean, uncertainty_weighted, worst_case
+from guerdon.shaping import ensemble_mean, minimum, uncertainty_weighted
 
 SAMPLES, DRAWS, UPDATES, RATE = 2000, (1, 4, 16, 64, 256, 1024, 2000), 400, 0.02
 PRICES = {"free": 0.0, "priced": 0.05}
@@ -32,7 +32,7 @@ def combine(arm: str, scores: Tensor, penalty: float) -> Tensor:
         return scores[0]
     if arm == "mean":
         return ensemble_mean(members)
-    return worst_case(members) if arm == "worst case" else uncertainty_weighted(members, penalty=penalty)
+    return minimum(members) if arm == "worst case" else uncertainty_weighted(members, penalty=penalty)
 
 
 def chosen(arm: str, scores: Tensor, gold: Tensor) -> list[float]:

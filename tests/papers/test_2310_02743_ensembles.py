@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from guerdon.kernels.best_of_n import best_of_n, best_of_n_kl
-from guerdon.shaping import ensemble_mean, uncertainty_weighted, worst_case
+from guerdon.shaping import ensemble_mean, minimum, uncertainty_weighted
 
 
 def test_worked_example():
     members = {str(k): torch.tensor([float(k)]) for k in (1, 2, 3)}
     assert float(ensemble_mean(members)) == 2
-    assert float(worst_case(members)) == 1
+    assert float(minimum(members)) == 1
     assert float(uncertainty_weighted(members, penalty=0.5)) == pytest.approx(1.6667, abs=1e-4)
     assert float(uncertainty_weighted(members, penalty=0.5, ddof=1)) == pytest.approx(1.5)
 

@@ -10,9 +10,9 @@ from guerdon.shaping import (
     log_sigmoid,
     logical_and,
     logical_or,
+    minimum,
     scale_rewards,
     uncertainty_weighted,
-    worst_case,
 )
 
 NAN = float("nan")
@@ -29,7 +29,7 @@ def members(*columns):
 def test_three_members_by_hand():
     three = members([1.0, NAN], [2.0, 1.0], [3.0, 1.0])
     close(ensemble_mean(three), [2.0, NAN])
-    close(worst_case(three), [1.0, NAN])
+    close(minimum(three), [1.0, NAN])
     close(uncertainty_weighted(three, penalty=0.5), [1.6667, NAN])
     close(uncertainty_weighted(three, penalty=0.5, ddof=1), [1.5, NAN])
 
@@ -38,7 +38,7 @@ def test_one_member_has_nobody_to_disagree_with():
     one = members([4.0])
     close(uncertainty_weighted(one), [4.0])
     assert uncertainty_weighted(one, ddof=1).isnan().all()
-    for combine in (ensemble_mean, worst_case, uncertainty_weighted):
+    for combine in (ensemble_mean, uncertainty_weighted):
         with pytest.raises(ValueError, match="at least one member"):
             combine({})
     with pytest.raises(ValueError, match="a penalty of at least 0"):
@@ -47,7 +47,7 @@ def test_one_member_has_nobody_to_disagree_with():
 
 def test_steps_are_combined_like_rows():
     steps = members([[1.0, NAN], [2.0, 0.0]], [[3.0, NAN], [0.0, 0.0]])
-    close(worst_case(steps), [[1.0, NAN], [0.0, 0.0]])
+    close(minimum(steps), [[1.0, NAN], [0.0, 0.0]])
 
 
 def test_the_price_is_a_variance_and_grows_with_the_square_of_the_scale():
@@ -67,7 +67,7 @@ def test_five_members_and_the_two_denominators():
 def test_best_of_the_worst_is_not_the_worst_of_the_best():
     """Trap: combine the members of each answer before choosing an answer."""
     pair = members([5.0, 3.0, 0.0], [0.0, 3.0, 4.0])
-    assert int(worst_case(pair).argmax()) == 1
+    assert int(minimum(pair).argmax()) == 1
     assert {int(scores.argmax()) for scores in pair.values()} == {0, 2}
 
 

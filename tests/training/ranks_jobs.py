@@ -18,12 +18,13 @@ from guerdon.method import describe
 from guerdon.policies.tiny import Tiny
 from guerdon.recipe import load
 from guerdon.training import Stopped, build, train
+from guerdon.training.cast import Cast
 from guerdon.training.counters import Counters
 from guerdon.training.generators import derive
 from guerdon.training.optimise import make_optimiser, update
 from guerdon.training.ranks import ONE, Ranks
 from guerdon.training.replay import Replay
-from guerdon.training.rollouts import Cast, collect
+from guerdon.training.rollouts import collect
 from guerdon.training.sharding import Sharded, full
 from guerdon.training.shares import split_of
 

@@ -11,9 +11,10 @@ from guerdon.batch import Rollouts
 from guerdon.pipeline import compile_recipe
 from guerdon.recipe import RecipeError, load
 from guerdon.training import train
+from guerdon.training.cast import Cast
 from guerdon.training.offline import score_table
 from guerdon.training.parts import build
-from guerdon.training.rollouts import Cast, collect
+from guerdon.training.rollouts import collect
 
 HERE = __name__ if __name__.startswith("tests.") else "tests.training.test_asking_signals"
 ASKED: list[str] = []

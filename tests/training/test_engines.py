@@ -13,9 +13,10 @@ pytest.importorskip("transformers")
 from guerdon.policies.huggingface import HuggingFace
 from guerdon.recipe import RecipeError, load
 from guerdon.training import Stopped, build, train
+from guerdon.training.cast import Cast
 from guerdon.training.parts import Parts
 from guerdon.training.ranks import Ranks
-from guerdon.training.rollouts import Cast, collect
+from guerdon.training.rollouts import collect
 from tests.policies.engine_server import serving
 from tests.policies.small_models import make_model, make_tokenizer
 from tests.training.ranks_jobs import finished, start

@@ -8,10 +8,11 @@ import torch
 
 from guerdon.recipe import Training, load
 from guerdon.training import build, train
+from guerdon.training.cast import Cast
 from guerdon.training.evaluate import pass_at_k
 from guerdon.training.micro import micro_batches
 from guerdon.training.optimise import learning_rate
-from guerdon.training.rollouts import Cast, collect
+from guerdon.training.rollouts import collect
 
 
 def test_pass_at_k_is_the_unbiased_estimator():

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from guerdon.policies.prefixes import boundaries
 from guerdon.recipe import RecipeError, load
 from guerdon.training import Stopped, train
+from guerdon.training.cast import Cast
 from guerdon.training.parts import build
-from guerdon.training.rollouts import Cast, Provider, collect
+from guerdon.training.rollouts import Provider, collect
 
 BASE = {
     "task": {"use": "arithmetic", "operands": [2, 3], "largest": 9},

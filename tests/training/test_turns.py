@@ -14,7 +14,8 @@ from guerdon.policies.tokenizer import END
 from guerdon.recipe import RecipeError, load
 from guerdon.tasks.environment import Turn
 from guerdon.training import build, train
-from guerdon.training.rollouts import Cast, collect
+from guerdon.training.cast import Cast
+from guerdon.training.rollouts import collect
 from guerdon.training.turns import continue_turns, sample_turns, turn_structure
 
 transformers = pytest.importorskip("transformers")

@@ -18,8 +18,9 @@ from guerdon.policies.prefixes import left_padded
 from guerdon.policies.protocol import Policy, Prompt, Sampling
 from guerdon.recipe import Recipe
 from guerdon.tasks.protocol import Split
+from guerdon.training.cast import Cast
 from guerdon.training.parts import Parts
-from guerdon.training.rollouts import Cast, Provider
+from guerdon.training.rollouts import Provider
 
 
 @dataclass

@@ -72,11 +72,18 @@ def product(parts: Mapping[str, Float[Tensor, " B"]]) -> Float[Tensor, " B"]:
     return _stack(parts).prod(0)
 
 
-@method(makes="rewards")
-def minimum(parts: Mapping[str, Float[Tensor, " B"]]) -> Float[Tensor, " B"]:
+@method(makes="rewards", paper="arXiv:2310.02743", shift_equivariant="parts", scale_equivariant="parts")
+def minimum(parts: Mapping[str, Float[Tensor, "B *rest"]]) -> Float[Tensor, "B *rest"]:
     """The worst of all parts: ``r = min_k part_k``; what cannot be made up for by doing well elsewhere.
 
     Parts must stand on one scale. Weights do not enter. NaN in any part gives NaN.
+
+    With the members of an ensemble as parts this is worst-case optimisation (WCO): only the member that says least is heard,
+    so it becomes noisier and lower the more members there are. The largest minimum is not the minimum of the largest:
+    combine rows before choosing among them.
+
+    Reference for WCO: Coste et al., Reward Model Ensembles Help Mitigate Overoptimization, ICLR 2024,
+    https://arxiv.org/abs/2310.02743.
 
     Raises:
         ValueError: no part.

@@ -1,4 +1,4 @@
-"""Several scorers of the same thing: their mean, their worst, and their disagreement.
+"""Several scorers of the same thing: their mean and their disagreement (their worst is `minimum`).
 
 Reward models that differ only in their seed agree where their data was, and disagree where a policy that is paid by one
 of them likes to go. A conservative combination takes the difference out of the reward. Each part is one member; in
@@ -35,21 +35,6 @@ def ensemble_mean(parts: Members) -> Float[Tensor, "B *rest"]:
     https://arxiv.org/abs/2310.02743.
     """
     return _stack(parts).mean(0)
-
-
-@method(makes="rewards", paper=PAPER, shift_equivariant="parts", scale_equivariant="parts")
-def worst_case(parts: Members) -> Float[Tensor, "B *rest"]:
-    """WCO: what the member says that says least: ``r = min_k R_k``.
-
-    NaN in any member gives NaN. The largest minimum is not the minimum of the largest: combine rows before choosing
-    among them. Only one member is heard, so it becomes noisier and lower the more members there are.
-
-    Raises:
-        ValueError: no member.
-
-    Reference: Coste et al., ICLR 2024, https://arxiv.org/abs/2310.02743 (worst-case optimisation).
-    """
-    return _stack(parts).amin(0)
 
 
 @method(makes="rewards", paper=PAPER, shift_equivariant="parts")

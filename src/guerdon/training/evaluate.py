@@ -8,10 +8,11 @@ import torch
 
 from guerdon.pipeline.extra import ancestors
 from guerdon.policies.protocol import Policy, Sampling
+from guerdon.training.cast import Cast
 from guerdon.training.generators import derive
 from guerdon.training.parts import Parts
 from guerdon.training.ranks import ONE, Ranks
-from guerdon.training.rollouts import Cast, Provider, sample
+from guerdon.training.rollouts import Provider, sample
 from guerdon.training.shares import shared_draw, split_of
 
 

@@ -4,7 +4,6 @@ A run can stop at any moment and go on: ``resume`` gives the weights that an uni
 person sees comes from the events (``observe``); the loop prints nothing.
 """
 
-import signal
 import threading
 import time
 import warnings
@@ -24,13 +23,15 @@ from guerdon.policies.engines.protocol import EngineError
 from guerdon.policies.protocol import Policy
 from guerdon.recipe import Recipe, RecipeError, load
 from guerdon.training import checkpoint
+from guerdon.training.cast import Cast
 from guerdon.training.counters import NonFinite
 from guerdon.training.evaluate import Evaluation, evaluate
 from guerdon.training.optimise import effective_sample_size, importance, make_optimiser, update
 from guerdon.training.parts import Parts, build
+from guerdon.training.process import interrupts, threads
 from guerdon.training.ranks import Ranks
 from guerdon.training.replay import Replay
-from guerdon.training.rollouts import Cast, collect
+from guerdon.training.rollouts import collect
 from guerdon.training.runfolder import RunFolder, write_text
 from guerdon.training.sharding import whole
 
@@ -109,7 +110,7 @@ def _train(
         ranks.barrier()
         folder = ranks.lead(lambda: _new_folder(None if run is None else Path(run), parts.recipe))
     try:
-        with _threads(parts.recipe.training.threads):
+        with threads(parts.recipe.training.threads):
             return _Loop(parts, cast, folder, observe or (lambda event, data: None)).run(resume, began)
     finally:
         if isinstance(cast.policy, EnginePolicy):
@@ -156,7 +157,7 @@ class _Loop:
                 "recipe": self.parts.recipe,
             },
         )
-        with _interrupts(self.stop):
+        with interrupts(self.stop):
             if not resume:
                 start = self._evaluate(0)
                 self._checkpoint(0)
@@ -358,37 +359,6 @@ def _std(batch: Rollouts, name: str) -> float:
 
 def _evaluation(event: Mapping[str, Any]) -> Evaluation:
     return Evaluation(**{k: v for k, v in event.items() if k not in ("event", "iteration")})
-
-
-@contextmanager
-def _threads(count: int | None):
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _interrupts(stop: threading.Event):
-    """The first Ctrl-C (or SIGTERM) ends the run after the iteration at hand, the second at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number, frame):
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
 
 
 def _tensorboard(path: Path):

@@ -1,6 +1,6 @@
 """Collect: sample the policy on an iteration's prompts and run the rollout phase on what it said."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,20 +15,16 @@ from guerdon.policies.engines.policy import EnginePolicy
 from guerdon.policies.prefixes import Boundaries, boundaries, completed, said_after
 from guerdon.policies.protocol import Policy, Sampling
 from guerdon.quantities import QUANTITIES
-from guerdon.recipe import RecipeError
 from guerdon.sandbox.threads import Started
 from guerdon.signals.scores import Outcome as Said
 from guerdon.signals.scores import scatter
 from guerdon.tasks.environment import EnvironmentTask
 from guerdon.tasks.protocol import Task
-from guerdon.training.anchor import Anchor
-from guerdon.training.counters import Counters
+from guerdon.training.cast import Cast
 from guerdon.training.generators import derive
 from guerdon.training.micro import micro_batches, shares_prompts
-from guerdon.training.models import LoopModels
 from guerdon.training.parts import Parts
 from guerdon.training.ranks import ONE, Ranks, together
-from guerdon.training.sharding import Sharded
 from guerdon.training.shares import (
     dealt_rows,
     gathered_answers,
@@ -40,51 +36,6 @@ from guerdon.training.shares import (
 )
 from guerdon.training.trees import sample_tree
 from guerdon.training.turns import continue_turns, sample_turns
-
-
-@dataclass(frozen=True)
-class Cast:
-    """Who takes part in an iteration: the policy, and what stands beside it where the recipe needs it."""
-
-    policy: Policy
-    reference: Policy | None = None
-    prover: Policy | None = None
-    """Continues prefixes; None: the policy does."""
-    models: LoopModels = field(default_factory=lambda: LoopModels({}))
-    ranks: Ranks = ONE
-    """The processes that share the work."""
-    counters: Counters = field(default_factory=Counters)
-    """What the run has counted so far; rollouts say how many optimiser steps their policy had seen."""
-    anchor: Anchor = field(default_factory=Anchor)
-    """Moves the reference after the policy, where the recipe wants that."""
-
-    @classmethod
-    def of(cls, parts: Parts, ranks: Ranks = ONE) -> "Cast":
-        """All that a recipe asks for, new, with initial weights.
-
-        Raises:
-            RecipeError: it cannot be loaded, or several processes cannot share its engine.
-        """
-        policy = parts.policy()
-        if isinstance(policy, EnginePolicy) and ranks.size > 1:
-            if parts.recipe.training.fsdp or not policy.engine.shared:
-                what = (
-                    "whole weights in each process" if parts.recipe.training.fsdp else "an engine that serves them all"
-                )
-                policy.engine.close()
-                raise RecipeError(
-                    f"sampling.engine: expected {what} where {ranks.size} processes train, got "
-                    f"{'training.fsdp' if parts.recipe.training.fsdp else type(policy.engine).__name__}; use a server "
-                    '(use = "openai") without fsdp, leave the engine out, or leave torchrun out'
-                )
-            policy.lead = ranks.lead
-        reference = policy.reference() if "ref_logp" in parts.pipeline.needs else None
-        sharded = parts.recipe.training.fsdp and ranks.size > 1
-        frozen = None if reference is None else reference.module
-        anchor = Anchor(policy.module, frozen, parts.recipe.training.reference_decay, sharded=sharded)
-        if sharded:
-            policy = Sharded(policy, ranks)
-        return cls(policy, reference, parts.prover(), parts.models(ranks), ranks, anchor=anchor)
 
 
 def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provider"]:

@@ -45,12 +45,20 @@ def ratio(measured: Mapping[str, Mapping[str, float]], theirs: str, ours: str, o
     return measured[theirs][of] / measured[ours][of]
 
 
-def copy_bandwidth(megabytes: int = 64) -> float:
-    """Bytes per second, read and written, of a large copy between two buffers that exist already: best of ten."""
+def beside_a_copy(call: Callable[[], Any], repetitions: int, megabytes: int = 64) -> tuple[float, float]:
+    """Least milliseconds of a call, and bytes per second, read and written, of a large copy made in turns with it.
+
+    A shared machine's memory is as fast as its neighbours let it be, and that changes within a second.
+    """
     source = torch.ones(megabytes << 18)
     target = torch.empty_like(source)
-    fastest = times({"copy": lambda: target.copy_(source)}, 10)["copy"]["min_ms"]
-    return 2 * source.numel() * source.element_size() / (fastest / 1e3)
+    taken = times({"copy": lambda: target.copy_(source), "call": call}, repetitions, warm_up=2)
+    return taken["call"]["min_ms"], 2 * source.numel() * source.element_size() / (taken["copy"]["min_ms"] / 1e3)
+
+
+def copy_bandwidth() -> float:
+    """Bytes per second, read and written, of a large copy: best of ten."""
+    return beside_a_copy(lambda: None, 10)[1]
 
 
 def hardware() -> str:

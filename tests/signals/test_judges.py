@@ -239,3 +239,20 @@ def test_a_judge_is_asked_where_the_cheap_checks_say_and_once(server, tmp_path, 
     assert len(server.seen) == 3
     assert second.said["judge-score"].cached == 3
     assert first.batch["costs"]["judge-score"].tolist() == [110.0] * 3
+
+
+def test_a_loop_that_hangs_leaves_nothing_behind_that_a_later_question_trips_over(server):
+    """Connections opened on the loop that was given up belong to it; the next loop opens its own."""
+    import gc
+    import time
+
+    from guerdon.signals.event_loop import run_awaitable
+
+    async def hang():
+        time.sleep(1.6)
+
+    assert values(ask(judge_score, server)) == values(ask(judge_score, server))
+    with pytest.raises(TimeoutError):
+        run_awaitable(hang(), 0.05)
+    assert not math.isnan(values(ask(judge_score, server))[0])
+    gc.collect()

@@ -69,13 +69,16 @@ def converse(endpoint: Endpoint, questions: Sequence[Messages], *, first: int = 
     Raises:
         ImportError: without the openai package.
     """
-    client = _client(endpoint.url, os.environ.get(endpoint.key), endpoint.timeout, endpoint.retries)
-    return run_awaitable(_converse(client, endpoint, questions, first), None)
+    key = os.environ.get(endpoint.key)
+    if key is None and endpoint.url is None:
+        raise NoReply("expected a key for OpenAI's endpoint, got none; set OPENAI_API_KEY, or url = ... and key = ...")
+    return run_awaitable(_converse(endpoint, key, questions, first), None)
 
 
 async def _converse(
-    client: "AsyncOpenAI", endpoint: Endpoint, questions: Sequence[Messages], first: int
+    endpoint: Endpoint, key: str | None, questions: Sequence[Messages], first: int
 ) -> list[Reply | NoReply]:
+    client = _client(asyncio.get_running_loop(), endpoint.url, key, endpoint.timeout, endpoint.retries)
     room = asyncio.Semaphore(endpoint.parallel)
 
     async def one(messages: Messages) -> Reply | NoReply:
@@ -131,14 +134,17 @@ def _cost(usage: Any, prices: tuple[float, float] | None) -> float:
 
 
 @cache
-def _client(url: str | None, key: str | None, timeout: float, retries: int) -> "AsyncOpenAI":
-    """One client, and so one set of connections, for each way of asking; it lasts as long as the process."""
+def _client(
+    loop: asyncio.AbstractEventLoop, url: str | None, key: str | None, timeout: float, retries: int
+) -> "AsyncOpenAI":
+    """One client, and so one set of connections, for each way of asking; it lasts as long as the process.
+
+    Connections belong to the loop that opened them: on another, which may take over from one that hangs, they are of no use.
+    """
     try:
         from openai import AsyncOpenAI
     except ImportError as error:
         raise ImportError(
             "expected the openai package for a judge, got none; install the extra: pip install guerdon[judge]"
         ) from error
-    if key is None and url is None:
-        raise NoReply("expected a key for OpenAI's endpoint, got none; set OPENAI_API_KEY, or url = ... and key = ...")
     return AsyncOpenAI(base_url=url, api_key=key or "none", timeout=timeout, max_retries=retries)

@@ -41,7 +41,8 @@ from guerdon.kernels.groups import (
     standardise,
     top_groups,
 )
-from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
+from guerdon.kernels.last_layer import logp_and_entropy
+from guerdon.kernels.logprob import logp_and_entropy_of_logits
 from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, whiten
 from guerdon.kernels.placement import (
     broadcast_rows,

@@ -57,7 +57,7 @@ from guerdon.kernels.placement import (
 from guerdon.kernels.pointwise import added, finite, penalised, ratio, rise, row_mean, row_sum, scaled
 from guerdon.kernels.potentials import difference
 from guerdon.kernels.scan import decay, discounted_sum, gae, largest_sum, running_mean, suffix_min
-from guerdon.kernels.select import kth_largest, outliers
+from guerdon.kernels.select import kth_largest, outliers, upper_quantile
 
 __all__ = [
     "added",
@@ -104,5 +104,6 @@ __all__ = [
     "step_counts",
     "suffix_min",
     "top_groups",
+    "upper_quantile",
     "whiten",
 ]

@@ -23,7 +23,7 @@ from guerdon.policies.hf_decoding import decode, left_aligned
 from guerdon.policies.hf_loading import add_lora, copied, end_tokens, load, save_merged
 from guerdon.policies.last_layer import LastLayer, transform_of
 from guerdon.policies.protocol import Policy, Prompt, Sampling
-from guerdon.policies.token_statistics import OF_POSITIONS, token_statistics
+from guerdon.policies.token_statistics import OF_POSITIONS, placed, token_statistics
 from guerdon.policies.token_text import StopStrings, TokenText
 
 _MAKES = {"values", "hidden", "bootstrap_values", *OF_POSITIONS}
@@ -249,16 +249,16 @@ class HuggingFace:
             at_hand = None if logits is None else logits[row, before - (ids.shape[1] - logits.shape[1])].float()
             where = {"hidden": chosen, "layer": self._layer, "logits": at_hand}
             told = token_statistics(make, target, **where, temperature=temperature, nucleus=self.nucleus)
-            made |= {name: _placed(value.float(), row, at, mask) for name, value in told.items()}
+            made |= {name: placed(value.float(), row, at, mask) for name, value in told.items()}
         if "hidden" in make:
             assert chosen is not None
-            made["hidden"] = _placed(chosen.float(), row, at, mask)
+            made["hidden"] = placed(chosen.float(), row, at, mask)
         if make & {"values", "bootstrap_values"}:
             head = self._value_head()
             assert chosen is not None
             assert hidden is not None
             if "values" in make:
-                made["values"] = _placed(head(chosen.float()).squeeze(-1), row, at, mask)
+                made["values"] = placed(head(chosen.float()).squeeze(-1), row, at, mask)
             if "bootstrap_values" in make:
                 last = first + present.sum(-1) - 1
                 made["bootstrap_values"] = head(
@@ -396,8 +396,3 @@ class HuggingFace:
                 f"expected prompt and completion within the model's {room} positions, got {prompt} + {new}; "
                 "lower sampling.max_tokens or shorten the prompts"
             )
-
-
-def _placed(x: Tensor, row: Tensor, at: Tensor, mask: Tensor) -> Tensor:
-    """Values of chosen positions put back to [B, T, ...], 0 elsewhere."""
-    return x.new_zeros(*mask.shape, *x.shape[1:]).index_put((row, at), x)

@@ -50,3 +50,8 @@ def token_statistics(
         made = {name: function(logits / temperature) for name, function in functions.items()}
     made |= {"logp": logp} if "logp" in make else {}
     return made | ({"entropy": spread} if spread is not None else {})
+
+
+def placed(x: Tensor, row: Tensor, at: Tensor, mask: Tensor) -> Tensor:
+    """Values [N, ...] of the chosen positions (``row``, ``at``) put back to [B, T, ...], 0 elsewhere."""
+    return x.new_zeros(*mask.shape, *x.shape[1:]).index_put((row, at), x)

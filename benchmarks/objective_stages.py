@@ -94,8 +94,9 @@ def compared(wrap: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> 
     given, told = inputs(), {}
     base = {"logp": given["logp"], "old_logp": given["old_logp"]}
     base |= {"advantages": given["token_advantages"], "mask": given["mask"]}
-    plain = backward(wrap(textbook), base, gradient=True)
     for name, method in stages().items():
+        torch.compiler.reset()  # stages share one code object, of which only so many variants are compiled
+        plain = backward(wrap(textbook), base, gradient=True)
         tensors = {take.name: given[take.name] for take in method.takes if not take.optional}
         gradient = "token_weights" not in method.makes
         once = backward(wrap(stage(method, given)), tensors, gradient=gradient)

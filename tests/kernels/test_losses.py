@@ -6,59 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guerdon.kernels.aggregate import aggregate, denominator
-from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
 from tests.kernels import cases, twins
 from tests.kernels.cases import close, few
 
 HOWS = ["token-mean", "sequence-mean", "sequence-sum"]
-
-
-def _problem(n, d, v, seed=0, dtype=torch.float64):
-    g = torch.Generator().manual_seed(seed)
-    hidden, weight = (torch.randn(shape, generator=g, dtype=dtype) for shape in ((n, d), (v, d)))
-    return hidden, weight, torch.randn(v, generator=g, dtype=dtype), torch.randint(0, v, (n,), generator=g)
-
-
-@few
-@given(
-    n=st.integers(0, 4),
-    v=st.integers(1, 9),
-    chunk=st.sampled_from([1, 2, 4, 100]),
-    temperature=st.sampled_from([0.3, 1.0, 2.0]),
-    biased=st.booleans(),
-    seed=st.integers(0, 1000),
-)
-def test_logp_and_entropy_equal_the_loop(n, v, chunk, temperature, biased, seed):
-    hidden, weight, bias, targets = _problem(n, 3, v, seed)
-    bias = bias if biased else None
-    logits = torch.nn.functional.linear(hidden, weight, bias)
-    expected = twins.logp_and_entropy(logits, targets, temperature)
-    of_logits = logp_and_entropy_of_logits(logits, targets, temperature=temperature)
-    fused = logp_and_entropy(hidden, weight, targets, bias=bias, temperature=temperature, chunk=chunk)
-    for logp, entropy in (of_logits, fused):
-        assert entropy is not None
-        close(logp, expected[0], 1e-9)
-        close(entropy, expected[1], 1e-9)
-    assert logp_and_entropy(hidden, weight, targets, chunk=chunk, entropy=False)[1] is None
-
-
-@pytest.mark.parametrize("chunk", [3, 100])
-@pytest.mark.parametrize("entropy", [False, True])
-def test_gradients_of_logp_and_entropy(chunk, entropy):
-    hidden, weight, bias, targets = _problem(3, 4, 7)
-    inputs = tuple(x.requires_grad_() for x in (hidden, weight, bias))
-
-    def fused(hidden, weight, bias):
-        out = logp_and_entropy(hidden, weight, targets, bias=bias, temperature=0.7, entropy=entropy, chunk=chunk)
-        return tuple(x for x in out if x is not None)
-
-    assert torch.autograd.gradcheck(fused, inputs)
-    logits = torch.randn(2, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    of_logits = logp_and_entropy_of_logits
-    spots = torch.tensor([[0, 4, 2], [1, 1, 3]])
-    assert torch.autograd.gradcheck(
-        lambda z: tuple(x for x in of_logits(z, spots, entropy=entropy) if x is not None), (logits,)
-    )
 
 
 @few

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guerdon.kernels import scan
-from guerdon.kernels.select import kth_largest, outliers
+from guerdon.kernels.select import kth_largest, outliers, upper_quantile
 from tests.kernels.cases import few, masked
 
 
@@ -21,6 +21,21 @@ def test_it_is_what_sorting_says(seed, rows, width, k, round_to):
     x[torch.rand(rows, width, generator=g) < 0.1] = -torch.inf
     wanted = x.sort(-1, descending=True).values[:, min(k, width) - 1, None]
     assert torch.equal(kth_largest(x, k), wanted)
+
+
+@few
+@given(
+    seed=st.integers(0, 1000), rows=st.integers(1, 4), width=st.sampled_from([1, 2, 5, 64]),
+    quantile=st.sampled_from([0.0, 0.3, 0.5, 0.8, 0.99, 1.0]), round_to=st.sampled_from([0, 3]),
+)  # fmt: skip
+def test_an_upper_quantile_is_the_quantile(seed, rows, width, quantile, round_to):
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, width, generator=g).round(decimals=round_to)
+    mask = torch.rand(rows, width, generator=g) < 0.7
+    x[torch.rand(rows, width, generator=g) < 0.1] = torch.nan
+    wanted = torch.where(mask, x, torch.nan).nanquantile(quantile, dim=-1, keepdim=True)
+    torch.testing.assert_close(upper_quantile(x, mask, quantile), wanted, equal_nan=True)
+    assert upper_quantile(x[:0], mask[:0], quantile).shape == (0, 1)
 
 
 def test_nonsense_is_refused():

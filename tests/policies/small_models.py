@@ -48,6 +48,12 @@ def make_model(kind: str, vocabulary: int):
             **shape, num_key_value_heads=2, head_dim=8, final_logit_softcapping=2.0, sliding_window=6
         )
         return transformers.Gemma2ForCausalLM(config)
+    if kind == "scaled":
+        config = transformers.CohereConfig(**shape, num_key_value_heads=2, logit_scale=0.25)
+        return transformers.CohereForCausalLM(config)
+    if kind == "divided":
+        config = transformers.GraniteConfig(**shape, num_key_value_heads=2, logits_scaling=2.0)
+        return transformers.GraniteForCausalLM(config)
     config = transformers.LlamaConfig(**shape, num_key_value_heads=2, tie_word_embeddings=True)
     return transformers.LlamaForCausalLM(config)
 

@@ -15,6 +15,7 @@ transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
 from guerdon.kernels.distribution import OF_LOGITS  # noqa: E402
+from guerdon.kernels.last_layer import Transform  # noqa: E402
 from guerdon.method import load_object  # noqa: E402
 from guerdon.policies import POLICIES  # noqa: E402
 from guerdon.policies.huggingface import HuggingFace  # noqa: E402
@@ -63,7 +64,7 @@ def test_importing_the_module_imports_no_transformers():
     assert said.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2", "sliding", "capped"])
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "sliding", "capped", "scaled", "divided"])
 def test_sampled_logp_is_what_evaluate_says(folder, kind):
     policy = HuggingFace(model=folder(kind))
     sampling = Sampling(temperature=0.7, max_tokens=20)
@@ -75,9 +76,36 @@ def test_sampled_logp_is_what_evaluate_says(folder, kind):
     assert not made["entropy"][~batch["mask"]].any()
 
 
-def test_split_of_body_and_head_is_found_by_trying(folder):
-    assert HuggingFace(model=folder())._split
-    assert not HuggingFace(model=folder("capped"))._split
+def test_the_last_layer_is_found_by_trying(folder):
+    assert HuggingFace(model=folder())._transform == Transform()
+    assert HuggingFace(model=folder("capped"))._transform == Transform(softcap=2.0)
+    assert HuggingFace(model=folder("scaled"))._transform == Transform(scale=0.25)
+    assert HuggingFace(model=folder("divided"))._transform == Transform(scale=0.5)
+    assert HuggingFace(model=folder(), fused=False)._layer is None
+
+
+def test_a_head_that_is_wrapped_is_run_whole(folder):
+    tuned = HuggingFace(model=folder("sliding"), lora=2, lora_targets=["lm_head"])
+    assert tuned._layer is None
+    assert HuggingFace(model=folder("sliding"), lora=2)._layer is not None
+    batch = tuned.sample(PROMPTS, Sampling(max_tokens=4), generator=seeded())
+    torch.testing.assert_close(tuned.evaluate(batch, frozenset({"logp"}))["logp"], batch["sampled_logp"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "lora"),
+    [("llama", None), ("gpt2", None), ("capped", None), ("scaled", None), ("divided", None), ("llama", 2)],
+)
+def test_fused_and_whole_give_the_same_gradients(folder, kind, lora):
+    fused, whole = (HuggingFace(model=folder(kind), lora=lora, fused=how) for how in (True, False))
+    batch = fused.sample(PROMPTS, Sampling(max_tokens=8), copies=2, generator=seeded())
+    for policy in (fused, whole):
+        made = policy.evaluate(batch, frozenset({"logp", "entropy"}), temperature=0.8)
+        (made["logp"] * batch["tokens"].cos() + 0.3 * made["entropy"].square()).sum().backward()
+    others = dict(whole._trainable())
+    assert others
+    for name, weight in fused._trainable():
+        torch.testing.assert_close(weight.grad, others[name].grad, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "sliding", "capped"])

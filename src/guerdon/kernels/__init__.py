@@ -41,7 +41,8 @@ from guerdon.kernels.groups import (
     standardise,
     top_groups,
 )
-from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
+from guerdon.kernels.last_layer import logp_and_entropy
+from guerdon.kernels.logprob import logp_and_entropy_of_logits
 from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, whiten
 from guerdon.kernels.placement import (
     broadcast_rows,
@@ -56,7 +57,7 @@ from guerdon.kernels.placement import (
 from guerdon.kernels.pointwise import added, finite, penalised, ratio, rise, row_mean, row_sum, scaled
 from guerdon.kernels.potentials import difference
 from guerdon.kernels.scan import decay, discounted_sum, gae, largest_sum, running_mean, suffix_min
-from guerdon.kernels.select import kth_largest, outliers
+from guerdon.kernels.select import kth_largest, outliers, upper_quantile
 
 __all__ = [
     "added",
@@ -103,5 +104,6 @@ __all__ = [
     "step_counts",
     "suffix_min",
     "top_groups",
+    "upper_quantile",
     "whiten",
 ]

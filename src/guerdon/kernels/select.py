@@ -1,5 +1,7 @@
 """The largest entries of each row, without sorting the row."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -24,11 +26,25 @@ def kth_largest(x: Float[Tensor, "B T"], k: int) -> Float[Tensor, "B 1"]:
         raise ValueError(f"expected k of at least 1 and rows with entries, got k={k} and {width} entries")
     chunks = width // _CHUNK
     if chunks < 2 * k:
-        return x.topk(min(k, width), dim=-1).values[:, -1:]
+        return x.topk(min(k, width), dim=-1, sorted=False).values.amin(-1, keepdim=True)
     whole, rest = x[:, : chunks * _CHUNK].view(rows, chunks, _CHUNK), x[:, chunks * _CHUNK :]
     best = whole.amax(-1).topk(k, dim=-1, sorted=False).indices
     kept = whole.gather(1, best[..., None].expand(-1, -1, _CHUNK)).reshape(rows, k * _CHUNK)
-    return torch.cat([kept, rest], dim=1).topk(k, dim=-1).values[:, -1:]
+    return torch.cat([kept, rest], dim=1).topk(k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
+
+
+def upper_quantile(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], quantile: float) -> Float[Tensor, "B 1"]:
+    """The quantile of each row's chosen entries that are not NaN, linear between two; NaN of a row that has none.
+
+    As ``torch.nanquantile`` gives it. Only the part of a row that may lie above it is sorted, so that high quantiles are cheap.
+    """
+    known = mask & ~torch.isnan(x)
+    last = known.sum(-1, keepdim=True) - 1
+    rank = quantile * last.to(x.dtype)  # from below
+    top = min(x.shape[1], math.ceil((1 - quantile) * (x.shape[1] - 1)) + 2)
+    ranked = torch.where(known, x, -torch.inf).topk(top, dim=-1).values
+    below, above = (ranked.gather(1, (last - at.long()).clamp(0, top - 1)) for at in (rank.floor(), rank.ceil()))
+    return torch.where(last < 0, torch.nan, below.lerp(above, rank - rank.floor()))
 
 
 def outliers(

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from guerdon.kernels import logp_and_entropy_of_logits, masked_mean
+from guerdon.kernels import kth_largest, logp_and_entropy_of_logits, masked_mean
 from guerdon.method import method, paper
 
 LIGHT_IF = "arXiv:2508.03178"
@@ -132,8 +132,7 @@ def select_surprising(
         raise ValueError(f"expected a ratio above 0 and up to 1, got {ratio}")
     score = torch.where(mask, cross_entropy - coefficient * entropy, -torch.inf)
     count = max(int(ratio * int(mask.sum()) + 1e-9), 1)  # 0.7 * 10 is a little less than 7
-    threshold = score.reshape(-1).topk(min(count, score.numel())).values[-1:]
-    return mask & (score >= threshold)
+    return mask & (score >= kth_largest(score.reshape(1, -1), count).squeeze()) if score.numel() else mask
 
 
 @paper(LIGHT_IF)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from guerdon.kernels import broadcast_to_tokens
+from guerdon.kernels import broadcast_to_tokens, upper_quantile
 from guerdon.method import method, paper
 
 EPO = "arXiv:2509.22576"
@@ -164,8 +164,7 @@ def peak_mask(
         raise ValueError(f"expected a quantile from 0 and below 1, got {quantile}")
     if mask.shape[1] == 0:
         return mask
-    known = torch.where(mask, entropy.detach(), torch.nan)
-    return mask & (known > torch.nanquantile(known, quantile, dim=-1, keepdim=True))
+    return mask & (entropy.detach() > upper_quantile(entropy.detach(), mask, quantile))
 
 
 @paper(SIREN)
@@ -176,7 +175,10 @@ def peak_entropy(
 
     A row without peaks counts as 0, as in SIREN's code; a row without chosen positions does not count. 0 of no rows.
     """
-    peaks = peak_mask(entropy, mask, quantile=quantile)
+    return _mean_at(peak_mask(entropy, mask, quantile=quantile), entropy, mask)
+
+
+def _mean_at(peaks: Tensor, entropy: Tensor, mask: Tensor) -> Tensor:
     means = torch.where(peaks, entropy, 0.0).sum(-1) / peaks.sum(-1).clamp(min=1)
     return means.sum() / mask.any(-1).sum().clamp(min=1)
 
@@ -255,4 +257,4 @@ def anchor_weights(
     entropy = entropy.detach()
     peaks = peak_mask(entropy, mask, quantile=quantile)
     share = mask.sum(-1, keepdim=True) / peaks.sum(-1, keepdim=True).clamp(min=1)
-    return 2 * (anchor - peak_entropy(entropy, mask, quantile=quantile)) * share * peaks
+    return 2 * (anchor - _mean_at(peaks, entropy, mask)) * share * peaks

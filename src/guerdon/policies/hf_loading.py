@@ -109,26 +109,6 @@ def save_merged(model: Any, folder: Path) -> None:
             logging.enable_progress_bar()
 
 
-@torch.no_grad()
-def standard_head(model: Any) -> bool:
-    """Whether logits are exactly the output embedding applied to the base model's last hidden state.
-
-    Models that scale or cap their logits, or whose head is wrapped, are not; they are run whole.
-    """
-    base, head = getattr(model, "base_model", None), model.get_output_embeddings()
-    if base is None or base is model or type(head) is not nn.Linear:
-        return False
-    config = model.config.get_text_config()
-    if any(
-        getattr(config, name, None) not in (None, 1, 1.0)
-        for name in ("final_logit_softcapping", "logit_scale", "logits_scaling")
-    ):
-        return False
-    ids = torch.arange(4, device=head.weight.device)[None] % head.weight.shape[0]
-    whole = model(input_ids=ids, use_cache=False).logits
-    return torch.equal(whole.float(), head(base(input_ids=ids, use_cache=False)[0]).float())
-
-
 def copied(model: nn.Module) -> nn.Module:
     """A deep copy; a forward that somebody hung on the object is left off, since it would still run the original."""
     twin: Any = copy.deepcopy(model)

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 
 from guerdon.batch import Rollouts
 from guerdon.kernels.distribution import nucleus_entropy
+from guerdon.kernels.last_layer import Transform
 from guerdon.policies.hf_decoding import decode, left_aligned
-from guerdon.policies.hf_loading import add_lora, copied, end_tokens, load, save_merged, standard_head
+from guerdon.policies.hf_loading import add_lora, copied, end_tokens, load, save_merged
+from guerdon.policies.last_layer import LastLayer, transform_of
 from guerdon.policies.protocol import Policy, Prompt, Sampling
-from guerdon.policies.token_statistics import OF_POSITIONS, token_statistics
+from guerdon.policies.token_statistics import OF_POSITIONS, placed, token_statistics
 from guerdon.policies.token_text import StopStrings, TokenText
 
 _MAKES = {"values", "hidden", "bootstrap_values", *OF_POSITIONS}
@@ -43,6 +45,7 @@ class HuggingFace:
         chat: prompts go through the tokenizer's chat template, plain strings as a user's message; None: if it has one.
         seed: of the adapter's first weights.
         nucleus: options of `guerdon.kernels.distribution.nucleus_entropy`.
+        fused: never hold the logits of an update (`guerdon.kernels.last_layer`); False runs the model whole.
 
     Raises:
         ValueError: no safetensors weights, or prompts that the tokenizer or the context cannot take.
@@ -67,8 +70,9 @@ class HuggingFace:
         chat: bool | None = None,
         seed: int = 0,
         nucleus: dict[str, Any] | None = None,
+        fused: bool = True,
     ):
-        self.nucleus = nucleus or {}
+        self.nucleus, self.fused = nucleus or {}, fused
         nucleus_entropy(torch.zeros(1, 2), **self.nucleus)  # impossible options are refused here
         place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self.device = torch.device(place)
@@ -83,10 +87,11 @@ class HuggingFace:
         self.module.eval()
 
     @classmethod
-    def of(cls, model: Any, tokenizer: Any, *, chat: bool | None = None) -> "HuggingFace":
+    def of(cls, model: Any, tokenizer: Any, *, chat: bool | None = None, fused: bool = True) -> "HuggingFace":
         """A model that is there already, such as one that another trainer trains: not copied, not changed."""
         made, checkpointing = cls.__new__(cls), (getattr(p, "gradient_checkpointing", False) for p in model.modules())
-        made.device, made.tokenizer, made.nucleus = next(model.parameters()).device, tokenizer, {}
+        made.device, made.tokenizer = next(model.parameters()).device, tokenizer
+        made.nucleus, made.fused = {}, fused
         made._wrap(model, chat, any(checkpointing))
         return made
 
@@ -102,8 +107,12 @@ class HuggingFace:
         self.ends = end_tokens(self._causal, self.tokenizer)
 
     @cached_property
-    def _split(self) -> bool:
-        return standard_head(self._causal)
+    def _transform(self) -> Transform | None:
+        return transform_of(self._causal) if self.fused else None
+
+    @property
+    def _layer(self) -> LastLayer | None:
+        return self._transform and LastLayer(self._causal.get_output_embeddings(), self._transform)
 
     @property
     def _causal(self) -> Any:
@@ -203,9 +212,8 @@ class HuggingFace:
         inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": True, self._cache_name: cache}
         if "position_ids" in self._parameters:
             inputs["position_ids"] = positions
-        if self._split:
-            hidden = model.base_model(**inputs)[0][:, -1]
-            return model.get_output_embeddings()(hidden).float()
+        if layer := self._layer:
+            return layer.logits(model.base_model(**inputs)[0][:, -1]).float()
         if "logits_to_keep" in self._parameters:
             inputs["logits_to_keep"] = 1
         return model(**inputs).logits[:, -1].float()
@@ -239,18 +247,18 @@ class HuggingFace:
         chosen = hidden[row, before] if hidden is not None else None
         if make & OF_POSITIONS:
             at_hand = None if logits is None else logits[row, before - (ids.shape[1] - logits.shape[1])].float()
-            where = {"hidden": chosen, "head": self._causal.get_output_embeddings(), "logits": at_hand}
+            where = {"hidden": chosen, "layer": self._layer, "logits": at_hand}
             told = token_statistics(make, target, **where, temperature=temperature, nucleus=self.nucleus)
-            made |= {name: _placed(value.float(), row, at, mask) for name, value in told.items()}
+            made |= {name: placed(value.float(), row, at, mask) for name, value in told.items()}
         if "hidden" in make:
             assert chosen is not None
-            made["hidden"] = _placed(chosen.float(), row, at, mask)
+            made["hidden"] = placed(chosen.float(), row, at, mask)
         if make & {"values", "bootstrap_values"}:
             head = self._value_head()
             assert chosen is not None
             assert hidden is not None
             if "values" in make:
-                made["values"] = _placed(head(chosen.float()).squeeze(-1), row, at, mask)
+                made["values"] = placed(head(chosen.float()).squeeze(-1), row, at, mask)
             if "bootstrap_values" in make:
                 last = first + present.sum(-1) - 1
                 made["bootstrap_values"] = head(
@@ -261,7 +269,7 @@ class HuggingFace:
     def _forward(self, ids: Tensor, start: int, want_hidden: Any) -> tuple[Tensor | None, Tensor | None]:
         """(last hidden states [B, W, D] or None, logits of the positions from ``start`` on or None)."""
         model = self._causal
-        if self._split:
+        if self._transform is not None:
             return model.base_model(input_ids=ids, use_cache=False)[0], None
         inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
         if "logits_to_keep" in self._parameters:
@@ -388,8 +396,3 @@ class HuggingFace:
                 f"expected prompt and completion within the model's {room} positions, got {prompt} + {new}; "
                 "lower sampling.max_tokens or shorten the prompts"
             )
-
-
-def _placed(x: Tensor, row: Tensor, at: Tensor, mask: Tensor) -> Tensor:
-    """Values of chosen positions put back to [B, T, ...], 0 elsewhere."""
-    return x.new_zeros(*mask.shape, *x.shape[1:]).index_put((row, at), x)

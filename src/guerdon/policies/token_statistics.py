@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from guerdon.kernels.distribution import OF_LOGITS, of_hidden
-from guerdon.kernels.logprob import logp_and_entropy, logp_and_entropy_of_logits
+from guerdon.kernels.distribution import OF_LOGITS
+from guerdon.kernels.logprob import logp_and_entropy_of_logits
+from guerdon.policies.last_layer import LastLayer
 
 OF_POSITIONS = frozenset({"logp", "entropy", *OF_LOGITS})
 """Quantities that come from the logits of a position."""
@@ -18,7 +19,7 @@ def token_statistics(
     target: Tensor,
     *,
     hidden: Tensor | None = None,
-    head: Any = None,
+    layer: LastLayer | None = None,
     logits: Tensor | None = None,
     temperature: float = 1.0,
     nucleus: Mapping[str, Any],
@@ -28,8 +29,8 @@ def token_statistics(
     Args:
         make: names; others are passed over.
         target: token ids [N].
-        hidden: states [N, D] before the targets, with the output layer ``head``, where logits are not at hand.
-        head: has ``weight`` [V, D] and ``bias``.
+        hidden: states [N, D] before the targets, where logits are not at hand.
+        layer: what makes logits of them.
         logits: [N, V].
         temperature: divides the logits.
         nucleus: options of `guerdon.kernels.distribution.nucleus_entropy`.
@@ -41,15 +42,16 @@ def token_statistics(
     }
     if logits is None:
         assert hidden is not None
-        logp, spread = logp_and_entropy(
-            hidden, head.weight, target, bias=head.bias, temperature=temperature, entropy=entropy
-        )
-        made = {
-            name: of_hidden(function, hidden, head.weight, bias=head.bias, temperature=temperature)
-            for name, function in functions.items()
-        }
+        assert layer is not None
+        logp, spread = layer.logp_and_entropy(hidden, target, temperature=temperature, entropy=entropy)
+        made = {name: layer.each(function, hidden, temperature) for name, function in functions.items()}
     else:
         logp, spread = logp_and_entropy_of_logits(logits, target, temperature=temperature, entropy=entropy)
         made = {name: function(logits / temperature) for name, function in functions.items()}
     made |= {"logp": logp} if "logp" in make else {}
     return made | ({"entropy": spread} if spread is not None else {})
+
+
+def placed(x: Tensor, row: Tensor, at: Tensor, mask: Tensor) -> Tensor:
+    """Values [N, ...] of the chosen positions (``row``, ``at``) put back to [B, T, ...], 0 elsewhere."""
+    return x.new_zeros(*mask.shape, *x.shape[1:]).index_put((row, at), x)

@@ -80,7 +80,7 @@ def _print(shaped: "Shaped", moved: int) -> None:
                 continue
             lines = [f"order of {one.quantity}: {_order(one)}"]
             lines += [
-                f"  row {row.row} of group {row.group}: place {row.before + 1}, now {row.after + 1}  {_short(row.text)!r}"
+                f"  row {row.row} of group {row.group}: place {row.before + 1:g}, now {row.after + 1:g}  {_short(row.text)!r}"
                 for row in one.moved[:moved]
             ]
             for line in lines:

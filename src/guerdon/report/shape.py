@@ -137,7 +137,7 @@ def _moved(shaped: Shaped) -> Safe:
             tag("td", stage.stage),
             tag("td", one.quantity),
             tag("td", row.row, cls="n"),
-            tag("td", f"{row.before + 1} → {row.after + 1}", cls="n"),
+            tag("td", f"{row.before + 1:g} → {row.after + 1:g}", cls="n"),
             tag("td", " ".join(row.text.split())[:160]),
         )
         for stage in shaped.stages

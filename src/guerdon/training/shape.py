@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from guerdon.batch import Rollouts
+from guerdon.kernels import group_mean, group_rank
 from guerdon.pipeline import BoundStage, Pipeline, compile_recipe
 from guerdon.pipeline.composition import Branch, composition, without_effect
 from guerdon.pipeline.known import CARRIED
@@ -44,12 +45,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Moved:
-    """A row that a stage moved among its group: its place before and after, 0 for the best."""
+    """A row that a stage moved among its group: its place before and after, 0 for the best; equals share the middle."""
 
     row: int
     group: int
-    before: int
-    after: int
+    before: float
+    after: float
     text: str
 
 
@@ -307,20 +308,10 @@ def _pairs(group: Tensor | None, rows: int) -> tuple[Tensor, Tensor]:
 
 def _moved(before: Tensor, after: Tensor, group: Tensor | None, texts: list[str], most: int) -> tuple[Moved, ...]:
     ids = torch.zeros(len(before), dtype=torch.long) if group is None else group
-    old, new = (_places(values, ids) for values in (before, after))
+    old, new = (group_rank(-values, ids) for values in (before, after))
     far = (old - new).abs().masked_fill(before.isnan() | after.isnan(), 0)
     rows = [i for i in far.argsort(descending=True, stable=True)[:most].tolist() if far[i] > 0]
-    return tuple(Moved(i, int(ids[i]), int(old[i]), int(new[i]), texts[i]) for i in rows)
-
-
-def _places(values: Tensor, ids: Tensor) -> Tensor:
-    """Place of each row in its group: how many rows of it are better."""
-    place = torch.zeros(len(values), dtype=torch.long)
-    for one in ids.unique():
-        members = (ids == one).nonzero().squeeze(1)
-        own = values[members]
-        place[members] = torch.stack([(own > v).sum() for v in own])
-    return place
+    return tuple(Moved(i, int(ids[i]), float(old[i]), float(new[i]), texts[i]) for i in rows)
 
 
 def _shares(
@@ -372,13 +363,9 @@ def _level(quantity: str) -> str:
 
 
 def _flattened(values: Tensor, group: Tensor | None) -> Tensor:
-    """The mean of its group in the place of each score."""
+    """The mean of its group (of its step, or position) in the place of each score."""
     ids = torch.zeros(len(values), dtype=torch.long) if group is None else group
-    flat = values.clone()
-    for one in ids.unique():
-        members = ids == one
-        flat[members] = torch.where(values[members].isnan(), torch.nan, values[members].nanmean())
-    return flat
+    return torch.where(values.isnan(), torch.nan, group_mean(values, ids))
 
 
 def _share(full: Tensor, without: Tensor) -> float | None:

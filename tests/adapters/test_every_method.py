@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from guerdon.adapters import slime
-from guerdon.adapters.hosts import HOSTS, columns_of
+from guerdon.adapters.fitting import columns_of
+from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.openrlhf import reward_function
 from guerdon.adapters.table import cell, smallest
 from guerdon.method import methods

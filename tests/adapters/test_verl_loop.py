@@ -266,7 +266,7 @@ def test_settings_that_would_be_ignored_are_refused(credit, recipe, caplog):
     with caplog.at_level(logging.WARNING):
         credit(STEPS, SAID, "actor_rollout_ref.actor.policy_loss.loss_mode=vanilla")
     assert "losses are left to verl: actor.policy_loss.loss_mode is vanilla" in caplog.text
-    with pytest.raises(ValueError, match=r"reads ref_logp"):
+    with pytest.raises(RecipeError, match=r"takes ref_logp"):
         credit(STEPS + '[[loss]]\nuse = "kl-loss"\n', SAID)
 
 

@@ -21,7 +21,8 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from guerdon.adapters import trl_batch, trl_model, trl_settings
 from guerdon.adapters.data import with_steps
-from guerdon.adapters.hosts import HOSTS, compile_for
+from guerdon.adapters.fitting import compile_for
+from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.processes import Shared, gathered, score
 from guerdon.adapters.trl_rewards import OWN, named, of_rows, reward_functions
 from guerdon.batch import Rollouts

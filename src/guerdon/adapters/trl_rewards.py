@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from guerdon.adapters.data import rollouts_of, with_steps
-from guerdon.adapters.hosts import HOSTS, compile_for
+from guerdon.adapters.fitting import compile_for
+from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.trl_batch import right_padded
 from guerdon.batch import Rollouts
 from guerdon.method import find

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from guerdon.adapters.hosts import HOSTS, compile_for
+from guerdon.adapters.fitting import compile_for
+from guerdon.adapters.hosts import HOSTS
 from guerdon.method import find
 from guerdon.pipeline import BoundStage, Pipeline
 from guerdon.pipeline.extra import ancestors
@@ -105,10 +106,7 @@ def _cut(recipe: str, columns: frozenset[str] | None, tools: bool) -> Cut:
     loaded = load(json.loads(recipe))
     separator = None if loaded.task is None else loaded.task.options.get("separator")
     known = _asked(loaded) if columns is None else columns
-    pipeline = compile_for(HOSTS["verl"], loaded, columns=known, steps=separator is not None)
-    counted = [s for s in pipeline.stages if "counts" in s.makes]
-    if counted:
-        raise RecipeError(f"{counted[0].place}: makes counts, but verl trains on each row once; weigh rows instead")
+    pipeline = compile_for(HOSTS["verl"], loaded, columns=known, steps=separator is not None, losses=False)
     there = _OF_A_ROW | (set() if tools else OF_THE_MASK)
     shaping = ancestors(list(pipeline.stages), {"rewards"})
     early: list[BoundStage] = []

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from guerdon.batch import Rollouts
-from guerdon.credit.steps import split_steps
+from guerdon.credit.steps import split_steps, split_turns
 from guerdon.kernels import broadcast_rows, finite
 from guerdon.policies.token_text import TokenText
 
@@ -75,6 +75,11 @@ def with_steps(batch: Rollouts, separator: str | None) -> Rollouts:
         return batch
     ids = split_steps(batch["completions"], batch["token_spans"], batch["mask"], separator=separator)
     return batch.with_(step_ids=ids)
+
+
+def with_turns(batch: Rollouts) -> Rollouts:
+    """The batch with ``turn_ids``, where a host says no more of turns than which positions the policy chose."""
+    return batch.with_(turn_ids=split_turns(batch["mask"]))
 
 
 def final_credit(batch: Rollouts) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from guerdon.adapters.halves import credit_together, halves
 from guerdon.adapters.hosts import TRL
 from guerdon.method import find
 from guerdon.pipeline import BoundStage, Host, Pipeline, compile_recipe
@@ -56,6 +57,8 @@ def compile_for(
     check_turns(pipeline.stages)
     if host.runs in ("loss", "losses"):
         _refuse_counts(host, pipeline)
+        if host.together is not None:
+            credit_together(host, *halves(pipeline, host.alone))
         if losses:
             refuse_update(host, pipeline)
         return pipeline if host.runs == "loss" else replace(pipeline, stages=())

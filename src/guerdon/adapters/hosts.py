@@ -1,5 +1,7 @@
 """Every host, and how much of a recipe runs in it: facts, that `guerdon.adapters.fitting` holds a recipe against."""
 
+from dataclasses import replace
+
 from guerdon.pipeline import OWN, Host
 from guerdon.recipe import RecipeError
 from guerdon.recipe.words import nearest
@@ -7,10 +9,7 @@ from guerdon.recipe.words import nearest
 OURS = "train it with guerdon train"
 TRL = "train it in TRL with guerdon.adapters.trl.GuerdonGRPOTrainer, or with guerdon train"
 _TREES = {"node_ids": f"its completions do not branch; {OURS}"}
-_GAMES = {
-    "turn_accepted": f"its environments do not say it; {OURS}",
-    "potentials": f"its environments do not say it; {OURS}",
-}
+_GAMES = dict.fromkeys(("turn_accepted", "potentials"), f"its environments do not say it; {OURS}")
 _TURNS = {
     "turn_ids": f"its completions have one turn; {TRL}, or make turns with split-turns",
     "turn_scores": f"its completions have one turn; {OURS}",
@@ -30,15 +29,43 @@ _NO_PASS = {
     "reference": f"it hands out no reference; {TRL}",
     "value": f"it hands out no values; use a baseline of the group such as leave-one-out, or {TRL}",
 }
-_ROWS = _TREES | _GAMES | _TURNS | _EXTRA
+_NO_PLAY = _TREES | _GAMES
+_ROWS = _NO_PLAY | _TURNS | _EXTRA
 _SPANS = f"its traces do not say which characters a token stands for; {TRL}"
+
+_OF_A_ROW = {"prompts", "completions", "tokens", "token_spans", "attention_mask", "terminated", "truncated"}
+_OF_A_ROW |= {"parts", "step_parts", "token_parts", "part_weights", "rewards", "correct", "reasons"}
+OF_THE_MASK = frozenset({"mask", "lengths", "step_ids", "step_mask", "step_end", "turn_ids", "turn_mask"})
+"""Also a row's own, but verl's reward manager is not told which positions a tool wrote."""
+_VERL = Host(
+    "verl's trainer",
+    frozenset({"rollout", "old_logp", "old_entropy", "ref_logp", "old_values", "logp"}),
+    _NO_PLAY
+    | _EXTRA
+    | _NO_HIDDEN
+    | {
+        "entropy": "it adds its own entropy term; set actor.entropy_coeff",
+        "values": "its critic has its own loss; leave value losses to it",
+        "bootstrap_values": f"its critic stops at the last token; {TRL}",
+    },
+    carries=frozenset({"step_ids", "turn_ids"}),
+    refuses={
+        "counts": f"it trains on each row once; weigh rows instead, or {OURS}",
+        "weighting": f"its actor shows a loss one micro-batch at a time and no weights; {TRL}",
+        "across": f"its actor shows a loss one micro-batch at a time; {OURS}",
+    },
+    handed=frozenset({"logp", "old_logp", "token_advantages", "mask"}),
+    elsewhere={"ref_logp": "it adds its own KL term; set actor.use_kl_loss"},
+    alone=OF_THE_MASK | _OF_A_ROW,
+    adapter="guerdon.adapters.verl",
+)
 
 HOSTS: dict[str, Host] = {
     "guerdon": OWN,
     "trl": Host(
         "TRL's GRPOTrainer",
         frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model"}),
-        _TREES | _GAMES | {"turn_scores": f"its tools pay nothing; {OURS}"},
+        _NO_PLAY | {"turn_scores": f"its tools pay nothing; {OURS}"},
         carries=frozenset({"step_ids", "turn_ids"}),
         refuses={
             "counts": f"its batches have a fixed number of rows; weigh rows instead, or {OURS}",
@@ -53,40 +80,17 @@ HOSTS: dict[str, Host] = {
         adapter="guerdon.adapters.trl_rewards",
         runs="rewards",
     ),
-    "verl": Host(
-        "verl's trainer",
-        frozenset({"rollout", "old_logp", "old_entropy", "ref_logp", "old_values", "logp"}),
-        _TREES
-        | _GAMES
-        | _EXTRA
-        | _NO_HIDDEN
-        | {
-            "entropy": "it adds its own entropy term; set actor.entropy_coeff",
-            "values": "its critic has its own loss; leave value losses to it",
-            "bootstrap_values": f"its critic stops at the last token; {TRL}",
-        },
-        carries=frozenset({"step_ids", "turn_ids"}),
-        refuses={
-            "counts": f"it trains on each row once; weigh rows instead, or {OURS}",
-            "weighting": f"its actor shows a loss one micro-batch at a time and no weights; {TRL}",
-            "across": f"its actor shows a loss one micro-batch at a time; {OURS}",
-        },
-        handed=frozenset({"logp", "old_logp", "token_advantages", "mask"}),
-        elsewhere={"ref_logp": "it adds its own KL term; set actor.use_kl_loss"},
-        adapter="guerdon.adapters.verl",
-    ),
-    "verl-estimator": Host(
-        "a registered estimator of verl",
-        frozenset({"mask", "group", "attention_mask"}),
-        _ROWS | _NO_PASS,
-        adapter="guerdon.adapters.verl",
-        runs="advantages",
+    "verl": _VERL,
+    "verl-estimator": replace(
+        _VERL,
+        name="an estimator of verl",
+        refuses={**_VERL.refuses, "together": "set trainer.v1.trainer_mode to guerdon_sync, which hands it over"},
+        together=frozenset({"rewards", "token_rewards", "mask", "group", "lengths"}),
     ),
     "slime": Host(
         "a rollout of slime",
         frozenset({"rollout", "old_logp"}),
-        _TREES
-        | _GAMES
+        _NO_PLAY
         | _EXTRA
         | _NO_HIDDEN
         | {
@@ -115,8 +119,7 @@ HOSTS: dict[str, Host] = {
     "prime-rl-loss": Host(
         "a custom loss of prime-rl",
         frozenset({"rollout", "old_logp", "logp", "ref_logp"}),
-        _TREES
-        | _GAMES
+        _NO_PLAY
         | _EXTRA
         | _NO_HIDDEN
         | {"policy": f"it hands out log-probabilities only; {TRL}", "value": _NO_PASS["value"]},

@@ -145,6 +145,8 @@ class _Smallest:
 
     def _feasible(self, method: Method, above: tuple[str, ...]) -> bool:
         """Whether a method can stand in the host, on what the host and other methods make."""
+        if self.host.together is not None and not self._told(method):
+            return False
         above = (*above, method.name)
         for taken in method.takes:
             need = _FROM.get(taken.name, taken.name)
@@ -157,6 +159,13 @@ class _Smallest:
             if quantity.provider == "model" or not self._can(need, above):
                 return False
         return True
+
+    def _told(self, method: Method) -> bool:
+        """Whether a host of two halves (`guerdon.adapters.halves`) tells the half that a method stands in what it takes."""
+        names, known = {n for n in _taken(method) if lookup(n) is not None}, self.host.alone
+        if set(method.makes) & (_PARTS | {"rewards"}):
+            return names <= known and not method.stateful
+        return not names & (known - (self.host.together or frozenset()))
 
 
 def _taken(method: Method) -> set[str]:

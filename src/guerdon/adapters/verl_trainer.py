@@ -10,7 +10,7 @@ from omegaconf import open_dict  # pyright: ignore[reportMissingImports]
 from tensordict import TensorDict  # pyright: ignore[reportMissingImports]
 from verl.workers.utils.padding import response_to_nested  # pyright: ignore[reportMissingImports]
 
-from guerdon.adapters.data import group_ids, rollouts_of, with_steps
+from guerdon.adapters.data import group_ids, rollouts_of, with_steps, with_turns
 from guerdon.adapters.fitting import refuse_update
 from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.verl_credit import CREDIT, NAME, credited
@@ -128,7 +128,7 @@ def rollouts(queue: _Queue, tokenizer: Any, limit: int, recipe: Any) -> Rollouts
         columns={name: [c[name] for c in columns] for name in sorted(shared)},
         **given,
     )
-    return with_steps(batch.with_(**said), recipe.separator)
+    return with_steps(with_turns(batch.with_(**said)), recipe.separator)
 
 
 def spread(made: Rollouts, whole: Rollouts, queue: _Queue) -> Rollouts:

@@ -22,9 +22,12 @@ class Host:
         carries: structure that its rows bring with them (``step_ids``, ``turn_ids``, ``turn_scores`` ...), at best.
         adapter: the module that runs a recipe in it.
         refuses: kinds of stages that its trainer has no place for, each with what to use instead: ``counts`` (rows that count
-            several times), ``weighting`` (weights made in the update phase), ``across`` (those of them that look across rows).
+            several times), ``weighting`` (weights made in the update phase), ``across`` (those of
+            them that look across rows), ``together`` (stages of credit that need more than ``together``).
         handed: what its losses, and what stands before them in the update phase, are given; None: all that it makes.
         elsewhere: what to use in place of a quantity that is not among ``handed``, where that is a matter of its own.
+        alone: what it knows of a row while that is scored, where rows are scored one by one and credit is made later.
+        together: what it tells the stages that make credit of the batch later (`guerdon.adapters.halves`); None: everything.
         aggregates: how a loss may be averaged in it; empty: in every way.
         runs: how far a recipe runs in it: up to ``rewards``, up to ``advantages``, with its losses (``loss``), or nothing but its
             losses (``losses``).
@@ -39,14 +42,15 @@ class Host:
     refuses: Mapping[str, str] = field(default_factory=dict)
     handed: frozenset[str] | None = None
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    alone: frozenset[str] = frozenset()
+    together: frozenset[str] | None = None
     aggregates: tuple[str, ...] = ()
     runs: Literal["rewards", "advantages", "loss", "losses"] = "loss"
 
     def __post_init__(self):
         known = {q.provider for q in QUANTITIES.values()} | set(QUANTITIES)
-        odd = sorted(
-            {*self.offers, *self.lacks, *self.withholds, *self.carries, *(self.handed or ()), *self.elsewhere} - known
-        )
+        named = {*self.offers, *self.lacks, *self.withholds, *self.carries, *self.alone, *self.elsewhere}
+        odd = sorted((named | {*(self.handed or ()), *(self.together or ())}) - known)
         if odd:
             raise ValueError(f"expected quantities or providers, got {odd[0]!r} for the host {self.name}; correct it")
 

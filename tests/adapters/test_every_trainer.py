@@ -62,6 +62,8 @@ def test_what_runs_in_verl_takes_and_refuses_what_the_table_says(host, tmp_path,
     pytest.importorskip("verl", reason="verl is not installed; make test installs it")
     with warnings.catch_warnings():  # what verl and ray warn of while they are imported
         warnings.simplefilter("ignore")
+        from omegaconf import OmegaConf
+
         import guerdon.adapters.verl  # noqa: F401  registers
         from guerdon.adapters.verl_loop import GuerdonRewardManager
         from guerdon.adapters.verl_losses import loss_by_recipe
@@ -69,6 +71,14 @@ def test_what_runs_in_verl_takes_and_refuses_what_the_table_says(host, tmp_path,
         from tests.adapters.verl_stage import configure, make_tokenizer
     names = ("algorithm.adv_estimator=guerdon", "reward.reward_manager.name=guerdon")
     config = configure(*names, "actor_rollout_ref.actor.policy_loss.loss_mode=guerdon")
+    small = OmegaConf.create({})  # a trainer copies its configuration, and the whole of it is large
+    for name in (
+        "trainer.v1",
+        "algorithm",
+        "actor_rollout_ref.actor.policy_loss",
+        "actor_rollout_ref.rollout.multi_turn",
+    ):
+        OmegaConf.update(small, name, OmegaConf.select(config, name))
     tokenizer, row, mask = make_tokenizer(), -torch.ones(2, 3), torch.ones(2, 3)
     file = tmp_path / "recipe.toml"
     monkeypatch.setenv(RECIPE, str(file))
@@ -77,7 +87,7 @@ def test_what_runs_in_verl_takes_and_refuses_what_the_table_says(host, tmp_path,
     def build(recipe):
         file.write_text(load({**recipe.model_dump(exclude_unset=True), "task": STEPS}).toml(), "utf-8")
         if host == "verl":
-            trainer(config)
+            trainer(small)
         else:
             GuerdonRewardManager(config, tokenizer)
         loss_by_recipe(row, row, row, mask)

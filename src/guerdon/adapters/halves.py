@@ -43,9 +43,15 @@ def credit_together(host: Host, early: Stages, late: Stages) -> Stages:
         RecipeError: one of them reads something else.
     """
     advice = host.refuses["together"]
-    if not any("rewards" in s.makes for s in early):
-        raise RecipeError(f"expected rewards made row by row for {host.name}, got none; {advice}")
     there = set(host.together or ())
+    if not any("rewards" in s.makes for s in early):
+        maker = next((s for s in late if "rewards" in s.makes), None)
+        if maker is not None:
+            raise RecipeError(
+                f"{maker.place}: expected rewards made row by row for {host.name}, got some that depend on other rows, on the "
+                f"past or on more than a row brings; {advice}"
+            )
+        there -= {"rewards", "token_rewards"}
     stages = tuple(s for s in late if s not in early)
     for stage in stages:
         name = next((n for n in stage.reads if n not in there), None)

@@ -77,6 +77,7 @@ HOSTS: dict[str, Host] = {
         "a reward function of TRL",
         frozenset({"rollout"}),
         _ROWS | _NO_PASS,
+        {"group": f"it sees a part of a group; {TRL}"},
         adapter="guerdon.adapters.trl_rewards",
         runs="rewards",
     ),

@@ -33,29 +33,26 @@ class _Smallest:
     def __init__(self, host: Host):
         self.host = host
         self.known = methods()
+        self.made_by: dict[str, list[Method]] = {}
         self.stages: Stages = []
         self.models: Stages = []
 
     def recipe(self, method: Method) -> dict[str, Any]:
         """The recipe, with a reward of rows and credit for it, so that the method is all that may be missing."""
         objective = bool(set(method.makes) & _LOSSES)
-        if objective:
-            self._make("token_advantages" if "token_advantages" in _taken(method) else "advantages", ())
-        self._add(self._stage(method), method, ())
-        if not objective:
-            self._read(method)
-        if self.host.runs == "rewards":
-            self._make("rewards", ())
-        elif not self._there("token_advantages"):
-            self._make("advantages", ())
+        if set(method.makes) & (_LOSSES | {"ratio"}) and self.host.runs in ("rewards", "advantages"):
+            self._credit()  # of any kind, since the losses are left out
+            self.stages.append(self._stage(method))
+        else:
+            self._around(method, objective)
         kinds: dict[str, Stages] = {"reward": [], "pipeline": [], "loss": []}
         for stage in self.stages:
             makes = set(self.known[stage["use"]].makes)
             kinds["reward" if makes & _PARTS else "loss" if makes & _LOSSES else "pipeline"].append(stage)
         read = {name for s in self.stages for name in _read_by(s, self.known[s["use"]])}
-        if not kinds["reward"]:
+        if not any("parts" in self.known[r["use"]].makes for r in kinds["reward"]):  # some hosts log no other
             use = "environment-score" if "turn_scores" in self.host.carries else "random-reward"
-            kinds["reward"] = [{"use": use} if "parts" in read else {"use": use, "weight": 0.0}]
+            kinds["reward"].append({"use": use} if "parts" in read else {"use": use, "weight": 0.0})
         if "parts" in _taken(method) and "parts" in {
             s.split(".")[0] for r in kinds["reward"] for s in self.known[r["use"]].makes
         }:
@@ -72,6 +69,23 @@ class _Smallest:
         if "token_returns" in method.makes and "token_returns" not in read:
             kinds["loss"].append({"use": "value-loss"})
         return {"model": self.models, **kinds}
+
+    def _credit(self) -> None:
+        use = "group-centre" if _given("group", self.host) else "moving-average-baseline"
+        self._make("rewards", ())
+        self._add({"use": use}, self.known[use], ())
+
+    def _around(self, method: Method, objective: bool) -> None:
+        """What the method takes, the method, and what reads it."""
+        if objective:
+            self._make("token_advantages" if "token_advantages" in _taken(method) else "advantages", ())
+        self._add(self._stage(method), method, ())
+        if not objective:
+            self._read(method)
+        if self.host.runs == "rewards":
+            self._make("rewards", ())
+        elif not self._there("token_advantages"):
+            self._make("advantages", ())
 
     def _stage(self, method: Method) -> dict[str, Any]:
         """The method as a stage; scores of steps stand in for their advantages where nothing makes those."""
@@ -141,7 +155,9 @@ class _Smallest:
 
     def _makers(self, name: str, above: tuple[str, ...]) -> list[Method]:
         """Methods that make a quantity from others."""
-        return [m for m in self.known.values() if name in m.makes and name not in _taken(m) and m.name not in above]
+        if name not in self.made_by:
+            self.made_by[name] = [m for m in self.known.values() if name in m.makes and name not in _taken(m)]
+        return [m for m in self.made_by[name] if m.name not in above]
 
     def _feasible(self, method: Method, above: tuple[str, ...]) -> bool:
         """Whether a method can stand in the host, on what the host and other methods make."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from guerdon.adapters.fitting import columns_of, compile_at_best, left_to
+from guerdon.adapters.fitting import columns_of, compile_at_best
 from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.smallest import smallest
 from guerdon.method import Method, methods
@@ -34,16 +34,12 @@ class Cell:
 
 def cell(method: Method, host: Host) -> Cell:
     """Compile the smallest recipe that uses the method, in the host."""
-    losses = bool(set(method.makes) & {"token_loss", "loss", "ratio"})
-    of_update = losses or method.update_phase
-    if (losses and host.runs in ("rewards", "advantages")) or (host.runs == "losses" and not of_update):
-        return Cell("left")
     try:
         recipe = smallest(method, host)
-        left = left_to(host, compile_at_best(host, recipe))
+        pipeline = compile_at_best(host, recipe)
     except RecipeError as error:
         return Cell("refused", _words(str(error), method.name))
-    if method.name in left:
+    if all(stage.method.name != method.name for stage in (*pipeline.stages, *pipeline.objective.stages)):
         return Cell("left")
     columns = columns_of(recipe)
     if host.runs != "losses" and columns and "rollout" in host.lacks and not host.provides("prompts"):

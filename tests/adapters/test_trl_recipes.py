@@ -10,6 +10,7 @@ pytest.importorskip("trl")
 
 from guerdon.adapters.trl import reward_functions
 from guerdon.adapters.trl_settings import served
+from guerdon.credit.steps import split_turns
 from guerdon.policies.huggingface import HuggingFace
 from guerdon.policies.protocol import Sampling
 from guerdon.recipe import RecipeError
@@ -64,6 +65,16 @@ def test_credit_of_steps_is_placed_on_their_tokens(tmp_path):
             assert float(output["advantages"][row, t]) == pytest.approx(float(want), abs=1e-6)
     logged = trainer._metrics["train"]["rewards/verified-steps/mean"][0]
     assert logged == pytest.approx(float(batch["step_parts.verified-steps"].nanmean(-1).nanmean()))
+
+
+def test_turns_are_the_runs_of_what_the_policy_chose(tmp_path):
+    """Between them stands what a tool said."""
+    recipe = {"preset": "dr-grpo", "reward": [{"use": "turn-bonus", "per_turn": 1.0, "cap": 100.0}]}
+    _, batch = first_batch(world.ours(tmp_path, recipe, rollout_func=trl_two.rollout))
+    assert torch.equal(batch["turn_ids"], split_turns(batch["mask"]))
+    turns = batch["turn_ids"].amax(-1) + 1
+    assert bool((turns > 1).any())
+    assert batch["parts.turn-bonus"].tolist() == turns.float().tolist()
 
 
 def test_a_greedy_baseline_is_what_the_policy_says_greedily(tmp_path):

@@ -39,7 +39,7 @@ def disagreements(host, build) -> dict[str, tuple[str, str]]:
 
 def test_trls_trainer_takes_and_refuses_what_the_table_says(tmp_path, monkeypatch):
     pytest.importorskip("trl")
-    from trl import GRPOTrainer
+    from trl.trainer.grpo_trainer import GRPOTrainer
 
     from tests.adapters import trl_world as world
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from guerdon.adapters.fitting import refuse_update
+from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.verl_credit import NAME
 from guerdon.adapters.verl_cut import cut
 from guerdon.batch import Rollouts
@@ -15,8 +17,6 @@ from guerdon.pipeline.losses import Objective
 
 OPTIONS = {"clip_low": "clip_ratio_low", "clip_high": "clip_ratio_high", "dual_clip": "clip_ratio_c"}
 """Hyper-parameters of our losses that verl's actor has settings for."""
-
-_IN_A_LOSS = {"logp", "old_logp", "token_advantages", "mask"}
 
 
 def loss_by_method(info: Method) -> Callable[..., tuple[Tensor, dict[str, Any]]]:
@@ -58,27 +58,15 @@ def loss_by_recipe(
     old_log_prob, log_prob, advantages, response_mask, loss_agg_mode="", config=None, rollout_is_weights=None
 ) -> tuple[Tensor, dict[str, Any]]:
     """The losses of the recipe, with their own aggregation; ``loss_agg_mode`` serves verl's entropy and KL terms only."""
-    objective = cut().pipeline.objective
-    refuse_loss(objective)
+    pipeline = cut().pipeline
+    refuse_update(HOSTS["verl"], pipeline)
+    objective = pipeline.objective
     batch = _loss_batch(old_log_prob, log_prob, advantages, response_mask)
     if rollout_is_weights is not None:
         batch = batch.with_(token_weights=rollout_is_weights)
     info = {} if config is None else config.global_batch_info
     shares = [_denominator(s.spec, objective, batch["mask"], info) for s in objective.losses]
     return objective.loss(batch, {"logp": batch["logp"]}, shares, 0.0)[0], {}
-
-
-def refuse_loss(objective: Objective) -> None:
-    """Raise where verl's actor cannot run an objective."""
-    if objective.weighting:
-        raise ValueError(
-            f"{objective.weighting[0].place}: expected no weights in the update phase, since verl shows a loss one micro-batch; remove it"
-        )
-    odd = sorted(objective.reads - _IN_A_LOSS)
-    if odd:
-        raise ValueError(
-            f"expected losses that read {sorted(_IN_A_LOSS)}, got one that reads {odd[0]}; verl has its own KL (actor.use_kl_loss) and value losses"
-        )
 
 
 def _loss_batch(old_log_prob, log_prob, advantages, response_mask) -> Rollouts:
@@ -104,8 +92,12 @@ def _denominator(spec: Any, objective: Objective, mask: Tensor, info: Any) -> Te
 
 def losses() -> dict[str, Callable[..., Any]]:
     """Every policy loss by its name in verl."""
-    given = _IN_A_LOSS | {"ratio"}
-    fit = [i for i in methods().values() if i.makes == ("token_loss",) and {t.name for t in i.takes} <= given]
+    host = HOSTS["verl"]
+    fit = [
+        i
+        for i in methods().values()
+        if i.makes == ("token_loss",) and all(t.name == "ratio" or host.hands(t.name) for t in i.takes)
+    ]
     return {
         NAME: loss_by_recipe,
         **{f"{NAME}_{i.name.replace('-', '_')}": loss_by_method(i) for i in fit if not i.stateful},

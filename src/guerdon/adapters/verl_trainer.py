@@ -10,13 +10,14 @@ from omegaconf import open_dict  # pyright: ignore[reportMissingImports]
 from tensordict import TensorDict  # pyright: ignore[reportMissingImports]
 from verl.workers.utils.padding import response_to_nested  # pyright: ignore[reportMissingImports]
 
-from guerdon.adapters.data import group_ids, rollouts_of, with_steps
+from guerdon.adapters.data import group_ids, rollouts_of, with_steps, with_turns
+from guerdon.adapters.fitting import refuse_update
+from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.verl_credit import CREDIT, NAME, credited
 from guerdon.adapters.verl_cut import RECIPE, cut, writes_tools
 from guerdon.adapters.verl_data import columns_of, ended, unpack
-from guerdon.adapters.verl_losses import refuse_loss
 from guerdon.batch import Rollouts
-from guerdon.pipeline.run import Outcome
+from guerdon.pipeline.run import Outcome, Pipeline
 from guerdon.policies.token_text import TokenText
 from guerdon.recipe import RecipeError
 from guerdon.signals.scores import Outcome as Said
@@ -47,7 +48,7 @@ def subclass(base: Any, mode: str) -> type:
                 config.trainer.v1.trainer_mode = mode
             super().__init__(config)
             self.recipe = cut(tools=writes_tools(config))
-            _check(config, self.recipe.pipeline.objective)
+            _check(config, self.recipe.pipeline)
 
         def _compute_advantage(self, batch, metrics):
             pipeline, queue = self.recipe.pipeline, _Queue(batch)
@@ -127,7 +128,7 @@ def rollouts(queue: _Queue, tokenizer: Any, limit: int, recipe: Any) -> Rollouts
         columns={name: [c[name] for c in columns] for name in sorted(shared)},
         **given,
     )
-    return with_steps(batch.with_(**said), recipe.separator)
+    return with_steps(with_turns(batch.with_(**said)), recipe.separator)
 
 
 def spread(made: Rollouts, whole: Rollouts, queue: _Queue) -> Rollouts:
@@ -161,7 +162,7 @@ def _lacking(name: str, _: Rollouts) -> Any:
     raise RuntimeError(f"expected {name} from verl, got none; set {advice}")
 
 
-def _check(config: Any, objective: Any) -> None:
+def _check(config: Any, pipeline: Pipeline) -> None:
     algorithm, loss = config.algorithm, config.actor_rollout_ref.actor.policy_loss.loss_mode
     if algorithm.adv_estimator != NAME or algorithm.use_kl_in_reward:
         raise RecipeError(
@@ -169,6 +170,6 @@ def _check(config: Any, objective: Any) -> None:
             f"{algorithm.adv_estimator} and {algorithm.use_kl_in_reward}; put kl-in-reward into the recipe ({RECIPE})"
         )
     if loss == NAME:
-        refuse_loss(objective)
+        refuse_update(HOSTS["verl"], pipeline)
     else:
         logger.warning("the recipe's losses are left to verl: actor.policy_loss.loss_mode is %s, not %s", loss, NAME)

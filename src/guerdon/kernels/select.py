@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from guerdon.kernels import scan
+from guerdon.kernels.masked import scored
 
 _CHUNK = 64
 _TIE = 1e-6
@@ -38,7 +39,7 @@ def upper_quantile(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], quantile:
 
     As ``torch.nanquantile`` gives it. Only the part of a row that may lie above it is sorted, so that high quantiles are cheap.
     """
-    known = mask & ~torch.isnan(x)
+    known = scored(x, mask)
     last = known.sum(-1, keepdim=True) - 1
     rank = quantile * last.to(x.dtype)  # from below
     top = min(x.shape[1], math.ceil((1 - quantile) * (x.shape[1] - 1)) + 2)
@@ -73,7 +74,7 @@ def outliers(
 
 
 def _outliers(x: Tensor, mask: Tensor, threshold: float, topk: int, power: float, bilateral: bool) -> Tensor:
-    known = mask & ~torch.isnan(x)
+    known = scored(x, mask)
     if mask.shape[1] == 0:
         return torch.zeros_like(x)
     unknown = ~known

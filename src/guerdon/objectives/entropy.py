@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from guerdon.kernels import kth_largest, logp_and_entropy_of_logits, masked_mean
+from guerdon.kernels.masked import scored
 from guerdon.method import method, paper
 
 LIGHT_IF = "arXiv:2508.03178"
@@ -34,7 +35,7 @@ def covariance(
     and rewarded: what entropy collapse feeds on (Cui et al., 2025, https://arxiv.org/abs/2505.22617). 0 at unchosen
     positions, NaN where the advantage is.
     """
-    used = mask & ~torch.isnan(token_advantages)
+    used = scored(token_advantages, mask)
     centred = token_advantages - masked_mean(token_advantages, used)
     product = centred * (logp - masked_mean(torch.where(used, logp, torch.nan), used))
     return torch.where(used, product, torch.where(mask, torch.nan, 0.0))
@@ -82,7 +83,7 @@ def tea_coefficients(
     if temperature <= 0 or cap <= 0 or (alpha is not None and alpha <= 0):
         raise ValueError(f"expected positive temperature, cap and alpha, got {temperature}, {cap} and {alpha}")
     cov = covariance(token_advantages, logp, mask).detach()
-    used = mask & ~torch.isnan(cov)
+    used = scored(cov, mask)
     share = torch.where(used, cov / temperature, -torch.inf).softmax(-1)
     scale = used.sum(-1, keepdim=True) if alpha is None else alpha
     return torch.where(used, (scale * share).clamp(max=cap), torch.where(mask, torch.nan, 0.0))

@@ -11,7 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from guerdon.kernels import broadcast_to_tokens, upper_quantile
+from guerdon.kernels import upper_quantile
+from guerdon.kernels.compiling import recomputed
+from guerdon.kernels.masked import scored
 from guerdon.method import method, paper
 
 EPO = "arXiv:2509.22576"
@@ -27,7 +29,7 @@ def turn_entropies(
 
     S is the number of turns of the longest row. Positions of no turn (-1) and NaN entropies are left out.
     """
-    used = mask & (turn_ids >= 0) & ~torch.isnan(entropy)
+    used = scored(entropy, mask & (turn_ids >= 0))
     turns = torch.where(used, turn_ids, 0).reshape(-1).long()
     width = int(turns.max()) + 1 if bool(used.any()) else 0
     weight = used.reshape(-1).to(entropy.dtype)
@@ -50,7 +52,7 @@ def band_penalty(
     """What each chosen position pays for an entropy far from the ``usual`` one: see `EntropyBand`."""
     if not 0 <= low <= high:
         raise ValueError(f"expected 0 <= low <= high, got {low} and {high}")
-    used = mask & ~torch.isnan(usual)
+    used = scored(usual, mask)
     entropy, usual = torch.where(used, entropy, 0.0), torch.where(used, usual, 0.0)
     if outside == "hinge":
         penalty = (low * usual - entropy).relu() + (entropy - high * usual).relu()
@@ -122,12 +124,13 @@ class EntropyBand:
         self.outside: Outside = outside
         self.total, self.count = torch.zeros(0), torch.zeros(0)
 
+    @recomputed
     def __call__(
         self, entropy: Float[Tensor, "B T"], turn_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T"]:
         known = torch.cat([self.total / self.count, torch.tensor([math.nan])]).to(entropy)  # the last: not seen yet
-        turns = torch.where(turn_ids < 0, -1, turn_ids.clamp(max=len(known) - 1))
-        usual = broadcast_to_tokens(known.expand(len(entropy), -1), turns, outside=math.nan)
+        last = len(known) - 1
+        usual = known[torch.where(turn_ids < 0, last, turn_ids.clamp(max=last))]
         return band_penalty(entropy, usual, mask, low=self.low, high=self.high, outside=self.outside, alpha=self.alpha)
 
     def update(
@@ -221,7 +224,7 @@ class EntropyAnchor:
 
     def __init__(self, *, quantile: float = 0.8, anchor: float | None = None):
         self.quantile = quantile
-        self.anchor = torch.tensor(math.nan if anchor is None else anchor)
+        self.anchor = math.nan if anchor is None else anchor
 
     def __call__(
         self,
@@ -229,29 +232,33 @@ class EntropyAnchor:
         old_nucleus_entropy: Float[Tensor, "B T"],
         mask: Bool[Tensor, "B T"],
     ) -> Float[Tensor, "B T"]:
-        anchor = self.anchor.to(nucleus_entropy)
-        if torch.isnan(anchor):
+        anchor = self.anchor
+        if math.isnan(anchor):
             anchor = peak_entropy(old_nucleus_entropy, mask, quantile=self.quantile)
         return anchor_weights(nucleus_entropy, mask, anchor, quantile=self.quantile)
 
     def update(self, old_nucleus_entropy: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> None:
         """Set the anchor, the first time."""
-        if torch.isnan(self.anchor):
-            known = mask & ~torch.isnan(old_nucleus_entropy)
-            self.anchor = peak_entropy(old_nucleus_entropy, known, quantile=self.quantile).cpu()
+        if math.isnan(self.anchor):
+            known = scored(old_nucleus_entropy, mask)
+            self.anchor = float(peak_entropy(old_nucleus_entropy, known, quantile=self.quantile))
 
     def state_dict(self) -> dict[str, Tensor]:
         """``{"anchor": scalar}``; NaN before the first update."""
-        return {"anchor": self.anchor.clone()}
+        return {"anchor": torch.tensor(self.anchor)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what ``state_dict`` gave."""
-        self.anchor = state["anchor"].clone()
+        self.anchor = float(state["anchor"])
 
 
 @paper(SIREN)
 def anchor_weights(
-    entropy: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], anchor: Float[Tensor, ""], *, quantile: float = 0.8
+    entropy: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    anchor: Float[Tensor, ""] | float,
+    *,
+    quantile: float = 0.8,
 ) -> Float[Tensor, "B T"]:
     """Weights of an entropy bonus that pull `peak_entropy` to ``anchor``: see `EntropyAnchor`."""
     entropy = entropy.detach()

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from guerdon.kernels import kth_largest
+from guerdon.kernels.masked import scored
 from guerdon.method import method, paper
 from guerdon.objectives.entropy import covariance
 
@@ -61,7 +62,7 @@ def clip_cov(
     if not low < high:
         raise ValueError(f"expected low below high, got {low} and {high}")
     cov = covariance(token_advantages, logp, mask).detach()
-    used = mask & ~torch.isnan(cov)
+    used = scored(cov, mask)
     ratio = (torch.where(used, logp - old_logp, 0.0)).exp()
     clipped = torch.where(token_advantages > 0, ratio > 1 + clip_high, ratio < 1 - clip_low)
     candidates = (used & (cov > low) & (cov < high) & ~clipped).reshape(-1).nonzero().squeeze(-1)
@@ -111,7 +112,7 @@ def kl_cov(
     """
     _check_share(share)
     cov = covariance(token_advantages, logp, mask).detach()
-    used = mask & ~torch.isnan(cov)
+    used = scored(cov, mask)
     if not bool(used.any()):
         return torch.where(mask, torch.nan, torch.zeros_like(cov))
     score = torch.where(used, cov, -torch.inf)
@@ -164,9 +165,9 @@ def exact_entropy_change(
 
 
 def _change(tilt: Tensor, old_logp: Tensor, token_advantages: Tensor, mask: Tensor) -> Tensor:
-    used = mask & ~torch.isnan(token_advantages)
+    used = scored(token_advantages, mask)
     change = token_advantages / old_logp.exp().clamp(_SMALLEST, 1.0) * tilt
-    change = torch.where(used & change.isfinite(), change, 0.0)
+    change = torch.where(used & (change.abs() < torch.inf), change, 0.0)
     return torch.where(mask & ~used, torch.nan, change)
 
 
@@ -232,7 +233,7 @@ def change_weights(
     """Weights that fall with ``|change|``: see `entropy_change_weights`."""
     if not 0 < low <= high or (shape == "exponential" and low > 1):
         raise ValueError(f"expected 0 < low <= high (low up to 1 for exponential), got {low} and {high}")
-    used = mask & ~torch.isnan(change)
+    used = scored(change, mask)
     size = change.detach().abs()
     largest = torch.where(used, size, -torch.inf).amax() if size.numel() else size.sum()
     if shape == "exponential":

@@ -58,7 +58,7 @@ from guerdon.kernels.placement import (
 from guerdon.kernels.pointwise import added, finite, kept, penalised, ratio, rise, row_mean, row_sum, scaled, settled
 from guerdon.kernels.potentials import difference
 from guerdon.kernels.scan import decay, discounted_sum, gae, largest_sum, running_mean, suffix_min
-from guerdon.kernels.select import kth_largest, outliers, upper_quantile
+from guerdon.kernels.select import kth_largest, largest_share, outliers, upper_quantile
 
 __all__ = [
     "added",
@@ -82,6 +82,7 @@ __all__ = [
     "kept",
     "kl_estimate",
     "kth_largest",
+    "largest_share",
     "largest_sum",
     "last_chosen",
     "leave_one_out_mean",

@@ -26,8 +26,15 @@ def masked_sum(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Floa
 
 def masked_mean(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
     """Mean of the chosen, scored entries: ``sum / n``; NaN where there are none."""
-    known = scored(x, mask)
-    return (torch.where(known, x, 0.0).sum(dtype=torch.float64) / known.sum()).to(x.dtype)
+    return joint_means(mask, x)[0]
+
+
+def joint_means(mask: Bool[Tensor, "*shape"], *tensors: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, ""], ...]:
+    """Means over the chosen entries that are scored in every one of the tensors; NaN where there are none."""
+    for x in tensors:
+        mask = scored(x, mask)
+    n = mask.sum()
+    return tuple((torch.where(mask, x, 0.0).sum(dtype=torch.float64) / n).to(x.dtype) for x in tensors)
 
 
 def masked_var(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"], ddof: int = 1) -> Float[Tensor, ""]:

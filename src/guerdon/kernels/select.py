@@ -1,9 +1,14 @@
-"""The largest entries of each row, without sorting the row."""
+"""The largest entries, of each row or of all, without sorting.
+
+Order statistics of large float32 tensors on a CPU take a compiled walk where numba is installed. Under ``torch.compile`` they
+are single operators of the graph, which run what stands here.
+"""
 
 import math
+from types import ModuleType
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from guerdon.kernels import scan
@@ -37,8 +42,16 @@ def kth_largest(x: Float[Tensor, "B T"], k: int) -> Float[Tensor, "B 1"]:
 def upper_quantile(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], quantile: float) -> Float[Tensor, "B 1"]:
     """The quantile of each row's chosen entries that are not NaN, linear between two; NaN of a row that has none.
 
-    As ``torch.nanquantile`` gives it. Only the part of a row that may lie above it is sorted, so that high quantiles are cheap.
+    As ``torch.nanquantile`` gives it. Where it is sorted, only the part of a row that may lie above it is, so that high
+    quantiles are cheap.
     """
+    if torch.compiler.is_compiling() and not (x.requires_grad and torch.is_grad_enabled()):
+        return _upper_quantile_op(x, mask, quantile)
+    fast = _compiled_for(mask, x)
+    return (fast.upper_quantile if fast else _upper_quantile)(x, mask, quantile)
+
+
+def _upper_quantile(x: Tensor, mask: Tensor, quantile: float) -> Tensor:
     known = scored(x, mask)
     last = known.sum(-1, keepdim=True) - 1
     rank = quantile * last.to(x.dtype)  # from below
@@ -46,6 +59,78 @@ def upper_quantile(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], quantile:
     ranked = torch.where(known, x, -torch.inf).topk(top, dim=-1).values
     below, above = (ranked.gather(1, (last - at.long()).clamp(0, top - 1)) for at in (rank.floor(), rank.ceil()))
     return torch.where(last < 0, torch.nan, below.lerp(above, rank - rank.floor()))
+
+
+def largest_share(
+    x: Float[Tensor, "*shape"], share: float
+) -> tuple[Float[Tensor, ""], Int64[Tensor, ""], Int64[Tensor, ""]]:
+    """Of the n entries that are not NaN the least of the largest ``max(floor(share n), 1)``, n, and how many are not below it.
+
+    Ties with the least make the last number larger than was asked for. Without entries -inf, 0 and 0. Passes no gradient.
+
+    Raises:
+        ValueError: a share outside of (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"expected a share above 0 and up to 1, got {share}")
+    return (_largest_share_op if torch.compiler.is_compiling() else _largest_share)(x.detach(), share)
+
+
+def part_of(n: int, share: float) -> int:
+    """``share`` of n, rounded down, and at least 1."""
+    return max(int(share * n + 1e-9), 1)  # 0.7 * 10 is a little less than 7
+
+
+def _largest_share(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    fast = _compiled_for(x, x)
+    if fast:
+        least, n, kept = fast.largest_share(x, share, part_of)
+        return x.new_tensor(least), torch.tensor(n), torch.tensor(kept)
+    known = x == x
+    n = known.sum()
+    if not bool(n):
+        return x.new_tensor(-torch.inf), n, torch.zeros_like(n)
+    order = torch.where(known, x, -torch.inf).reshape(1, -1)
+    least = kth_largest(order, part_of(int(n), share)).reshape(())
+    return least, n, (known & (x >= least)).sum()
+
+
+def places(x: Float[Tensor, "*shape"], value: float) -> tuple[Int64[Tensor, " n"], int]:
+    """Where in the flat tensor the value is, in ascending order; and how many entries are not NaN."""
+    fast = _compiled_for(x, x.detach())
+    if fast:
+        return fast.places(x, value)
+    return (x.reshape(-1) == value).nonzero().squeeze(-1), int((x == x).sum())
+
+
+@torch.library.custom_op("guerdon::upper_quantile", mutates_args=())
+def _upper_quantile_op(x: Tensor, mask: Tensor, quantile: float) -> Tensor:
+    fast = _compiled_for(mask, x)
+    return (fast.upper_quantile if fast else _upper_quantile)(x, mask, quantile)
+
+
+@_upper_quantile_op.register_fake
+def _(x: Tensor, mask: Tensor, quantile: float) -> Tensor:
+    return x.new_empty(len(x), 1)
+
+
+@torch.library.custom_op("guerdon::largest_share", mutates_args=())
+def _largest_share_op(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    return _largest_share(x, share)
+
+
+@_largest_share_op.register_fake
+def _(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(()), x.new_empty((), dtype=torch.long), x.new_empty((), dtype=torch.long)
+
+
+def _compiled_for(mask: Tensor, x: Tensor) -> ModuleType | None:
+    """The compiled walks for order statistics, where `scan.compiled_for` says so and entries are float32; else None."""
+    if scan.compiled_for(mask, x) is None or x.dtype != torch.float32:
+        return None
+    from guerdon.kernels import _compiled_select
+
+    return _compiled_select
 
 
 def outliers(

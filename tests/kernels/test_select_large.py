@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guerdon.kernels import _compiled_select  # the test run has the extra `fast`
-from guerdon.kernels.select import _largest_share, _upper_quantile, largest_share, part_of, places, upper_quantile
+from guerdon.kernels.select import _upper_quantile, drop_some_, largest_share, part_of, places, upper_quantile
 from tests.kernels.cases import few
 
 KINDS = ["plain", "ties", "infinite", "sorted", "alike", "tiny"]
@@ -39,7 +39,7 @@ def test_the_least_of_the_largest_is_what_sorting_says(kind, seed, share, missin
     if n:
         assert least == known.sort(descending=True).values[part_of(n, share) - 1]
     assert kept == (known >= least).sum()
-    assert [float(number) for number in _largest_share(x, share)] == [least, n, kept]  # below the size of large ones
+    assert [float(number) for number in largest_share(x, share)] == [least, n, kept]  # below the size of large ones
 
 
 def test_a_sample_that_is_wrong_costs_no_result(monkeypatch):
@@ -74,3 +74,13 @@ def test_large_tensors_take_the_walks(monkeypatch):
     assert part_of(10, 0.7) == 7
     with pytest.raises(ValueError, match="share"):
         largest_share(x, 0.0)
+
+
+def test_some_are_dropped():
+    x = torch.tensor([[2.0, 1.0, 2.0], [torch.nan, 2.0, 1.0]])
+    for seed in range(5):
+        given = x.clone()
+        assert drop_some_(given, 2.0, 0.4, torch.Generator().manual_seed(seed)) is given
+        assert (given == 0).sum() == 2  # 0.4 of the five that are known
+        assert torch.equal(given[given != 0].nan_to_num(), x[given != 0].nan_to_num())
+    assert (drop_some_(x.clone(), 1.0, 1.0, torch.Generator()) == 0).sum() == 2

@@ -46,7 +46,9 @@ def upper_quantile(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], quantile:
     quantiles are cheap.
     """
     if torch.compiler.is_compiling() and not (x.requires_grad and torch.is_grad_enabled()):
-        return _upper_quantile_op(x, mask, quantile)
+        from guerdon.kernels import _operators
+
+        return _operators.upper_quantile(x, mask, quantile)
     fast = _compiled_for(mask, x)
     return (fast.upper_quantile if fast else _upper_quantile)(x, mask, quantile)
 
@@ -73,15 +75,11 @@ def largest_share(
     """
     if not 0 < share <= 1:
         raise ValueError(f"expected a share above 0 and up to 1, got {share}")
-    return (_largest_share_op if torch.compiler.is_compiling() else _largest_share)(x.detach(), share)
+    x = x.detach()
+    if torch.compiler.is_compiling():
+        from guerdon.kernels import _operators
 
-
-def part_of(n: int, share: float) -> int:
-    """``share`` of n, rounded down, and at least 1."""
-    return max(int(share * n + 1e-9), 1)  # 0.7 * 10 is a little less than 7
-
-
-def _largest_share(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+        return _operators.largest_share(x, share)
     fast = _compiled_for(x, x)
     if fast:
         least, n, kept = fast.largest_share(x, share, part_of)
@@ -95,6 +93,11 @@ def _largest_share(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
     return least, n, (known & (x >= least)).sum()
 
 
+def part_of(n: int, share: float) -> int:
+    """``share`` of n, rounded down, and at least 1."""
+    return max(int(share * n + 1e-9), 1)  # 0.7 * 10 is a little less than 7
+
+
 def places(x: Float[Tensor, "*shape"], value: float) -> tuple[Int64[Tensor, " n"], int]:
     """Where in the flat tensor the value is, in ascending order; and how many entries are not NaN."""
     fast = _compiled_for(x, x.detach())
@@ -103,25 +106,21 @@ def places(x: Float[Tensor, "*shape"], value: float) -> tuple[Int64[Tensor, " n"
     return (x.reshape(-1) == value).nonzero().squeeze(-1), int((x == x).sum())
 
 
-@torch.library.custom_op("guerdon::upper_quantile", mutates_args=())
-def _upper_quantile_op(x: Tensor, mask: Tensor, quantile: float) -> Tensor:
-    fast = _compiled_for(mask, x)
-    return (fast.upper_quantile if fast else _upper_quantile)(x, mask, quantile)
+def drop_some_(
+    x: Float[Tensor, "*shape"], value: float, share: float, generator: torch.Generator
+) -> Float[Tensor, "*shape"]:
+    """``x`` itself, changed to 0 at some of the places where the value is: drawn at random, or all if there are too few.
 
+    As many as ``share`` of the entries that are not NaN, at least one.
+    """
+    if torch.compiler.is_compiling():
+        from guerdon.kernels import _operators
 
-@_upper_quantile_op.register_fake
-def _(x: Tensor, mask: Tensor, quantile: float) -> Tensor:
-    return x.new_empty(len(x), 1)
-
-
-@torch.library.custom_op("guerdon::largest_share", mutates_args=())
-def _largest_share_op(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
-    return _largest_share(x, share)
-
-
-@_largest_share_op.register_fake
-def _(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(()), x.new_empty((), dtype=torch.long), x.new_empty((), dtype=torch.long)
+        return _operators.drop_some_(x, value, share, generator)
+    at, n = places(x, value)
+    drawn = torch.randperm(len(at), generator=generator)[: part_of(n, share)]
+    x.view(-1)[at[drawn.to(at.device)]] = 0.0
+    return x
 
 
 def _compiled_for(mask: Tensor, x: Tensor) -> ModuleType | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from guerdon.kernels import largest_share
 from guerdon.kernels.masked import scored
-from guerdon.kernels.select import part_of, places
+from guerdon.kernels.select import drop_some_
 from guerdon.method import method, paper
 from guerdon.objectives.entropy import scored_covariance
 
@@ -23,6 +23,7 @@ MECHANISM = "arXiv:2505.22617"
 STEER = "arXiv:2510.10150"
 Shape = Literal["linear", "exponential"]
 _LEAST_SPREAD = 0.02
+_CANDIDATE = 2.0  # stands for 1 until it is drawn
 _LOG_BOUNDS = math.log(1e-8), math.log1p(-1e-8)  # of a probability that is divided by, or whose logarithm is taken
 
 
@@ -70,20 +71,8 @@ def clip_cov(
     clipped = torch.where(token_advantages > 0, moved > highest, moved < lowest)
     candidate = (cov > low) & (cov < high) & ~clipped
     kept = torch.where(candidate, _CANDIDATE, torch.where(cov == cov, 1.0, torch.nan))
-    kept = _leave_out(kept, share, generator)
+    kept = drop_some_(kept, _CANDIDATE, share, generator)
     return torch.where(mask, kept.clamp(max=1.0), 0.0)
-
-
-_CANDIDATE = 2.0
-
-
-@torch.compiler.disable  # a graph takes in no generator
-def _leave_out(kept: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """0 at some of the candidates: ``share`` of what is not NaN; changed in place."""
-    candidates, used = places(kept, _CANDIDATE)
-    drawn = torch.randperm(len(candidates), generator=generator)[: part_of(used, share)]
-    kept.view(-1)[candidates[drawn.to(kept.device)]] = 0.0
-    return kept
 
 
 @method(makes="token_weights", paper=MECHANISM, across=True)

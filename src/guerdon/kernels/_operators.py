@@ -1,0 +1,37 @@
+"""What ``torch.compile`` takes as it is, imported when it meets the first: registering takes longer than other imports.
+
+Operators of a graph run the plain function they are named after, compiled walk and all. What draws random numbers from a
+generator is no operator; it is called between two graphs.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from guerdon.kernels import select
+
+
+@torch.library.custom_op("guerdon::upper_quantile", mutates_args=())
+def upper_quantile(x: Tensor, mask: Tensor, quantile: float) -> Tensor:
+    return select.upper_quantile(x, mask, quantile)
+
+
+@upper_quantile.register_fake
+def _(x: Tensor, mask: Tensor, quantile: float) -> Tensor:
+    return x.new_empty(len(x), 1)
+
+
+@torch.library.custom_op("guerdon::largest_share", mutates_args=())
+def largest_share(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    return select.largest_share(x, share)
+
+
+@largest_share.register_fake
+def _(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(()), x.new_empty((), dtype=torch.long), x.new_empty((), dtype=torch.long)
+
+
+Drop = Callable[[Tensor, float, float, torch.Generator], Tensor]
+drop_some_ = cast(Drop, torch.compiler.disable(select.drop_some_))

@@ -58,8 +58,13 @@ def test_a_quantile_of_rows_is_the_sorted_one(kind, seed, quantile, missing, wid
     g = torch.Generator().manual_seed(seed)
     mask = torch.rand(5, width, generator=g) < 0.7
     x[torch.rand(5, width, generator=g) < missing] = torch.nan
-    found, wanted = _compiled_select.upper_quantile(x, mask, quantile), _upper_quantile(x, mask, quantile)
-    torch.testing.assert_close(found, wanted, equal_nan=True, rtol=0, atol=0 if kind == "tiny" else 1e-7)
+    bar, number, total, of = _compiled_select.upper_tail(x, mask, quantile)
+    wanted = _upper_quantile(x, mask, quantile)
+    torch.testing.assert_close(bar, wanted, equal_nan=True, rtol=0, atol=0 if kind == "tiny" else 1e-7)
+    above = mask & (x > bar)
+    assert torch.equal(number, above.sum(-1, keepdim=True))
+    assert torch.equal(of, mask.sum(-1, keepdim=True))
+    torch.testing.assert_close(total, torch.where(above, x, 0.0).sum(-1, keepdim=True))
 
 
 def test_large_tensors_take_the_walks(monkeypatch):

@@ -58,7 +58,7 @@ from guerdon.kernels.placement import (
 from guerdon.kernels.pointwise import added, finite, kept, penalised, ratio, rise, row_mean, row_sum, scaled, settled
 from guerdon.kernels.potentials import difference
 from guerdon.kernels.scan import decay, discounted_sum, gae, largest_sum, running_mean, suffix_min
-from guerdon.kernels.select import kth_largest, largest_share, outliers, upper_quantile
+from guerdon.kernels.select import kth_largest, largest_share, outliers, upper_quantile, upper_tail
 
 __all__ = [
     "added",
@@ -110,5 +110,6 @@ __all__ = [
     "suffix_min",
     "top_groups",
     "upper_quantile",
+    "upper_tail",
     "whiten",
 ]

@@ -8,6 +8,7 @@ is above and keeps what is between, a few percent. A sample that is wrong costs 
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -71,8 +72,20 @@ def _pick(bits, k, low, high):
     return np.int32(_flip(least)).view(np.float32), _not_below(bits, least)
 
 
+@partial(_compile, reorder=True)
+def _above(x, mask, bar):
+    """Number and sum of the chosen entries above the bar, and the number of chosen ones."""
+    number, total, of = np.int32(0), 0.0, np.int32(0)
+    for i in range(x.size):
+        above = mask[i] & (x[i] > bar)
+        number = np.int32(number + np.int32(above))
+        total += np.float64(x[i]) if above else 0.0
+        of = np.int32(of + np.int32(mask[i]))
+    return number, total, of
+
+
 @_compile
-def _quantile_rows(x, bits, mask, quantile, out, start, stop):
+def _tail_rows(x, bits, mask, quantile, out, number, total, of, start, stop):
     width = x.shape[1]
     keys = np.empty(width, np.int32)
     for i in range(start, stop):
@@ -82,6 +95,7 @@ def _quantile_rows(x, bits, mask, quantile, out, start, stop):
         n = np.int64(_not_below(keys, np.int32(_LOWEST + 1)))
         if n == 0:
             out[i] = np.nan
+            number[i], total[i], of[i] = _above(here, chosen, out[i])
             continue
         rank = np.float32(quantile) * np.float32(n - 1)  # from the smallest on
         below = np.floor(rank)
@@ -93,6 +107,7 @@ def _quantile_rows(x, bits, mask, quantile, out, start, stop):
         low, high = np.int32(_flip(least)).view(np.float32), np.int32(_flip(following)).view(np.float32)
         apart = np.float32(high - low)
         out[i] = low + share * apart if share < np.float32(0.5) else high - apart * (np.float32(1) - share)
+        number[i], total[i], of[i] = _above(here, chosen, out[i])
 
 
 @_compile
@@ -151,11 +166,14 @@ def _count(x, told, slot, start, stop):
     told[slot, 0] = _scored(x[start:stop])
 
 
-def upper_quantile(x: Tensor, mask: Tensor, quantile: float) -> Tensor:
+def upper_tail(x: Tensor, mask: Tensor, quantile: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     here, chosen = (a.detach().contiguous().numpy() for a in (x, mask))
-    out = np.empty(len(here), np.float32)
-    _share(_quantile_rows, (here, here.view(np.int32), chosen, quantile, out), _cuts(len(out), here.size))
-    return torch.from_numpy(out)[:, None]
+    bar, total = np.empty((2, len(here)), np.float32)
+    number, of = np.empty((2, len(here)), np.int64)
+    given = (here, here.view(np.int32), chosen, quantile, bar, number, total, of)
+    _share(_tail_rows, given, _cuts(len(here), here.size))
+    bar, number, total, of = (torch.from_numpy(a)[:, None] for a in (bar, number, total, of))
+    return bar, number, total, of
 
 
 def largest_share(x: Tensor, share: float, part_of: Callable[[int, float], int]) -> tuple[float, int, int]:

@@ -13,14 +13,16 @@ from torch import Tensor
 from guerdon.kernels import select
 
 
-@torch.library.custom_op("guerdon::upper_quantile", mutates_args=())
-def upper_quantile(x: Tensor, mask: Tensor, quantile: float) -> Tensor:
-    return select.upper_quantile(x, mask, quantile)
+@torch.library.custom_op("guerdon::upper_tail", mutates_args=())
+def upper_tail(x: Tensor, mask: Tensor, quantile: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    bar, number, total, chosen = select.upper_tail(x, mask, quantile)
+    return bar, number, total, chosen
 
 
-@upper_quantile.register_fake
-def _(x: Tensor, mask: Tensor, quantile: float) -> Tensor:
-    return x.new_empty(len(x), 1)
+@upper_tail.register_fake
+def _(x: Tensor, mask: Tensor, quantile: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    column = x.new_empty(len(x), 1)
+    return column, column.long(), torch.empty_like(column), column.long()
 
 
 @torch.library.custom_op("guerdon::largest_share", mutates_args=())

@@ -6,6 +6,7 @@ are single operators of the graph, which run what stands here.
 
 import math
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -39,21 +40,47 @@ def kth_largest(x: Float[Tensor, "B T"], k: int) -> Float[Tensor, "B 1"]:
     return torch.cat([kept, rest], dim=1).topk(k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
 
 
+class Tail(NamedTuple):
+    """The entries of each row above a bar, all [B, 1]."""
+
+    bar: Float[Tensor, "B 1"]
+    number: Int64[Tensor, "B 1"]
+    """Entries above."""
+    total: Float[Tensor, "B 1"]
+    """Their sum."""
+    chosen: Int64[Tensor, "B 1"]
+    """Entries that the mask chooses, NaN included."""
+
+
 def upper_quantile(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], quantile: float) -> Float[Tensor, "B 1"]:
     """The quantile of each row's chosen entries that are not NaN, linear between two; NaN of a row that has none.
 
-    As ``torch.nanquantile`` gives it. Where it is sorted, only the part of a row that may lie above it is, so that high
-    quantiles are cheap.
+    As ``torch.nanquantile`` gives it.
     """
-    if torch.compiler.is_compiling() and not (x.requires_grad and torch.is_grad_enabled()):
+    return upper_tail(x, mask, quantile).bar
+
+
+def upper_tail(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], quantile: float) -> Tail:
+    """What lies above the `upper_quantile` of each row. Passes no gradient.
+
+    Where it is sorted, only the part of a row that may lie above it is, so that high quantiles are cheap.
+    """
+    x = x.detach()
+    if torch.compiler.is_compiling():
         from guerdon.kernels import _operators
 
-        return _operators.upper_quantile(x, mask, quantile)
+        return Tail(*_operators.upper_tail(x, mask, quantile))
     fast = _compiled_for(mask, x)
-    return (fast.upper_quantile if fast else _upper_quantile)(x, mask, quantile)
+    if fast:
+        return Tail(*fast.upper_tail(x, mask, quantile))
+    bar = _upper_quantile(x, mask, quantile)
+    above, one = mask & (x > bar), {"dim": -1, "keepdim": True}
+    return Tail(bar, above.sum(**one), torch.where(above, x, 0.0).sum(**one), mask.sum(**one))
 
 
 def _upper_quantile(x: Tensor, mask: Tensor, quantile: float) -> Tensor:
+    if x.shape[1] == 0:
+        return x.new_full((len(x), 1), torch.nan)
     known = scored(x, mask)
     last = known.sum(-1, keepdim=True) - 1
     rank = quantile * last.to(x.dtype)  # from below

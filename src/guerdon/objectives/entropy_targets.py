@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from guerdon.kernels import upper_quantile
+from guerdon.kernels import upper_tail
 from guerdon.kernels.compiling import recomputed
 from guerdon.kernels.masked import scored
+from guerdon.kernels.select import Tail
 from guerdon.method import method, paper
 
 EPO = "arXiv:2509.22576"
@@ -163,11 +164,13 @@ def peak_mask(
 
     None in a row whose entropies are all equal, or that has one position.
     """
+    return mask & (entropy.detach() > _tail(entropy, mask, quantile).bar)
+
+
+def _tail(entropy: Tensor, mask: Tensor, quantile: float) -> Tail:
     if not 0 <= quantile < 1:
         raise ValueError(f"expected a quantile from 0 and below 1, got {quantile}")
-    if mask.shape[1] == 0:
-        return mask
-    return mask & (entropy.detach() > upper_quantile(entropy.detach(), mask, quantile))
+    return upper_tail(entropy, mask, quantile)
 
 
 @paper(SIREN)
@@ -178,12 +181,12 @@ def peak_entropy(
 
     A row without peaks counts as 0, as in SIREN's code; a row without chosen positions does not count. 0 of no rows.
     """
-    return _mean_at(peak_mask(entropy, mask, quantile=quantile), entropy, mask)
+    peaks = peak_mask(entropy, mask, quantile=quantile)
+    return _mean_of_means(torch.where(peaks, entropy, 0.0).sum(-1), peaks.sum(-1), mask.any(-1))
 
 
-def _mean_at(peaks: Tensor, entropy: Tensor, mask: Tensor) -> Tensor:
-    means = torch.where(peaks, entropy, 0.0).sum(-1) / peaks.sum(-1).clamp(min=1)
-    return means.sum() / mask.any(-1).sum().clamp(min=1)
+def _mean_of_means(total: Tensor, number: Tensor, chosen: Tensor) -> Tensor:
+    return (total / number.clamp(min=1)).sum() / (chosen > 0).sum().clamp(min=1)
 
 
 @method(makes="token_weights", paper=SIREN, across=True)
@@ -261,7 +264,6 @@ def anchor_weights(
     quantile: float = 0.8,
 ) -> Float[Tensor, "B T"]:
     """Weights of an entropy bonus that pull `peak_entropy` to ``anchor``: see `EntropyAnchor`."""
-    entropy = entropy.detach()
-    peaks = peak_mask(entropy, mask, quantile=quantile)
-    share = mask.sum(-1, keepdim=True) / peaks.sum(-1, keepdim=True).clamp(min=1)
-    return 2 * (anchor - _mean_at(peaks, entropy, mask)) * share * peaks
+    bar, number, total, chosen = _tail(entropy, mask, quantile)
+    weights = 2 * (anchor - _mean_of_means(total, number, chosen)) * (chosen / number.clamp(min=1))
+    return torch.where(mask & (entropy.detach() > bar), weights, 0.0)

@@ -144,26 +144,23 @@ def _keep(x, low, high, kept, told, slot, start, stop):
 
 @_compile
 def _places(x, value, found_at, told, slot, start, stop):
-    """Where the value is; how many are not NaN, and at how many places it is."""
+    """Where the value is; the number of entries above 0, and of the places."""
     here, room = x[start:stop], found_at[start:stop]
-    found = np.uint64(0)
+    n, found = np.int32(0), np.uint64(0)
+    for i in range(here.size):
+        n = np.int32(n + np.int32(here[i] > 0))
     for i in range(here.size):
         room[found] = start + i
         found += np.uint64(here[i] == value)
-    told[slot, 0], told[slot, 1] = _scored(here), found
-
-
-@_compile
-def _scored(x):
-    n = np.int32(0)
-    for i in range(x.size):
-        n = np.int32(n + np.int32(x[i] == x[i]))
-    return n
+    told[slot, 0], told[slot, 1] = n, found
 
 
 @_compile
 def _count(x, told, slot, start, stop):
-    told[slot, 0] = _scored(x[start:stop])
+    here, n = x[start:stop], np.int32(0)
+    for i in range(here.size):
+        n = np.int32(n + np.int32(here[i] == here[i]))
+    told[slot, 0] = n
 
 
 def upper_tail(x: Tensor, mask: Tensor, quantile: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -125,29 +125,28 @@ def part_of(n: int, share: float) -> int:
     return max(int(share * n + 1e-9), 1)  # 0.7 * 10 is a little less than 7
 
 
-def places(x: Float[Tensor, "*shape"], value: float) -> tuple[Int64[Tensor, " n"], int]:
-    """Where in the flat tensor the value is, in ascending order; and how many entries are not NaN."""
-    fast = _compiled_for(x, x.detach())
-    if fast:
-        return fast.places(x, value)
-    return (x.reshape(-1) == value).nonzero().squeeze(-1), int((x == x).sum())
-
-
 def drop_some_(
-    x: Float[Tensor, "*shape"], value: float, share: float, generator: torch.Generator
+    kept: Float[Tensor, "*shape"], candidate: float, share: float, generator: torch.Generator
 ) -> Float[Tensor, "*shape"]:
-    """``x`` itself, changed to 0 at some of the places where the value is: drawn at random, or all if there are too few.
+    """``kept`` itself with 1 in place of ``candidate``, or 0 at some of these, drawn at random; at all if there are too few.
 
-    As many as ``share`` of the entries that are not NaN, at least one.
+    As many as ``share`` of the entries above 0, at least one. Changes its input and nothing else of it: who calls made it.
     """
     if torch.compiler.is_compiling():
         from guerdon.kernels import _operators
 
-        return _operators.drop_some_(x, value, share, generator)
-    at, n = places(x, value)
+        return _operators.drop_some_(kept, candidate, share, generator)
+    fast, flat = _compiled_for(kept, kept), kept.view(-1)
+    at, n = fast.places(kept, candidate) if fast else _places(flat, candidate)
     drawn = torch.randperm(len(at), generator=generator)[: part_of(n, share)]
-    x.view(-1)[at[drawn.to(at.device)]] = 0.0
-    return x
+    flat[at] = 1.0
+    flat[at[drawn.to(at.device)]] = 0.0
+    return kept
+
+
+def _places(x: Tensor, value: float) -> tuple[Tensor, int]:
+    """Where the value is, in ascending order; and the number of entries above 0."""
+    return (x == value).nonzero().squeeze(-1), int((x > 0).sum())
 
 
 def _compiled_for(mask: Tensor, x: Tensor) -> ModuleType | None:

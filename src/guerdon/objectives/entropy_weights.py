@@ -23,7 +23,7 @@ MECHANISM = "arXiv:2505.22617"
 STEER = "arXiv:2510.10150"
 Shape = Literal["linear", "exponential"]
 _LEAST_SPREAD = 0.02
-_CANDIDATE = 2.0  # stands for 1 until it is drawn
+_CANDIDATE = 2.0  # stands for 1 until some are drawn
 _LOG_BOUNDS = math.log(1e-8), math.log1p(-1e-8)  # of a probability that is divided by, or whose logarithm is taken
 
 
@@ -70,9 +70,8 @@ def clip_cov(
     lowest = math.log1p(-clip_low) if clip_low < 1 else -math.inf
     clipped = torch.where(token_advantages > 0, moved > highest, moved < lowest)
     candidate = (cov > low) & (cov < high) & ~clipped
-    kept = torch.where(candidate, _CANDIDATE, torch.where(cov == cov, 1.0, torch.nan))
-    kept = drop_some_(kept, _CANDIDATE, share, generator)
-    return torch.where(mask, kept.clamp(max=1.0), 0.0)
+    kept = torch.where(candidate, _CANDIDATE, torch.where(cov == cov, 1.0, torch.where(mask, torch.nan, 0.0)))
+    return drop_some_(kept.to(logp.dtype), _CANDIDATE, share, generator)
 
 
 @method(makes="token_weights", paper=MECHANISM, across=True)

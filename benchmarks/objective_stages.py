@@ -8,6 +8,10 @@ the vocabulary names; stages that make weights run without gradient, as the trai
 the compiled textbook where there is a compiler. ``ratio`` is the slowest stage's time over the textbook's; the bar is
 1.5. Stages that rank or draw among all tokens of a row or of the mini-batch are in it like any other. Times are the least
 of the repetitions, each beside a textbook of its own. ``GUERDON_ROWS`` makes the problem smaller.
+
+The compiled textbook reads its inputs once in either direction and keeps one exponential in between; about half of its time
+goes into the mask, whose bytes the compiler unpacks one by one. So what a stage costs is counted in passes over a mask,
+conditions of a byte kept for the backward pass (as dear again to pack), exponentials, and sums that everything waits for.
 """
 
 import os

@@ -1,7 +1,7 @@
 """The largest entries, of each row or of all, without sorting.
 
-Order statistics of large float32 tensors on a CPU take a compiled walk where numba is installed. Under ``torch.compile`` they
-are single operators of the graph, which run what stands here.
+Order statistics of large float32 tensors on a CPU take a compiled walk where numba is installed. Under ``torch.compile``
+they are single operators of the graph, which run what stands here.
 """
 
 import math

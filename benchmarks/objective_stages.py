@@ -8,6 +8,10 @@ the vocabulary names; stages that make weights run without gradient, as the trai
 the compiled textbook where there is a compiler. ``ratio`` is the slowest stage's time over the textbook's; the bar is
 1.5. Stages that rank or draw among all tokens of a row or of the mini-batch are in it like any other. Times are the least
 of the repetitions, each beside a textbook of its own. ``GUERDON_ROWS`` makes the problem smaller.
+
+The compiled textbook reads its inputs once in either direction and keeps one exponential in between; about half of its time
+goes into the mask, whose bytes the compiler unpacks one by one. So what a stage costs is counted in passes over a mask,
+conditions of a byte kept for the backward pass (as dear again to pack), exponentials, and sums that everything waits for.
 """
 
 import os
@@ -26,12 +30,12 @@ ROWS, LENGTH, REPETITIONS, BAR = int(os.environ.get("GUERDON_ROWS", "512")), 409
 LEARNT = {"logp", "entropy", "values", "ratio", "nucleus_entropy", "entropy_slope"}
 
 
-def inputs() -> dict[str, Tensor]:
+def inputs(rows: int = ROWS, length: int = LENGTH) -> dict[str, Tensor]:
     """Quantities by name."""
     g = torch.Generator().manual_seed(0)
 
     def draw(spread: float, centre: float = 0.0) -> Tensor:
-        return centre + spread * torch.randn(ROWS, LENGTH, generator=g)
+        return centre + spread * torch.randn(rows, length, generator=g)
 
     old_logp, entropy, values = -draw(1.0).abs(), draw(0.5).abs(), draw(1.0)
     logp = (old_logp + draw(0.1)).clamp(max=0)
@@ -50,8 +54,8 @@ def inputs() -> dict[str, Tensor]:
         "old_values": values + draw(0.1),
         "token_returns": draw(1.0),
         "rewards": draw(1.0)[:, 0].contiguous(),
-        "turn_ids": (torch.arange(LENGTH) // (LENGTH // 8)).expand(ROWS, -1).contiguous(),
-        "mask": torch.arange(LENGTH) < (LENGTH * (0.7 + 0.3 * torch.rand(ROWS, 1, generator=g))).long(),
+        "turn_ids": (torch.arange(length) // (length // 8)).expand(rows, -1).contiguous(),
+        "mask": torch.arange(length) < (length * (0.7 + 0.3 * torch.rand(rows, 1, generator=g))).long(),
     }
     return {name: x.requires_grad_(name in LEARNT) for name, x in made.items()}
 

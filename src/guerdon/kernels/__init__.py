@@ -12,12 +12,13 @@ is solved here once, without a loop over rows, positions or groups, and held equ
 | `placement`    | Which row or step does a position belong to, and back?                                 |
 | `potentials`   | What did a step add to a potential?                                                    |
 | `masked`       | What are mean and spread of the entries that exist?                                    |
-| `select`       | Which entries of a row are its largest?                                                 |
+| `select`       | Which entries are the largest, of a row or of all?                                     |
 | `best_of_n`    | What is the best of n answers worth, chosen by one score and judged by another?          |
 | `logprob`      | How likely was each token, and how undecided the policy, without a table of all logits? |
 | `divergence`   | How far from the reference, from one sample?                                           |
 | `ratios`       | How much likelier does one policy find it than another?                                |
 | `aggregate`    | What is one loss for a batch that arrives in pieces?                                   |
+| `compiling`    | What does ``torch.compile`` need to make one fast kernel of it?                        |
 
 Two rules hold everywhere. NaN means unscored: NaN in is NaN out, and a NaN row changes nothing for others. What stands
 where a mask is False is never read. Nothing here knows about methods, recipes or models, and no input is changed.
@@ -58,7 +59,7 @@ from guerdon.kernels.placement import (
 from guerdon.kernels.pointwise import added, finite, kept, penalised, ratio, rise, row_mean, row_sum, scaled, settled
 from guerdon.kernels.potentials import difference
 from guerdon.kernels.scan import decay, discounted_sum, gae, largest_sum, running_mean, suffix_min
-from guerdon.kernels.select import kth_largest, outliers, upper_quantile
+from guerdon.kernels.select import kth_largest, largest_share, outliers, upper_quantile, upper_tail
 
 __all__ = [
     "added",
@@ -82,6 +83,7 @@ __all__ = [
     "kept",
     "kl_estimate",
     "kth_largest",
+    "largest_share",
     "largest_sum",
     "last_chosen",
     "leave_one_out_mean",
@@ -109,5 +111,6 @@ __all__ = [
     "suffix_min",
     "top_groups",
     "upper_quantile",
+    "upper_tail",
     "whiten",
 ]

@@ -14,19 +14,27 @@ from guerdon.kernels import scan
 _PIECE = 1024
 
 
-def _scored(x: Tensor, mask: Tensor) -> Tensor:
-    return mask & ~torch.isnan(x)
+def scored(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
+    """The chosen entries that are not NaN."""
+    return mask & (x == x)  # not isnan, of which a compiler for CPUs makes a call per entry
 
 
 def masked_sum(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
     """Sum of the chosen, scored entries; 0 where there are none."""
-    return torch.where(_scored(x, mask), x, 0.0).sum(dtype=torch.float64).to(x.dtype)
+    return torch.where(scored(x, mask), x, 0.0).sum(dtype=torch.float64).to(x.dtype)
 
 
 def masked_mean(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
     """Mean of the chosen, scored entries: ``sum / n``; NaN where there are none."""
-    scored = _scored(x, mask)
-    return (torch.where(scored, x, 0.0).sum(dtype=torch.float64) / scored.sum()).to(x.dtype)
+    return joint_means(mask, x)[0]
+
+
+def joint_means(mask: Bool[Tensor, "*shape"], *tensors: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, ""], ...]:
+    """Means over the chosen entries that are scored in every one of the tensors; NaN where there are none."""
+    for x in tensors:
+        mask = scored(x, mask)
+    n = mask.sum()
+    return tuple((torch.where(mask, x, 0.0).sum(dtype=torch.float64) / n).to(x.dtype) for x in tensors)
 
 
 def masked_var(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"], ddof: int = 1) -> Float[Tensor, ""]:
@@ -64,7 +72,7 @@ def _whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int, neutra
     centred, variance = _moments(x, mask, ddof)
     if neutral and not bool(variance > 0):
         same = torch.zeros_like(x) if centre else x
-        return torch.where(_scored(x, mask), same, torch.where(mask, x, 0.0))
+        return torch.where(scored(x, mask), same, torch.where(mask, x, 0.0))
     if torch.isnan(variance):
         return torch.where(mask, torch.nan, torch.zeros_like(x))
     return (centred if centre else torch.where(mask, x, 0.0)) * (variance + eps).rsqrt()
@@ -76,13 +84,13 @@ def _moments(x: Tensor, mask: Tensor, ddof: int) -> tuple[Tensor, Tensor]:
     Distances are taken to one of the entries first, so that neither a large offset nor many equal entries leave
     rounding noise behind. In place on memory of our own: for megabytes, asking for more costs more than arithmetic.
     """
-    scored, offset, unscored = mask, _offset(x, mask), None
+    known, offset, unscored = mask, _offset(x, mask), None
     if torch.isnan(offset.sum()):  # looked for only here, because it costs passes over memory that are rarely needed
         unscored = mask & torch.isnan(x)
-        scored = mask & ~unscored
-        offset = _offset(x, scored)
-    n = torch.count_nonzero(scored)
-    centred = offset.sub_(offset.sum() / n.clamp(min=1)).mul_(scored)
+        known = mask & ~unscored
+        offset = _offset(x, known)
+    n = torch.count_nonzero(known)
+    centred = offset.sub_(offset.sum() / n.clamp(min=1)).mul_(known)
     variance = torch.where(n > ddof, _squares(centred) / (n - ddof), torch.nan)
     if unscored is not None:
         centred = centred.masked_fill_(unscored, torch.nan)

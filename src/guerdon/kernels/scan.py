@@ -164,8 +164,11 @@ def _last(front: Tensor) -> Tensor:
 
 
 def compiled_for(mask: Tensor, *tensors: Tensor | None) -> ModuleType | None:
-    """The compiled walks, where these tensors are large, plain, on the CPU and need no gradient; else None."""
-    if mask.numel() < COMPILED_FROM or mask.device.type != "cpu":
+    """The compiled walks, where these tensors are large, plain, on the CPU and need no gradient; else None.
+
+    None under ``torch.compile`` too, which makes one kernel of the tensor form and of what stands around it.
+    """
+    if torch.compiler.is_compiling() or mask.numel() < COMPILED_FROM or mask.device.type != "cpu":
         return None
     given = [x for x in tensors if x is not None]
     if torch.is_grad_enabled() and any(x.requires_grad for x in given):

@@ -1,12 +1,19 @@
-"""The largest entries of each row, without sorting the row."""
+"""The largest entries, of each row or of all, without sorting.
+
+Order statistics of large float32 tensors on a CPU take a compiled walk where numba is installed. Under ``torch.compile``
+they are single operators of the graph, which run what stands here.
+"""
 
 import math
+from types import ModuleType
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from guerdon.kernels import scan
+from guerdon.kernels.masked import scored
 
 _CHUNK = 64
 _TIE = 1e-6
@@ -33,18 +40,122 @@ def kth_largest(x: Float[Tensor, "B T"], k: int) -> Float[Tensor, "B 1"]:
     return torch.cat([kept, rest], dim=1).topk(k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
 
 
+class Tail(NamedTuple):
+    """The entries of each row above a bar, all [B, 1]."""
+
+    bar: Float[Tensor, "B 1"]
+    number: Int64[Tensor, "B 1"]
+    """Entries above."""
+    total: Float[Tensor, "B 1"]
+    """Their sum."""
+    chosen: Int64[Tensor, "B 1"]
+    """Entries that the mask chooses, NaN included."""
+
+
 def upper_quantile(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], quantile: float) -> Float[Tensor, "B 1"]:
     """The quantile of each row's chosen entries that are not NaN, linear between two; NaN of a row that has none.
 
-    As ``torch.nanquantile`` gives it. Only the part of a row that may lie above it is sorted, so that high quantiles are cheap.
+    As ``torch.nanquantile`` gives it.
     """
-    known = mask & ~torch.isnan(x)
+    return upper_tail(x, mask, quantile).bar
+
+
+def upper_tail(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], quantile: float) -> Tail:
+    """What lies above the `upper_quantile` of each row. Passes no gradient.
+
+    Where it is sorted, only the part of a row that may lie above it is, so that high quantiles are cheap.
+    """
+    x = x.detach()
+    if torch.compiler.is_compiling():
+        from guerdon.kernels import _operators
+
+        return Tail(*_operators.upper_tail(x, mask, quantile))
+    fast = _compiled_for(mask, x)
+    if fast:
+        return Tail(*fast.upper_tail(x, mask, quantile))
+    bar = _upper_quantile(x, mask, quantile)
+    above, one = mask & (x > bar), {"dim": -1, "keepdim": True}
+    return Tail(bar, above.sum(**one), torch.where(above, x, 0.0).sum(**one), mask.sum(**one))
+
+
+def _upper_quantile(x: Tensor, mask: Tensor, quantile: float) -> Tensor:
+    if x.shape[1] == 0:
+        return x.new_full((len(x), 1), torch.nan)
+    known = scored(x, mask)
     last = known.sum(-1, keepdim=True) - 1
     rank = quantile * last.to(x.dtype)  # from below
     top = min(x.shape[1], math.ceil((1 - quantile) * (x.shape[1] - 1)) + 2)
     ranked = torch.where(known, x, -torch.inf).topk(top, dim=-1).values
     below, above = (ranked.gather(1, (last - at.long()).clamp(0, top - 1)) for at in (rank.floor(), rank.ceil()))
     return torch.where(last < 0, torch.nan, below.lerp(above, rank - rank.floor()))
+
+
+def largest_share(
+    x: Float[Tensor, "*shape"], share: float
+) -> tuple[Float[Tensor, ""], Int64[Tensor, ""], Int64[Tensor, ""]]:
+    """Of the n entries that are not NaN the least of the largest ``max(floor(share n), 1)``, n, and how many are not below it.
+
+    Ties with the least make the last number larger than was asked for. Without entries -inf, 0 and 0. Passes no gradient.
+
+    Raises:
+        ValueError: a share outside of (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"expected a share above 0 and up to 1, got {share}")
+    x = x.detach()
+    if torch.compiler.is_compiling():
+        from guerdon.kernels import _operators
+
+        return _operators.largest_share(x, share)
+    fast = _compiled_for(x, x)
+    if fast:
+        least, n, kept = fast.largest_share(x, share, part_of)
+        return x.new_tensor(least), torch.tensor(n), torch.tensor(kept)
+    known = x == x
+    n = known.sum()
+    if not bool(n):
+        return x.new_tensor(-torch.inf), n, torch.zeros_like(n)
+    order = torch.where(known, x, -torch.inf).reshape(1, -1)
+    least = kth_largest(order, part_of(int(n), share)).reshape(())
+    return least, n, (known & (x >= least)).sum()
+
+
+def part_of(n: int, share: float) -> int:
+    """``share`` of n, rounded down, and at least 1."""
+    return max(int(share * n + 1e-9), 1)  # 0.7 * 10 is a little less than 7
+
+
+def drop_some_(
+    kept: Float[Tensor, "*shape"], candidate: float, share: float, generator: torch.Generator
+) -> Float[Tensor, "*shape"]:
+    """``kept`` itself with 1 in place of ``candidate``, or 0 at some of these, drawn at random; at all if there are too few.
+
+    As many as ``share`` of the entries above 0, at least one. Changes its input and nothing else of it: who calls made it.
+    """
+    if torch.compiler.is_compiling():
+        from guerdon.kernels import _operators
+
+        return _operators.drop_some_(kept, candidate, share, generator)
+    fast, flat = _compiled_for(kept, kept), kept.view(-1)
+    at, n = fast.places(kept, candidate) if fast else _places(flat, candidate)
+    drawn = torch.randperm(len(at), generator=generator)[: part_of(n, share)]
+    flat[at] = 1.0
+    flat[at[drawn.to(at.device)]] = 0.0
+    return kept
+
+
+def _places(x: Tensor, value: float) -> tuple[Tensor, int]:
+    """Where the value is, in ascending order; and the number of entries above 0."""
+    return (x == value).nonzero().squeeze(-1), int((x > 0).sum())
+
+
+def _compiled_for(mask: Tensor, x: Tensor) -> ModuleType | None:
+    """The compiled walks for order statistics, where `scan.compiled_for` says so and entries are float32; else None."""
+    if scan.compiled_for(mask, x) is None or x.dtype != torch.float32:
+        return None
+    from guerdon.kernels import _compiled_select
+
+    return _compiled_select
 
 
 def outliers(
@@ -73,7 +184,7 @@ def outliers(
 
 
 def _outliers(x: Tensor, mask: Tensor, threshold: float, topk: int, power: float, bilateral: bool) -> Tensor:
-    known = mask & ~torch.isnan(x)
+    known = scored(x, mask)
     if mask.shape[1] == 0:
         return torch.zeros_like(x)
     unknown = ~known

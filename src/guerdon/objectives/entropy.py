@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from guerdon.kernels import kth_largest, logp_and_entropy_of_logits, masked_mean
+from guerdon.kernels import largest_share, logp_and_entropy_of_logits
+from guerdon.kernels.masked import joint_means
 from guerdon.method import method, paper
 
 LIGHT_IF = "arXiv:2508.03178"
@@ -34,10 +35,17 @@ def covariance(
     and rewarded: what entropy collapse feeds on (Cui et al., 2025, https://arxiv.org/abs/2505.22617). 0 at unchosen
     positions, NaN where the advantage is.
     """
-    used = mask & ~torch.isnan(token_advantages)
-    centred = token_advantages - masked_mean(token_advantages, used)
-    product = centred * (logp - masked_mean(torch.where(used, logp, torch.nan), used))
-    return torch.where(used, product, torch.where(mask, torch.nan, 0.0))
+    return torch.where(mask, scored_covariance(token_advantages, logp, mask), 0.0)
+
+
+@paper(LIGHT_IF)
+def scored_covariance(
+    token_advantages: Float[Tensor, "B T"], logp: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """`covariance`, but NaN at unchosen positions too: who reads on needs no mask."""
+    mean_advantage, mean_logp = joint_means(mask, token_advantages, logp)
+    product = (token_advantages - mean_advantage) * (logp - mean_logp)
+    return torch.where(mask, product, torch.nan)
 
 
 @method(makes="token_weights", paper=LIGHT_IF, across=True)
@@ -81,11 +89,12 @@ def tea_coefficients(
     """
     if temperature <= 0 or cap <= 0 or (alpha is not None and alpha <= 0):
         raise ValueError(f"expected positive temperature, cap and alpha, got {temperature}, {cap} and {alpha}")
-    cov = covariance(token_advantages, logp, mask).detach()
-    used = mask & ~torch.isnan(cov)
+    cov = scored_covariance(token_advantages, logp, mask).detach()
+    used = cov == cov
     share = torch.where(used, cov / temperature, -torch.inf).softmax(-1)
     scale = used.sum(-1, keepdim=True) if alpha is None else alpha
-    return torch.where(used, (scale * share).clamp(max=cap), torch.where(mask, torch.nan, 0.0))
+    weights = torch.where(used, (scale * share).clamp(max=cap), torch.nan)
+    return torch.where(mask, weights, 0.0)
 
 
 @method(makes="token_weights", paper=LIGHT_IF, across=True)
@@ -114,8 +123,8 @@ def surprise_selection(
     Raises:
         ValueError: a ratio outside of (0, 1].
     """
-    kept = select_surprising(-logp.detach(), entropy.detach(), mask, ratio=ratio, coefficient=coefficient)
-    return kept.to(logp.dtype) * (mask.sum() / kept.sum().clamp(min=1))
+    kept, total, number = _surprising(-logp.detach(), entropy.detach(), mask, ratio, coefficient)
+    return torch.where(kept, (total / number.clamp(min=1)).to(logp.dtype), 0.0)
 
 
 @paper(LIGHT_IF)
@@ -128,11 +137,18 @@ def select_surprising(
     coefficient: float = 0.8,
 ) -> Bool[Tensor, "*shape"]:
     """The positions with the largest ``cross_entropy - coefficient * entropy``: see `surprise_selection`."""
+    return _surprising(cross_entropy, entropy, mask, ratio, coefficient)[0]
+
+
+def _surprising(
+    cross_entropy: Tensor, entropy: Tensor, mask: Tensor, ratio: float, coefficient: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What is selected, the number of chosen positions, and of those selected."""
     if not 0 < ratio <= 1:
         raise ValueError(f"expected a ratio above 0 and up to 1, got {ratio}")
-    score = torch.where(mask, cross_entropy - coefficient * entropy, -torch.inf)
-    count = max(int(ratio * int(mask.sum()) + 1e-9), 1)  # 0.7 * 10 is a little less than 7
-    return mask & (score >= kth_largest(score.reshape(1, -1), count).squeeze()) if score.numel() else mask
+    score = torch.where(mask, cross_entropy - coefficient * entropy, torch.nan)
+    least, total, number = largest_share(score, ratio)
+    return score >= least, total, number
 
 
 @paper(LIGHT_IF)

@@ -11,7 +11,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from guerdon.kernels import broadcast_to_tokens, upper_quantile
+from guerdon.kernels import upper_tail
+from guerdon.kernels.compiling import recomputed
+from guerdon.kernels.masked import scored
+from guerdon.kernels.select import Tail
 from guerdon.method import method, paper
 
 EPO = "arXiv:2509.22576"
@@ -27,7 +30,7 @@ def turn_entropies(
 
     S is the number of turns of the longest row. Positions of no turn (-1) and NaN entropies are left out.
     """
-    used = mask & (turn_ids >= 0) & ~torch.isnan(entropy)
+    used = scored(entropy, mask & (turn_ids >= 0))
     turns = torch.where(used, turn_ids, 0).reshape(-1).long()
     width = int(turns.max()) + 1 if bool(used.any()) else 0
     weight = used.reshape(-1).to(entropy.dtype)
@@ -50,7 +53,7 @@ def band_penalty(
     """What each chosen position pays for an entropy far from the ``usual`` one: see `EntropyBand`."""
     if not 0 <= low <= high:
         raise ValueError(f"expected 0 <= low <= high, got {low} and {high}")
-    used = mask & ~torch.isnan(usual)
+    used = scored(usual, mask)
     entropy, usual = torch.where(used, entropy, 0.0), torch.where(used, usual, 0.0)
     if outside == "hinge":
         penalty = (low * usual - entropy).relu() + (entropy - high * usual).relu()
@@ -122,12 +125,13 @@ class EntropyBand:
         self.outside: Outside = outside
         self.total, self.count = torch.zeros(0), torch.zeros(0)
 
+    @recomputed
     def __call__(
         self, entropy: Float[Tensor, "B T"], turn_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T"]:
         known = torch.cat([self.total / self.count, torch.tensor([math.nan])]).to(entropy)  # the last: not seen yet
-        turns = torch.where(turn_ids < 0, -1, turn_ids.clamp(max=len(known) - 1))
-        usual = broadcast_to_tokens(known.expand(len(entropy), -1), turns, outside=math.nan)
+        last = len(known) - 1
+        usual = known[torch.where(turn_ids < 0, last, turn_ids.clamp(max=last))]
         return band_penalty(entropy, usual, mask, low=self.low, high=self.high, outside=self.outside, alpha=self.alpha)
 
     def update(
@@ -160,11 +164,13 @@ def peak_mask(
 
     None in a row whose entropies are all equal, or that has one position.
     """
+    return mask & (entropy.detach() > _tail(entropy, mask, quantile).bar)
+
+
+def _tail(entropy: Tensor, mask: Tensor, quantile: float) -> Tail:
     if not 0 <= quantile < 1:
         raise ValueError(f"expected a quantile from 0 and below 1, got {quantile}")
-    if mask.shape[1] == 0:
-        return mask
-    return mask & (entropy.detach() > upper_quantile(entropy.detach(), mask, quantile))
+    return upper_tail(entropy, mask, quantile)
 
 
 @paper(SIREN)
@@ -175,12 +181,12 @@ def peak_entropy(
 
     A row without peaks counts as 0, as in SIREN's code; a row without chosen positions does not count. 0 of no rows.
     """
-    return _mean_at(peak_mask(entropy, mask, quantile=quantile), entropy, mask)
+    peaks = peak_mask(entropy, mask, quantile=quantile)
+    return _mean_of_means(torch.where(peaks, entropy, 0.0).sum(-1), peaks.sum(-1), mask.any(-1))
 
 
-def _mean_at(peaks: Tensor, entropy: Tensor, mask: Tensor) -> Tensor:
-    means = torch.where(peaks, entropy, 0.0).sum(-1) / peaks.sum(-1).clamp(min=1)
-    return means.sum() / mask.any(-1).sum().clamp(min=1)
+def _mean_of_means(total: Tensor, number: Tensor, chosen: Tensor) -> Tensor:
+    return (total / number.clamp(min=1)).sum() / (chosen > 0).sum().clamp(min=1)
 
 
 @method(makes="token_weights", paper=SIREN, across=True)
@@ -221,7 +227,7 @@ class EntropyAnchor:
 
     def __init__(self, *, quantile: float = 0.8, anchor: float | None = None):
         self.quantile = quantile
-        self.anchor = torch.tensor(math.nan if anchor is None else anchor)
+        self.anchor = math.nan if anchor is None else anchor
 
     def __call__(
         self,
@@ -229,32 +235,35 @@ class EntropyAnchor:
         old_nucleus_entropy: Float[Tensor, "B T"],
         mask: Bool[Tensor, "B T"],
     ) -> Float[Tensor, "B T"]:
-        anchor = self.anchor.to(nucleus_entropy)
-        if torch.isnan(anchor):
+        anchor = self.anchor
+        if math.isnan(anchor):
             anchor = peak_entropy(old_nucleus_entropy, mask, quantile=self.quantile)
         return anchor_weights(nucleus_entropy, mask, anchor, quantile=self.quantile)
 
     def update(self, old_nucleus_entropy: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> None:
         """Set the anchor, the first time."""
-        if torch.isnan(self.anchor):
-            known = mask & ~torch.isnan(old_nucleus_entropy)
-            self.anchor = peak_entropy(old_nucleus_entropy, known, quantile=self.quantile).cpu()
+        if math.isnan(self.anchor):
+            known = scored(old_nucleus_entropy, mask)
+            self.anchor = float(peak_entropy(old_nucleus_entropy, known, quantile=self.quantile))
 
     def state_dict(self) -> dict[str, Tensor]:
         """``{"anchor": scalar}``; NaN before the first update."""
-        return {"anchor": self.anchor.clone()}
+        return {"anchor": torch.tensor(self.anchor)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what ``state_dict`` gave."""
-        self.anchor = state["anchor"].clone()
+        self.anchor = float(state["anchor"])
 
 
 @paper(SIREN)
 def anchor_weights(
-    entropy: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], anchor: Float[Tensor, ""], *, quantile: float = 0.8
+    entropy: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    anchor: Float[Tensor, ""] | float,
+    *,
+    quantile: float = 0.8,
 ) -> Float[Tensor, "B T"]:
     """Weights of an entropy bonus that pull `peak_entropy` to ``anchor``: see `EntropyAnchor`."""
-    entropy = entropy.detach()
-    peaks = peak_mask(entropy, mask, quantile=quantile)
-    share = mask.sum(-1, keepdim=True) / peaks.sum(-1, keepdim=True).clamp(min=1)
-    return 2 * (anchor - _mean_at(peaks, entropy, mask)) * share * peaks
+    bar, number, total, chosen = _tail(entropy, mask, quantile)
+    weights = 2 * (anchor - _mean_of_means(total, number, chosen)) * (chosen / number.clamp(min=1))
+    return torch.where(mask & (entropy.detach() > bar), weights, 0.0)

@@ -13,14 +13,18 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from guerdon.kernels import kth_largest
+from guerdon.kernels import largest_share
+from guerdon.kernels.masked import scored
+from guerdon.kernels.select import drop_some_
 from guerdon.method import method, paper
-from guerdon.objectives.entropy import covariance
+from guerdon.objectives.entropy import scored_covariance
 
 MECHANISM = "arXiv:2505.22617"
 STEER = "arXiv:2510.10150"
 Shape = Literal["linear", "exponential"]
-_SMALLEST, _LEAST_SPREAD = 1e-8, 0.02
+_LEAST_SPREAD = 0.02
+_CANDIDATE = 2.0  # stands for 1 until some are drawn
+_LOG_BOUNDS = math.log(1e-8), math.log1p(-1e-8)  # of a probability that is divided by, or whose logarithm is taken
 
 
 @method(makes="token_weights", paper=MECHANISM, across=True)
@@ -60,15 +64,14 @@ def clip_cov(
     _check_share(share)
     if not low < high:
         raise ValueError(f"expected low below high, got {low} and {high}")
-    cov = covariance(token_advantages, logp, mask).detach()
-    used = mask & ~torch.isnan(cov)
-    ratio = (torch.where(used, logp - old_logp, 0.0)).exp()
-    clipped = torch.where(token_advantages > 0, ratio > 1 + clip_high, ratio < 1 - clip_low)
-    candidates = (used & (cov > low) & (cov < high) & ~clipped).reshape(-1).nonzero().squeeze(-1)
-    drawn = torch.randperm(len(candidates), generator=generator)[: _count(share, used)]
-    kept = used.to(logp.dtype).reshape(-1)
-    kept[candidates[drawn.to(candidates.device)]] = 0.0
-    return torch.where(mask & ~used, torch.nan, kept.view(mask.shape))
+    cov = scored_covariance(token_advantages, logp, mask).detach()
+    moved = logp.detach() - old_logp
+    highest = math.log1p(clip_high)
+    lowest = math.log1p(-clip_low) if clip_low < 1 else -math.inf
+    clipped = torch.where(token_advantages > 0, moved > highest, moved < lowest)
+    candidate = (cov > low) & (cov < high) & ~clipped
+    kept = torch.where(candidate, _CANDIDATE, torch.where(cov == cov, 1.0, torch.where(mask, torch.nan, 0.0)))
+    return drop_some_(kept.to(logp.dtype), _CANDIDATE, share, generator)
 
 
 @method(makes="token_weights", paper=MECHANISM, across=True)
@@ -110,13 +113,10 @@ def kl_cov(
         ValueError: a share outside of (0, 1].
     """
     _check_share(share)
-    cov = covariance(token_advantages, logp, mask).detach()
-    used = mask & ~torch.isnan(cov)
-    if not bool(used.any()):
-        return torch.where(mask, torch.nan, torch.zeros_like(cov))
-    score = torch.where(used, cov, -torch.inf)
-    least = kth_largest(score.reshape(1, -1), _count(share, used)).reshape(())
-    return torch.where(mask & ~used, torch.nan, (used & (score >= least)).to(logp.dtype))
+    cov = scored_covariance(token_advantages, logp, mask).detach()
+    least, _, _ = largest_share(cov, share)
+    weights = torch.where(cov == cov, (cov >= least).to(logp.dtype), torch.nan)
+    return torch.where(mask, weights, 0.0)
 
 
 @paper(STEER)
@@ -137,8 +137,9 @@ def entropy_change(
 
     Reference: Hao et al., STEER, 2025, https://arxiv.org/abs/2510.10150.
     """
-    p = logp.exp().clamp(_SMALLEST, 1 - _SMALLEST)
-    return _change(p * (1 - p) * (p.log() + entropy), old_logp, token_advantages, mask)
+    log_p = logp.clamp(*_LOG_BOUNDS)
+    p = log_p.exp()
+    return _change(p * (1 - p) * (log_p + entropy), old_logp, token_advantages, mask)
 
 
 @paper(STEER)
@@ -159,14 +160,15 @@ def exact_entropy_change(
     p_v)``, and ``dH / dz_v = -p_v (log p_v + H)``: their product is ``-eta * Omega_t``. Limits and NaN are those of
     `entropy_change`.
     """
-    p = logp.exp().clamp(_SMALLEST, 1 - _SMALLEST)
-    return _change(p * (p * (p.log() + entropy) + entropy_slope), old_logp, token_advantages, mask)
+    log_p = logp.clamp(*_LOG_BOUNDS)
+    p = log_p.exp()
+    return _change(p * (p * (log_p + entropy) + entropy_slope), old_logp, token_advantages, mask)
 
 
 def _change(tilt: Tensor, old_logp: Tensor, token_advantages: Tensor, mask: Tensor) -> Tensor:
-    used = mask & ~torch.isnan(token_advantages)
-    change = token_advantages / old_logp.exp().clamp(_SMALLEST, 1.0) * tilt
-    change = torch.where(used & change.isfinite(), change, 0.0)
+    used = scored(token_advantages, mask)
+    change = token_advantages / old_logp.clamp(_LOG_BOUNDS[0], 0.0).exp() * tilt
+    change = torch.where(used & (change.abs() < torch.inf), change, 0.0)
     return torch.where(mask & ~used, torch.nan, change)
 
 
@@ -232,8 +234,8 @@ def change_weights(
     """Weights that fall with ``|change|``: see `entropy_change_weights`."""
     if not 0 < low <= high or (shape == "exponential" and low > 1):
         raise ValueError(f"expected 0 < low <= high (low up to 1 for exponential), got {low} and {high}")
-    used = mask & ~torch.isnan(change)
-    size = change.detach().abs()
+    size = torch.where(mask, change.detach().abs(), torch.nan)
+    used = size == size
     largest = torch.where(used, size, -torch.inf).amax() if size.numel() else size.sum()
     if shape == "exponential":
         weights = (math.log(low) * size / largest.clamp(min=_LEAST_SPREAD)).exp().clamp(low, 1.0)
@@ -242,14 +244,9 @@ def change_weights(
         width = largest - least
         weights = high - (size - least) / torch.where(width > 0, width, 1.0) * (high - low)
         weights = torch.where(width > 0, weights.clamp(low, high), (low + high) / 2)
-    return torch.where(used, weights, torch.where(mask, torch.nan, 0.0))
+    return torch.where(mask, torch.where(used, weights, torch.nan), 0.0)
 
 
 def _check_share(share: float) -> None:
     if not 0 < share <= 1:
         raise ValueError(f"expected a share above 0 and up to 1, got {share}")
-
-
-def _count(share: float, used: Tensor) -> int:
-    """At least one of the used positions; 0.7 * 10 is a little less than 7."""
-    return max(int(share * int(used.sum()) + 1e-9), 1)

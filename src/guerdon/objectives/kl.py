@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from guerdon.kernels.compiling import recomputed
 from guerdon.kernels.divergence import Estimator, kl_estimate
 from guerdon.method import method
 
@@ -27,6 +28,7 @@ __all__ = ["kl_estimate", "kl_loss"]
 
 
 @method(makes="token_loss", paper="arXiv:2402.03300")
+@recomputed
 def kl_loss(
     logp: Float[Tensor, "B T"],
     ref_logp: Float[Tensor, "B T"],

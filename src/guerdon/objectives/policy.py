@@ -8,10 +8,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from guerdon.kernels.compiling import recomputed
+from guerdon.kernels.masked import scored
 from guerdon.method import method
 
 
 @method(makes="token_loss", scale_equivariant="token_advantages", zero_advantage_zero_loss=True)
+@recomputed
 def reinforce(
     logp: Float[Tensor, "B T"], token_advantages: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
@@ -30,6 +33,7 @@ def reinforce(
 
 
 @method(makes="token_loss", scale_equivariant="token_advantages", zero_advantage_zero_loss=True)
+@recomputed
 def surrogate(
     ratio: Float[Tensor, "B T"], token_advantages: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
@@ -50,6 +54,7 @@ def surrogate(
     scale_equivariant="token_advantages",
     zero_advantage_zero_loss=True,
 )
+@recomputed
 def weighted_likelihood(
     ratio: Float[Tensor, "B T"],
     logp: Float[Tensor, "B T"],
@@ -78,6 +83,7 @@ def weighted_likelihood(
     scale_equivariant="token_advantages",
     zero_advantage_zero_loss=True,
 )
+@recomputed
 def clipped_surrogate(
     ratio: Float[Tensor, "B T"],
     token_advantages: Float[Tensor, "B T"],
@@ -124,6 +130,7 @@ def clipped_surrogate(
     scale_equivariant="token_advantages",
     zero_advantage_zero_loss=True,
 )
+@recomputed
 def oreal(
     logp: Float[Tensor, "B T"], token_advantages: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
@@ -142,13 +149,14 @@ def oreal(
     """
     used, advantages = _usable(token_advantages, mask)
     chosen = torch.where(used, logp, 0.0)
-    loss = -advantages * torch.where(advantages > 0, chosen, (chosen - chosen.detach()).exp())
+    one = 1 + (chosen - chosen.detach())  # in value and gradient, as the exponential of the difference is
+    loss = -advantages * torch.where(advantages > 0, chosen, one)
     return _show(loss, used, mask)
 
 
 def _usable(advantages: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Chosen positions with an advantage, and the advantages with 0 elsewhere."""
-    used = mask & ~torch.isnan(advantages)
+    used = scored(advantages, mask)
     return used, torch.where(used, advantages, 0.0)
 
 

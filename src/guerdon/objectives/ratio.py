@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from guerdon.kernels.compiling import recomputed
 from guerdon.kernels.placement import broadcast_rows
 from guerdon.kernels.ratios import OfRow, log_ratio, row_log_ratio
 from guerdon.method import method, paper
@@ -83,6 +84,7 @@ def geometric_ratio(
 
 
 @method(makes="ratio", paper=(STABLE_REINFORCE, "arXiv:2506.13585"))
+@recomputed
 def truncate_ratio(
     ratio: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, low: float = 1e-3, high: float = 1e3
 ) -> Float[Tensor, "B T"]:
@@ -107,6 +109,7 @@ def truncate_ratio(
 
 
 @method(makes="ratio", paper=TOPR)
+@recomputed
 def taper_ratio(
     ratio: Float[Tensor, "B T"],
     rewards: Float[Tensor, "B *rest"],
@@ -142,7 +145,7 @@ def taper_ratio(
     _check("negative_low", negative_low, "negative_high", negative_high)
     signs = rewards if rewards.ndim == 2 else broadcast_rows(rewards, mask)
     tapered = torch.where(signs < 0, ratio.clamp(negative_low, negative_high), ratio.clamp(positive_low, positive_high))
-    return torch.where(mask, torch.where(torch.isnan(signs), torch.nan, tapered), 0.0)
+    return torch.where(mask, torch.where(signs == signs, tapered, torch.nan), 0.0)
 
 
 @paper(TOPR)
@@ -177,6 +180,7 @@ def effective_positive_share(share: float, baseline: float) -> float:
 
 
 @method(makes="ratio", paper="arXiv:2511.20347")
+@recomputed
 def soft_gate(
     ratio: Float[Tensor, "B T"],
     token_advantages: Float[Tensor, "B T"],

@@ -4,10 +4,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from guerdon.kernels.compiling import recomputed
+from guerdon.kernels.masked import scored
 from guerdon.method import method
 
 
 @method(makes="token_loss", paper="arXiv:1707.06347")
+@recomputed
 def value_loss(
     values: Float[Tensor, "B T"],
     token_returns: Float[Tensor, "B T"],
@@ -33,7 +36,7 @@ def value_loss(
     """
     if clip is not None and clip <= 0:
         raise ValueError(f"expected a value clip above 0, got {clip}; leave it out (None) for the plain squared error")
-    used = mask & ~torch.isnan(token_returns)
+    used = scored(token_returns, mask)
     value, target, old = (torch.where(used, x, 0.0) for x in (values, token_returns, old_values))
     error = (value - target).square()
     if clip is not None:

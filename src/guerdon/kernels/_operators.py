@@ -1,0 +1,39 @@
+"""What ``torch.compile`` takes as it is, imported when it meets the first: registering takes longer than other imports.
+
+Operators of a graph run the plain function they are named after, compiled walk and all. What draws random numbers from a
+generator is no operator; it is called between two graphs.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from guerdon.kernels import select
+
+
+@torch.library.custom_op("guerdon::upper_tail", mutates_args=())
+def upper_tail(x: Tensor, mask: Tensor, quantile: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    bar, number, total, chosen = select.upper_tail(x, mask, quantile)
+    return bar, number, total, chosen
+
+
+@upper_tail.register_fake
+def _(x: Tensor, mask: Tensor, quantile: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    column = x.new_empty(len(x), 1)
+    return column, column.long(), torch.empty_like(column), column.long()
+
+
+@torch.library.custom_op("guerdon::largest_share", mutates_args=())
+def largest_share(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    return select.largest_share(x, share)
+
+
+@largest_share.register_fake
+def _(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(()), x.new_empty((), dtype=torch.long), x.new_empty((), dtype=torch.long)
+
+
+Drop = Callable[[Tensor, float, float, torch.Generator], Tensor]
+drop_some_ = cast(Drop, torch.compiler.disable(select.drop_some_))

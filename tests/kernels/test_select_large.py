@@ -1,0 +1,92 @@
+"""Order statistics of large tensors, found by compiled walks: what sorting says."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guerdon.kernels import _compiled_select  # the test run has the extra `fast`
+from guerdon.kernels.select import _upper_quantile, drop_some_, largest_share, part_of, upper_quantile
+from tests.kernels.cases import few
+
+KINDS = ["plain", "ties", "infinite", "sorted", "alike", "tiny"]
+
+
+def numbers(kind: str, seed: int, *shape: int) -> torch.Tensor:
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    if kind == "ties":
+        return x.round()  # 0 and -0 among them
+    if kind == "infinite":
+        return torch.where(x.abs() > 1, x.sign() * torch.inf, x)
+    if kind == "sorted":
+        return x.reshape(-1).sort().values.reshape(shape)
+    if kind == "alike":
+        return torch.full(shape, -0.5)
+    return x * 1e-40 if kind == "tiny" else x  # below the smallest normal number
+
+
+@few
+@given(
+    kind=st.sampled_from(KINDS), seed=st.integers(0, 99), share=st.sampled_from([1e-4, 0.01, 0.3, 0.8, 1.0]),
+    missing=st.sampled_from([0.0, 0.3, 0.999]), size=st.sampled_from([1, 7, 30_000]),
+)  # fmt: skip
+def test_the_least_of_the_largest_is_what_sorting_says(kind, seed, share, missing, size):
+    x = numbers(kind, seed, size)
+    x[torch.rand(size, generator=torch.Generator().manual_seed(seed)) < missing] = torch.nan
+    least, n, kept = _compiled_select.largest_share(x, share, part_of)
+    known = x[~x.isnan()]
+    assert n == len(known)
+    if n:
+        assert least == known.sort(descending=True).values[part_of(n, share) - 1]
+    assert kept == (known >= least).sum()
+    assert [float(number) for number in largest_share(x, share)] == [least, n, kept]  # below the size of large ones
+
+
+def test_a_sample_that_is_wrong_costs_no_result(monkeypatch):
+    x = numbers("plain", 0, 20_000)
+    monkeypatch.setattr(_compiled_select, "_between", lambda *given: (5.0, 6.0))
+    assert _compiled_select.largest_share(x, 0.25, part_of)[0] == x.sort(descending=True).values[4999]
+
+
+@few
+@given(
+    kind=st.sampled_from(KINDS), seed=st.integers(0, 99), quantile=st.sampled_from([0.0, 0.5, 0.8, 0.99, 1.0]),
+    missing=st.sampled_from([0.0, 0.3, 1.0]), width=st.sampled_from([1, 2, 65, 700]),
+)  # fmt: skip
+def test_a_quantile_of_rows_is_the_sorted_one(kind, seed, quantile, missing, width):
+    x = numbers(kind, seed, 5, width)
+    g = torch.Generator().manual_seed(seed)
+    mask = torch.rand(5, width, generator=g) < 0.7
+    x[torch.rand(5, width, generator=g) < missing] = torch.nan
+    bar, number, total, of = _compiled_select.upper_tail(x, mask, quantile)
+    wanted = _upper_quantile(x, mask, quantile)
+    torch.testing.assert_close(bar, wanted, equal_nan=True, rtol=0, atol=0 if kind == "tiny" else 1e-7)
+    above = mask & (x > bar)
+    assert torch.equal(number, above.sum(-1, keepdim=True))
+    assert torch.equal(of, mask.sum(-1, keepdim=True))
+    torch.testing.assert_close(total, torch.where(above, x, 0.0).sum(-1, keepdim=True))
+
+
+def test_large_tensors_take_the_walks(monkeypatch):
+    def told():
+        x, g = numbers("plain", 1, 40, 2000), torch.Generator().manual_seed(0)
+        return [*largest_share(x, 0.1), upper_quantile(x, x < 1, 0.8), drop_some_(x.round(), 1.0, 0.1, g)]
+
+    fast = told()
+    monkeypatch.setattr("guerdon.kernels.scan.COMPILED_FROM", 1 << 60)
+    torch.testing.assert_close(fast, told())
+    assert part_of(10, 0.7) == 7
+    with pytest.raises(ValueError, match="share"):
+        largest_share(torch.ones(3), 0.0)
+
+
+def test_some_are_dropped():
+    x = torch.tensor([[2.0, 1.0, 2.0], [torch.nan, 2.0, 1.0]])
+    for seed in range(5):
+        given = x.clone()
+        assert drop_some_(given, 2.0, 0.4, torch.Generator().manual_seed(seed)) is given
+        assert (given == 0).sum() == 2  # 0.4 of the five that are above 0
+        assert (given == 1).sum() == 3
+        assert (given[x == 1] == 1).all()
+        assert given[1, 0].isnan()
+    assert (drop_some_(x.clone(), 1.0, 1.0, torch.Generator()) == 0).sum() == 2

@@ -26,7 +26,10 @@ TAGGED = (
     "guerdon.tasks.arithmetic",
     "guerdon.tasks.budget",
     "guerdon.policies",
-    *(f"guerdon.reward_models.{part}" for part in ("losses", "language", "decomposition", "factors", "flow")),
+    *(
+        f"guerdon.reward_models.{part}"
+        for part in ("losses", "language", "ensemble", "decomposition", "factors", "flow")
+    ),
     "guerdon.training.meta_weight",
     "guerdon.training.replay",
     "guerdon.training.anchor",

@@ -115,7 +115,6 @@ SCORED = frozenset(
         "part_advantages",
         "greedy_rewards",
         "correct",
-        "member_scores",
         "turn_scores",
         "turn_accepted",
         "potentials",
@@ -123,6 +122,7 @@ SCORED = frozenset(
         "answer_logp",
         "model_step_scores",
         "model_answer_logp",
+        "model_member_scores",
     ]
 )
 """Quantities of which a row may be unscored."""

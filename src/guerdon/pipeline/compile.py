@@ -178,7 +178,7 @@ class _Compiler:
         for binding in bindings:
             for name in binding.reads:
                 self.known.read(name)
-            if binding.source.startswith("model_"):
+            if self.models.make(binding.source):
                 self.models.ask(binding.source.rpartition(".")[2], f"before {place}")
         for made in makes:
             self.known.make(made, stage)

@@ -7,7 +7,7 @@ are bent before credit is given:
   and an order of importance; clipping and scaling;
 - `transforms`: a score against the scores of reference answers (PAR, LSC);
 - `running`: a score in units of its own input or of its past (RLPrompt, running moments);
-- `ensembles`: several scorers of the same thing: mean, mean minus variance (their worst case is `minimum`);
+- `ensembles`: several scorers of the same thing: mean, worst case (of parts: `minimum`), mean minus variance;
 - `logic`: good in every respect, good in at least one;
 - `constraints`: parts held at thresholds by Lagrange multipliers; `search`: where the thresholds should be;
 - `gates`, `process`: what counts only where something more important is good enough, parts among parts and steps under
@@ -47,7 +47,14 @@ from guerdon.shaping.combine import (
 )
 from guerdon.shaping.constraints import ConstrainedAdvantages, ConstrainedRewards, SearchedConstraints
 from guerdon.shaping.difficulty import scale_by_gap, scale_by_similarity
-from guerdon.shaping.ensembles import ensemble_mean, uncertainty_weighted
+from guerdon.shaping.ensembles import (
+    ensemble_mean,
+    member_disagreement,
+    member_mean,
+    member_uncertainty_weighted,
+    member_worst_case,
+    uncertainty_weighted,
+)
 from guerdon.shaping.gates import gated_sum
 from guerdon.shaping.group_lengths import relative_length, shortest_correct_bonus, switched_length
 from guerdon.shaping.hybrid import brevity_penalty, hybrid_reward
@@ -150,6 +157,10 @@ __all__ = [
     "log_sigmoid",
     "logical_and",
     "logical_or",
+    "member_disagreement",
+    "member_mean",
+    "member_uncertainty_weighted",
+    "member_worst_case",
     "minimum",
     "missing_end_penalty",
     "only_if",

@@ -10,6 +10,7 @@ from typing import Any
 
 from guerdon.method import Method, Take, find
 from guerdon.pipeline.asking import check_asking
+from guerdon.pipeline.entries import check_entries
 from guerdon.pipeline.extra import check_extra
 from guerdon.pipeline.host import OWN, Host
 from guerdon.pipeline.known import Known, heads
@@ -165,6 +166,7 @@ class _Compiler:
             instance=self._instance(info, options, place) if info.stateful else None,
             implicit=implicit,
         )
+        check_entries(stage, self.known)
         fine = makes == ("ratio",) or set(makes) <= {"weights", "token_weights"}
         if stage.update_phase and kind != "loss" and not fine:
             raise RecipeError(

@@ -15,17 +15,19 @@ objective counts. A constant part has standardised advantages of 0 at best and p
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from guerdon.method import method
+from guerdon.method import EntryOf, PartName, method
 from guerdon.shaping.search import NelderMead
 
 PAPER = "arXiv:2310.04373"
 Squash = Literal["tanh", "sigmoid", "clamp"]
+Constrained = Annotated[str, EntryOf(("part_advantages", "parts"))]
+"""A part with an advantage of its own."""
 
 
 def multipliers(raw: Float[Tensor, " K"], squash: Squash) -> Float[Tensor, " K"]:
@@ -148,8 +150,8 @@ class ConstrainedRewards(_Constrained):
     def __init__(
         self,
         *,
-        thresholds: dict[str, float],
-        objective: str | None = None,
+        thresholds: dict[PartName, float],
+        objective: PartName | None = None,
         squash: Squash = "tanh",
         start: float = 0.0,
         rate: float = 0.1,
@@ -187,8 +189,8 @@ class ConstrainedAdvantages(_Constrained):
     def __init__(
         self,
         *,
-        thresholds: dict[str, float],
-        objective: str | None = None,
+        thresholds: dict[Constrained, float],
+        objective: Annotated[str, EntryOf(("part_advantages",))] | None = None,
         squash: Squash = "tanh",
         start: float = 0.0,
         rate: float = 0.1,
@@ -224,13 +226,13 @@ class SearchedConstraints(ConstrainedAdvantages):
     def __init__(
         self,
         *,
-        thresholds: dict[str, float],
-        steps: dict[str, float],
-        evaluation: str,
+        thresholds: dict[Constrained, float],
+        steps: dict[Constrained, float],
+        evaluation: PartName,
         period: int = 10,
         near: float = 0.05,
         tolerance: float = 0.01,
-        objective: str | None = None,
+        objective: Annotated[str, EntryOf(("part_advantages",))] | None = None,
         squash: Squash = "tanh",
         start: float = 0.0,
         rate: float = 0.1,

@@ -291,7 +291,10 @@ class _Compiler:
     def _instance(self, info: Method, options: dict[str, Any], place: str) -> Any:
         from guerdon.schedules import at
 
-        return info.call(**{name: at(value, 0.0) for name, value in options.items()})
+        try:
+            return info.call(**{name: at(value, 0.0) for name, value in options.items()})
+        except ValueError as error:
+            raise RecipeError(f"{place}: {error}") from error
 
     def _close_credit(self) -> None:
         if not self.recipe.loss:

@@ -18,7 +18,8 @@ are bent before credit is given:
 - `phases`: thinking that is more undecided than its answer pays for it (PEAR);
 - `noise`: rewards that are wrong on purpose, and help for a reward that is too low;
 - `verified`: a reward model that ranks only within right and within wrong answers (Qwen2.5-Math);
-- `kl`: the price of leaving the reference, taken from the reward of each token;
+- `kl`: the price of leaving the reference, taken from the reward of each token; `controlled_kl`: one that moves toward a
+  target, or shares its weight with constrained parts;
 - `products`: rewards that ask for every part: signed geometric means (KRC), penalties that multiply (CaRL);
 - `hybrid`: a rule where there is one and a reward model elsewhere (HARMO);
 - `bounds`: process scores with a bounded sum (Clip and Delta);
@@ -46,6 +47,7 @@ from guerdon.shaping.combine import (
     weighted_token_sum,
 )
 from guerdon.shaping.constraints import ConstrainedAdvantages, ConstrainedRewards, SearchedConstraints
+from guerdon.shaping.controlled_kl import ConstrainedTokenRewards, ControlledKlInReward
 from guerdon.shaping.difficulty import scale_by_gap, scale_by_similarity
 from guerdon.shaping.ensembles import (
     ensemble_mean,
@@ -117,6 +119,8 @@ from guerdon.shaping.windows import (
 __all__ = [
     "ConstrainedAdvantages",
     "ConstrainedRewards",
+    "ConstrainedTokenRewards",
+    "ControlledKlInReward",
     "DifficultyEffort",
     "DifficultyKL",
     "LatchedPenalty",

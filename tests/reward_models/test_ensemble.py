@@ -35,16 +35,17 @@ def test_losses_by_hand():
     assert float(with_size) == pytest.approx(float(pairs) + 0.1 * size, rel=1e-5)
 
 
-def test_the_loss_of_counted_rows_is_that_of_the_sample_itself():
+@pytest.mark.parametrize("kind", ["outcome", "squared", "preference"])
+def test_the_loss_of_counted_rows_is_that_of_the_sample_itself(kind):
     g = torch.Generator().manual_seed(0)
-    scores, target, group = torch.randn(8, 1, generator=g), torch.rand(8, generator=g), torch.arange(8) // 4
-    counts = bootstrap(torch.ones(8, dtype=torch.bool), 1, generator=g)
-    drawn = torch.arange(8).repeat_interleave(counts[:, 0].long())
-    assert len(drawn) == 8
-    for kind in ("outcome", "squared", "preference"):
-        weighed = ensemble_loss(scores, target, group, counts, kind=kind)
-        sample = ensemble_loss(scores[drawn], target[drawn], group[drawn], kind=kind)
-        torch.testing.assert_close(weighed, sample)
+    scores, target, group = torch.randn(8, 1, generator=g), torch.rand(8, generator=g), torch.arange(8) // 2
+    unit = group if kind == "preference" else None
+    counts = bootstrap(torch.ones(8, dtype=torch.bool), 1, unit=unit, generator=g)
+    weighed = ensemble_loss(scores, target, group, counts, kind=kind)
+    copies = [(row, copy) for row in range(8) for copy in range(int(counts[row, 0]))]
+    rows, own = torch.tensor([row for row, _ in copies]), torch.tensor([10 * int(group[r]) + c for r, c in copies])
+    assert len(rows) == 8
+    torch.testing.assert_close(weighed, ensemble_loss(scores[rows], target[rows], own, kind=kind))
 
 
 def test_nothing_to_learn_from_is_no_loss():
@@ -62,6 +63,10 @@ def test_members_draw_differently_and_only_from_what_has_an_outcome():
     counts = bootstrap(keep, 3, generator=torch.Generator().manual_seed(1))
     assert counts.sum(0).tolist() == [5.0] * 3
     assert not counts[1].any()
+    whole = bootstrap(keep, 3, unit=torch.tensor([7, 7, 7, 2, 2, 9]), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(whole[0], whole[2])
+    assert torch.equal(whole[3], whole[4])
+    assert whole[[0, 3, 5]].sum(0).tolist() == [3.0] * 3
     assert len({tuple(column) for column in counts.T.tolist()}) == 3
 
 

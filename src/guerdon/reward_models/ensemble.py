@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from guerdon.batch import Rollouts
@@ -31,8 +31,8 @@ class Ensemble(Language):
             `guerdon.reward_models.losses.ensemble_loss`.
         target: what it learns to tell: a quantity of rows, such as ``correct`` or ``parts.NAME``, or a numeric column. Rows
             where it is NaN (or None) are scored all the same.
-        bootstrap: whether each member learns from its own draw, with replacement, from the rows of an iteration; otherwise
-            all learn from the same rows and only initial weights tell them apart.
+        bootstrap: whether each member learns from its own draw, with replacement, from the rows of an iteration (from its
+            groups where it learns pairs); otherwise all learn from the same rows and only initial weights tell them apart.
         l2: price of the scores' squares.
         width: of each head's hidden layer.
         checkpoint: of the backbone, as the other models have it (a safetensors file or an exported folder); or a checkpoint
@@ -126,9 +126,10 @@ class Ensemble(Language):
         target = torch.where(batch["mask"].any(-1), self._target(batch), torch.nan).to(scores.device)
         counts = None
         if self.bootstrap and len(group):
-            # ids of prompts are unique for ever: the same iteration draws the same, however often it is run
+            # ids of prompts are unique for ever: the same rollouts give the same draws, however often and wherever it is run
             draws = torch.Generator().manual_seed(((self.seed << 40) ^ int(group.min())) % 2**63)
-            counts = bootstrap(~target.isnan(), self.members, generator=draws)
+            unit = group if self.kind == "preference" else None
+            counts = bootstrap(~target.isnan(), self.members, unit=unit, generator=draws)
         return ensemble_loss(scores, target, group.to(scores.device), counts, kind=self.kind, l2=self.l2)
 
     def _target(self, batch: Rollouts) -> Float[Tensor, " B"]:
@@ -148,18 +149,23 @@ class Ensemble(Language):
         return value.float()
 
 
-def bootstrap(keep: Bool[Tensor, " B"], members: int, *, generator: torch.Generator) -> Float[Tensor, "B K"]:
+def bootstrap(
+    keep: Bool[Tensor, " B"], members: int, *, unit: Int64[Tensor, " B"] | None = None, generator: torch.Generator
+) -> Float[Tensor, "B K"]:
     """How often each row stands in each member's sample: as many draws, with replacement, as there are rows to ``keep``.
 
-    0 at the other rows. Each column adds up to their number.
+    0 at the other rows. With ``unit`` (the group) whole units are drawn, as many as there are with a row to keep, and their
+    rows stay together.
     """
-    rows = keep.nonzero().squeeze(-1)
+    units = torch.arange(len(keep), device=keep.device) if unit is None else unit.to(keep.device)
+    found, place = torch.unique(units[keep], return_inverse=True)
     counts = torch.zeros(len(keep), members, device=keep.device)
-    if len(rows):
-        drawn = torch.randint(len(rows), (len(rows), members), generator=generator).to(keep.device)
-        counts[rows] = torch.zeros(len(rows), members, device=keep.device).scatter_add(
-            0, drawn, torch.ones_like(drawn, dtype=torch.float32)
+    if len(found):
+        drawn = torch.randint(len(found), (len(found), members), generator=generator).to(keep.device)
+        often = torch.zeros(len(found), members, device=keep.device).scatter_add(
+            0, drawn, torch.ones_like(drawn).float()
         )
+        counts[keep] = often[place]
     return counts
 
 

@@ -145,12 +145,12 @@ def ensemble_loss(
 
         outcome     mean_i  n_ik BCE( s(R_ik), y_i )                                  y in [0, 1]
         squared     mean_i  n_ik ( R_ik - y_i )^2
-        preference  mean over pairs (y_i > y_j, same group) of  n_ik n_jk -log s( R_ik - R_jk )
+        preference  mean over pairs (y_i > y_j, same group) of  n_ik -log s( R_ik - R_jk )
         and         + l2 * mean_i n_ik R_ik^2
 
     ``counts`` n_ik says how often row i stands in member k's sample (`guerdon.reward_models.ensemble.bootstrap`; by default
-    once), so this is the loss on the sample itself; means divide by the sum of the counts. A member whose sample is empty
-    or holds no pair counts 0 for that term. The preference leaves the level of a group open, which l2 holds near 0.
+    once), so this is the loss on the sample itself; means divide by the sum of the counts. For the preference they are those
+    of whole groups. A member whose sample is empty or holds no pair counts 0 for that term. The preference leaves the level of a group open, which l2 holds near 0.
 
     Reference: Coste et al., ICLR 2024, https://arxiv.org/abs/2310.02743 (preference, l2 of 0.001; its members see the same
     pairs in another order); Bradley and Terry, 1952.
@@ -162,7 +162,7 @@ def ensemble_loss(
     if kind == "preference":
         above = keep[:, None] & keep & (group[:, None] == group) & (y[:, None] > y)
         better, worse = above.nonzero(as_tuple=True)
-        return (_weighted_mean(-F.logsigmoid(scores[better] - scores[worse]), n[better] * n[worse]) + size).mean()
+        return (_weighted_mean(-F.logsigmoid(scores[better] - scores[worse]), n[better]) + size).mean()
     wanted = y[:, None].expand_as(scores)
     if kind == "outcome":
         return (_weighted_mean(F.binary_cross_entropy_with_logits(scores, wanted, reduction="none"), n) + size).mean()

@@ -211,3 +211,29 @@ def test_state_makes_the_round_trip(policy, batch):
 def test_options_are_checked(options, said):
     with pytest.raises(ValueError, match=said):
         Ensemble(**options)
+
+
+@pytest.mark.parametrize("trunk", ["shared", "separate"])
+def test_on_a_hugging_face_model_it_reads_the_same_state(trunk):
+    from guerdon.policies.huggingface import HuggingFace
+    from tests.policies.small_models import make_model, make_tokenizer
+
+    tokenizer = make_tokenizer()
+    policy = HuggingFace.of(make_model("llama", len(tokenizer)), tokenizer)
+    drawn = policy.sample(
+        ["what is 12", "so"], Sampling(max_tokens=5), copies=2, generator=torch.Generator().manual_seed(0)
+    )
+    model = Ensemble(members=2, trunk=trunk, width=8)
+    model.attach(policy)
+    scores = model.outputs(drawn, 1.0, learning=True)["member_scores"]
+    head, trunks = model.module["heads"][1], model.module["trunks"]
+    for i in range(drawn.rows):
+        said = drawn["tokens"][i][drawn["attention_mask"][i]]
+        whole = torch.cat([drawn["prompt_tokens"][i][drawn["prompt_mask"][i]], said])
+        hidden = trunks[-1]["model"].model(input_ids=whole[None])[0][0, -1]
+        torch.testing.assert_close(scores[i, 1], head(hidden.float())[0], atol=1e-4, rtol=1e-3)
+    scores[:, 1].sum().backward()
+    touched = {
+        n.split(".")[1] for n, p in trunks.named_parameters(prefix="t") if p.grad is not None and bool(p.grad.any())
+    }
+    assert touched == {str(len(trunks) - 1)}

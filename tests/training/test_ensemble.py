@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from guerdon.recipe import RecipeError, load
 from guerdon.training import Stopped, build, train
+from guerdon.training.shape import shape
 
 BASE = {
     "task": {"use": "arithmetic", "operands": [2, 3], "largest": 9},
@@ -98,6 +99,15 @@ def test_members_may_be_centred_before_they_are_combined(tmp_path):
     recipe |= {"loss": [{"use": "reinforce"}], "training": {**BASE["training"], "iterations": 1}}
     (event,) = train(recipe, tmp_path).run.events()
     assert event["trained_rows"] > 0
+
+
+def test_what_saved_rollouts_owe_to_the_members_is_shown(tmp_path):
+    result = train(COMBINED, tmp_path / "run")
+    shares = shape(result.run.saved()[2], result.run.recipe).shares
+    assert shares.keys() == {"parts.layout", "model_member_scores.rm"}
+    values = [v for v in shares.values() if v is not None]
+    assert sum(values) == pytest.approx(1, abs=1e-4)  # a sum that is only centred
+    assert values[1] > 0.5
 
 
 def test_a_recipe_that_cannot_run_is_refused():

@@ -1,9 +1,14 @@
 """The decorator reads a signature; lookup by name and by import path; schedules; recipes."""
 
+from collections.abc import Sequence
+from typing import Annotated
+
 import pytest
 import torch
 
-from guerdon.method import describe, find, method, methods, paper, papers, recipe_name
+from guerdon.method import EntryOf, PartName, describe, find, method, methods, paper, papers, recipe_name
+
+Own = Annotated[str, EntryOf(("part_advantages", "parts"))]
 
 
 def test_the_decorator_returns_the_function_and_reads_its_signature():
@@ -91,3 +96,23 @@ def test_every_method_has_a_docstring_and_a_kebab_name():
     for name, info in methods().items():
         assert info.summary.endswith("."), f"{name}: the first line of the docstring is one sentence"
         assert name == recipe_name(name.replace("-", "_"))
+
+
+def test_options_that_name_entries_are_known_wherever_the_mark_stands():
+    def gated(
+        rewards,
+        parts,
+        *,
+        part: PartName,
+        others: Sequence[PartName] = (),
+        limits: dict[Own, float] | None = None,
+        n: int = 1,
+    ):
+        return rewards
+
+    hypers = describe(gated, makes="rewards").hypers
+    assert {name: h.entry_of for name, h in hypers.items()} == {
+        "part": ("parts",), "others": ("parts",), "limits": ("part_advantages", "parts"), "n": (),
+    }  # fmt: skip
+    assert hypers["part"].annotation is str
+    assert hypers["limits"].annotation == dict[str, float] | None

@@ -16,7 +16,7 @@ import re
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from guerdon.quantities import QUANTITIES, Quantity, lookup
 
@@ -26,7 +26,10 @@ TAGGED = (
     "guerdon.tasks.arithmetic",
     "guerdon.tasks.budget",
     "guerdon.policies",
-    *(f"guerdon.reward_models.{part}" for part in ("losses", "language", "decomposition", "factors", "flow")),
+    *(
+        f"guerdon.reward_models.{part}"
+        for part in ("losses", "language", "ensemble", "decomposition", "factors", "flow")
+    ),
     "guerdon.training.meta_weight",
     "guerdon.training.replay",
     "guerdon.training.anchor",
@@ -51,12 +54,29 @@ class Take:
 
 
 @dataclass(frozen=True)
+class EntryOf:
+    """Marks an option, in its annotation, as the name of an entry of keyed quantities that the method takes or learns from.
+
+    A recipe that names an entry that is not there is refused before it runs. `PartName` is the usual one; it also stands
+    inside ``dict[PartName, float]`` and ``Sequence[PartName]``.
+    """
+
+    quantities: tuple[str, ...]
+
+
+PartName = Annotated[str, EntryOf(("parts",))]
+"""An option that names a part: ``*, part: PartName = "thinking"``."""
+
+
+@dataclass(frozen=True)
 class Hyper:
     """One keyword-only parameter: name, annotation, and default (``inspect.Parameter.empty`` where it must be given)."""
 
     name: str
     annotation: Any
     default: Any
+    entry_of: tuple[str, ...] = ()
+    """Keyed quantities of which it names entries."""
 
     @property
     def required(self) -> bool:
@@ -195,12 +215,21 @@ def describe(
 def hypers_of(call: Callable[..., Any]) -> dict[str, Hyper]:
     """Keyword-only parameters of a function or of a class's constructor, with their annotations and defaults."""
     source = call.__init__ if inspect.isclass(call) else call
-    hints = typing.get_type_hints(source)
+    hints, marked = typing.get_type_hints(source), typing.get_type_hints(source, include_extras=True)
     return {
-        p.name: Hyper(p.name, hints.get(p.name, Any), p.default)
+        p.name: Hyper(p.name, hints.get(p.name, Any), p.default, _entry_of(marked.get(p.name)))
         for p in _parameters(source)
         if p.kind is p.KEYWORD_ONLY and p.name not in INJECTED
     }
+
+
+def _entry_of(annotation: Any) -> tuple[str, ...]:
+    """Quantities that `EntryOf` names anywhere in an annotation."""
+    own = [q for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, EntryOf) for q in mark.quantities]
+    return (
+        *own,
+        *(q for part in typing.get_args(annotation) if not isinstance(part, EntryOf) for q in _entry_of(part)),
+    )
 
 
 def paper(*keys: str) -> Callable[[F], F]:

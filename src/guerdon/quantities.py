@@ -189,8 +189,8 @@ _TABLE = [
     _model("logp", "B T", "log-probability of the position under the model"),
     _model("token_scores", "B T", "the model's score after each position"),
     _model("step_scores", "B S", "the model's score of each step"),
+    _model("member_scores", "B K", "scores of the members of an ensemble"),
     _model("answer_logp", "B", "mean log-probability per token of the column ``answer`` said at once, under the model"),
-    _q("member_scores", "B K", "float", "scores of the members of an ensemble"),
     # reweighting, after the advantage
     _q("weights", "B", "float", "weight of the row in the loss; makers multiply", merge="multiply"),
     _q("token_weights", "B T", "float", "weight of the position in the loss; makers multiply", merge="multiply"),

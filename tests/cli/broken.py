@@ -160,12 +160,23 @@ CASES: dict[str, str | bytes] = {
     + '[[pipeline]]\nuse = "sum-part-advantages"\n\n' + LOSS,
     "each into one quantity": TASK + REWARD
     + '[[pipeline]]\nuse = "group-centre"\neach = "*"\ntake = {rewards = "parts"}\n\n' + LOSS,
+    # options that name entries
+    "option that names no part": 'preset = "trust-grpo"\n\n' + TASK + REWARD,
+    "threshold of no part": TASK + REWARD + '[[pipeline]]\nuse = "constrained-rewards"\n'
+    + 'thresholds = {final-answer = 0.5, length = 0.9}\n\n' + CREDIT + LOSS,
+    "option that names a part left out of the combination": TASK + REWARD + '[[reward]]\nuse = "length"\n\n'
+    + '[[pipeline]]\nuse = "hybrid-reward"\nrule = "final-answer"\nlearned = "length"\nof = ["final-answer"]\n\n' + CREDIT + LOSS,
+    "threshold of a part without advantages": TASK + REWARD + '[[reward]]\nuse = "length"\n\n'
+    + '[[pipeline]]\nuse = "group-centre"\neach = ["final-answer"]\ntake = {rewards = "parts"}\nmake = "part_advantages"\n\n'
+    + '[[pipeline]]\nuse = "constrained-advantages"\nthresholds = {length = 0.9}\nobjective = "final-answer"\n\n' + LOSS,
     # models and extra rollouts
     "model that nothing reads": TASK + '[[model]]\nuse = "implicit-prm"\n\n' + REWARD + SUM + CREDIT + LOSS,
     "unknown model": TASK + '[[model]]\nuse = "implicit-pmr"\n\n' + REWARD + SUM + CREDIT + LOSS,
     "two models of one name": TASK + '[[model]]\nuse = "implicit-prm"\n\n' * 2 + REWARD + SUM + CREDIT + LOSS,
     "unknown option of a model": 'preset = "prime"\nset = {"prm.betas" = 1.0}\n\n' + TASK + REWARD,
     "model whose weights are missing": 'preset = "prime"\nset = {"prm.checkpoint" = "no/such"}\n\n' + TASK + REWARD,
+    "ensemble that learns what nothing says": TASK + '[[model]]\nuse = "ensemble"\ntarget = "parts.length"\n\n' + REWARD
+    + '[[pipeline]]\nuse = "member-worst-case"\n\n' + CREDIT + LOSS,
     "stage without its model": TASK + REWARD + '[[pipeline]]\nuse = "implicit-token-reward"\n\n'
     + '[[pipeline]]\nuse = "discounted-returns"\nmake = "token_advantages"\n\n' + LOSS,
     "what a model does not make": 'preset = "prime"\nset = {"implicit-token-reward.take" = {model_logp = "prm.scores"}}\n\n'

@@ -90,6 +90,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{key: {"given": "margin"} for key in ("logical-and", "logical-or")},
     "constrained-rewards": {"thresholds": {"a": 0.1, "b": -0.1}, "squash": "sigmoid"},
     "constrained-advantages": {"thresholds": {"a": 0.1}, "objective": "b"},
+    "constrained-token-rewards": {"thresholds": {"a": 0.1, "b": -0.1}, "target": 0.1},
+    "controlled-kl-in-reward": {"target": 0.1},
     "searched-constraints": {"thresholds": {"a": 0.1}, "steps": {"a": 0.1}, "evaluation": "b", "period": 1},
     "unit-tests": {"unsafe_local": True, "workers": 2},
     "penalised-progress": {"progress": "a"},
@@ -115,7 +117,6 @@ SCORED = frozenset(
         "part_advantages",
         "greedy_rewards",
         "correct",
-        "member_scores",
         "turn_scores",
         "turn_accepted",
         "potentials",
@@ -123,6 +124,7 @@ SCORED = frozenset(
         "answer_logp",
         "model_step_scores",
         "model_answer_logp",
+        "model_member_scores",
     ]
 )
 """Quantities of which a row may be unscored."""

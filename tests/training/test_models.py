@@ -10,6 +10,7 @@ from guerdon.policies.protocol import Sampling
 from guerdon.policies.tiny import Tiny
 from guerdon.recipe import Model
 from guerdon.reward_models.decomposition import FactorDecomposition, step_texts
+from guerdon.reward_models.ensemble import Ensemble
 from guerdon.reward_models.flow import Flow
 from guerdon.reward_models.language import AveragePolicy, ImplicitPRM, ProgressEstimator, TokenImportance
 from guerdon.training.counters import NonFinite
@@ -178,6 +179,8 @@ KINDS = {
     "token-importance": TokenImportance,
     "progress-estimator": ProgressEstimator,
     "decomposition": lambda: FactorDecomposition(factors="tests.training.test_models:lengths", width=16, depth=2),
+    "ensemble": lambda: Ensemble(members=3),
+    "ensemble, separate": lambda: Ensemble(members=2, trunk="separate", loss="preference"),
     "flow": lambda: Flow(states=6, width=16, depth=2),
 }
 
@@ -199,6 +202,9 @@ def test_every_kind_learns(policy, batch, kind):
     (value,) = made.values()
     if kind in ("progress-estimator", "decomposition"):
         assert torch.equal(value.isnan(), ~batch["step_mask"])
+    elif kind.startswith("ensemble"):
+        assert value.shape == (12, loop.model.members)
+        assert bool(value.isfinite().all())
     else:
         assert not value[~batch["mask"]].any()
 

@@ -16,8 +16,6 @@ Stages = list[dict[str, Any]]
 _PARTS = {"parts", "step_parts", "token_parts"}
 _LOSSES = {"token_loss", "loss"}
 _STRUCTURE = CARRIED | {"step_ids", "turn_ids"}
-_PART_NAMES = {"part", "progress", "rule", "learned"}
-"""Options that name a part."""
 _ASKING = ("model", "greedy", "extra")
 _FROM = {name: needs[0] for name, needs in DERIVED_FROM.items()}
 
@@ -58,10 +56,10 @@ class _Smallest:
         }:
             kinds["reward"].append({**kinds["reward"][0], "name": "another"})  # what combines parts needs two
         for stage in kinds["pipeline"]:
-            for name in _PART_NAMES & set(self.known[stage["use"]].hypers):
-                stage[name] = kinds["reward"][0]["use"]
-            if stage.get("thresholds") == {}:
-                stage["thresholds"] = {kinds["reward"][0]["use"]: 0.5}
+            for hyper in self.known[stage["use"]].hypers.values():
+                if hyper.entry_of and (hyper.required or isinstance(hyper.default, str)):
+                    part = kinds["reward"][0]["use"]
+                    stage[hyper.name] = {part: 0.5} if isinstance(stage.get(hyper.name), dict) else part
             if "given" in self.known[stage["use"]].hypers:
                 stage["given"] = "margin"  # any score will do
         if not objective or "token_advantages" not in _taken(method):

@@ -10,6 +10,7 @@ from typing import Any
 
 from guerdon.method import Method, Take, find
 from guerdon.pipeline.asking import check_asking
+from guerdon.pipeline.entries import check_entries
 from guerdon.pipeline.extra import check_extra
 from guerdon.pipeline.host import OWN, Host
 from guerdon.pipeline.known import Known, heads
@@ -165,6 +166,7 @@ class _Compiler:
             instance=self._instance(info, options, place) if info.stateful else None,
             implicit=implicit,
         )
+        check_entries(stage, self.known)
         fine = makes == ("ratio",) or set(makes) <= {"weights", "token_weights"}
         if stage.update_phase and kind != "loss" and not fine:
             raise RecipeError(
@@ -178,7 +180,7 @@ class _Compiler:
         for binding in bindings:
             for name in binding.reads:
                 self.known.read(name)
-            if binding.source.startswith("model_"):
+            if self.models.make(binding.source):
                 self.models.ask(binding.source.rpartition(".")[2], f"before {place}")
         for made in makes:
             self.known.make(made, stage)
@@ -289,7 +291,10 @@ class _Compiler:
     def _instance(self, info: Method, options: dict[str, Any], place: str) -> Any:
         from guerdon.schedules import at
 
-        return info.call(**{name: at(value, 0.0) for name, value in options.items()})
+        try:
+            return info.call(**{name: at(value, 0.0) for name, value in options.items()})
+        except ValueError as error:
+            raise RecipeError(f"{place}: {error}") from error
 
     def _close_credit(self) -> None:
         if not self.recipe.loss:

@@ -7,6 +7,8 @@ from guerdon.pipeline.stage import ModelFace
 from guerdon.quantities import lookup
 from guerdon.recipe import Recipe, RecipeError
 
+_AT_ALL = "in the pipeline"
+
 
 class BoundModels:
     """Models by name, and those that a stage has read.
@@ -68,9 +70,9 @@ class BoundModels:
 
     def _takes(self, name: str, taken: str, when: str) -> None:
         if not self.known(taken):
+            early = "" if when == _AT_ALL else ' above, or, where it only learns from it, update = "after"'
             raise RecipeError(
-                f"model ({name}): takes {taken}, but nothing makes it {when}; add a stage or signal that makes it above, "
-                'or, where it only learns from it, update = "after"'
+                f"model ({name}): takes {taken}, but nothing makes it {when}; add a stage or signal that makes it{early}"
             )
         self.read(taken)
 
@@ -84,4 +86,4 @@ class BoundModels:
                 )
             if any(m.label == name and m.update == "after" for m in self.recipe.model):
                 for taken in self.faces[name].learns_from:
-                    self._takes(name, taken, "in the pipeline")
+                    self._takes(name, taken, _AT_ALL)

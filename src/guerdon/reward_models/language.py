@@ -14,8 +14,8 @@ from guerdon.policies.protocol import Policy
 from guerdon.reward_models import losses
 
 
-class _Language:
-    """A backbone that the trainer attaches."""
+class Language:
+    """A model on a backbone that the trainer attaches; what all of them share."""
 
     makes: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class _Language:
 
 
 @paper("arXiv:2412.01981", "arXiv:2502.01456", "arXiv:2509.19199", "arXiv:2404.18922")
-class ImplicitPRM(_Language):
+class ImplicitPRM(Language):
     """An implicit process reward model: a second language model, trained on outcomes only, whose log-likelihood ratio to
     the reference is a reward for every token (``implicit-token-reward`` reads it).
 
@@ -104,7 +104,7 @@ class ImplicitPRM(_Language):
         return losses.trajectory_dpo(*ratio, correct, batch["group"], beta=beta)
 
 
-class _Scalar(_Language):
+class _Scalar(Language):
     def attach(self, policy: Policy) -> None:
         """Take the backbone and give it a head of one number, zero at first."""
         policy.add_value_head()
@@ -165,7 +165,7 @@ class ProgressEstimator(_Scalar):
 
 
 @paper("arXiv:2510.01265")
-class AveragePolicy(_Language):
+class AveragePolicy(Language):
     """RLP's predictor that does not think: a moving average of the policy, which says the column ``answer`` at once
     (``thought-information-gain`` compares the policy after its thought with it).
 

@@ -131,6 +131,49 @@ def listwise_ranking(
     return _mean(total / pairs.clamp(min=1), pairs > 0)
 
 
+@paper("arXiv:2310.02743")
+def ensemble_loss(
+    scores: Float[Tensor, "B K"],
+    target: Float[Tensor, " B"],
+    group: Int64[Tensor, " B"],
+    counts: Float[Tensor, "B K"] | None = None,
+    *,
+    kind: Literal["outcome", "squared", "preference"] = "outcome",
+    l2: float = 0.0,
+) -> Float[Tensor, ""]:
+    """What the members of an ensemble learn, each from its own sample of the rows; the mean over members.
+
+        outcome     mean_i  n_ik BCE( s(R_ik), y_i )                                  y in [0, 1]
+        squared     mean_i  n_ik ( R_ik - y_i )^2
+        preference  mean over pairs (y_i > y_j, same group) of  n_ik -log s( R_ik - R_jk )
+        and         + l2 * mean_i n_ik R_ik^2
+
+    ``counts`` n_ik says how often row i stands in member k's sample (`guerdon.reward_models.ensemble.bootstrap`; by default
+    once), so this is the loss on the sample itself; means divide by the sum of the counts. For the preference they are those
+    of whole groups. A member whose sample is empty or holds no pair counts 0 for that term. The preference leaves the level of a group open, which l2 holds near 0.
+
+    Reference: Coste et al., ICLR 2024, https://arxiv.org/abs/2310.02743 (preference, l2 of 0.001; its members see the same
+    pairs in another order); Bradley and Terry, 1952.
+    """
+    keep = ~target.isnan()
+    n = torch.ones_like(scores) if counts is None else counts.to(scores)
+    n, y = n * keep[:, None], torch.where(keep, target, 0.0)
+    size = l2 * _weighted_mean(scores.square(), n)
+    if kind == "preference":
+        above = keep[:, None] & keep & (group[:, None] == group) & (y[:, None] > y)
+        better, worse = above.nonzero(as_tuple=True)
+        return (_weighted_mean(-F.logsigmoid(scores[better] - scores[worse]), n[better]) + size).mean()
+    wanted = y[:, None].expand_as(scores)
+    if kind == "outcome":
+        return (_weighted_mean(F.binary_cross_entropy_with_logits(scores, wanted, reduction="none"), n) + size).mean()
+    return (_weighted_mean((scores - wanted).square(), n) + size).mean()
+
+
+def _weighted_mean(x: Tensor, n: Tensor) -> Tensor:
+    """Mean over the first axis with weights; 0 where they are all 0."""
+    return (x * n).sum(0) / n.sum(0).clamp(min=1)
+
+
 @paper("arXiv:2502.06781")
 def running_mean_bce(
     token_scores: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], correct: Float[Tensor, " B"]
@@ -248,6 +291,7 @@ def _subset_loss(scores: Tensor, drawn: Tensor, count: Tensor, rewards: Tensor, 
 __all__ = [
     "contribution_mse",
     "detached_dpo",
+    "ensemble_loss",
     "implicit_prm_ce",
     "log_ratio_sum",
     "randomised_return_decomposition",

@@ -20,7 +20,8 @@ class InLoopModel(Protocol):
     """A model under [[model]]."""
 
     makes: tuple[str, ...]
-    """What it gives, of `guerdon.quantities.MODEL_MAKES`: ``logp``, ``token_scores``, ``step_scores``, ``answer_logp``."""
+    """What it gives, of `guerdon.quantities.MODEL_MAKES`: ``logp``, ``token_scores``, ``step_scores``, ``member_scores``,
+    ``answer_logp``."""
     reads: tuple[str, ...]
     """Quantities and columns that scoring needs beside the tokens."""
     learns_from: tuple[str, ...]

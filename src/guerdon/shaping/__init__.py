@@ -7,7 +7,7 @@ are bent before credit is given:
   and an order of importance; clipping and scaling;
 - `transforms`: a score against the scores of reference answers (PAR, LSC);
 - `running`: a score in units of its own input or of its past (RLPrompt, running moments);
-- `ensembles`: several scorers of the same thing: mean, mean minus variance (their worst case is `minimum`);
+- `ensembles`: several scorers of the same thing: mean, worst case (of parts: `minimum`), mean minus variance;
 - `logic`: good in every respect, good in at least one;
 - `constraints`: parts held at thresholds by Lagrange multipliers; `search`: where the thresholds should be;
 - `gates`, `process`: what counts only where something more important is good enough, parts among parts and steps under
@@ -18,7 +18,8 @@ are bent before credit is given:
 - `phases`: thinking that is more undecided than its answer pays for it (PEAR);
 - `noise`: rewards that are wrong on purpose, and help for a reward that is too low;
 - `verified`: a reward model that ranks only within right and within wrong answers (Qwen2.5-Math);
-- `kl`: the price of leaving the reference, taken from the reward of each token;
+- `kl`: the price of leaving the reference, taken from the reward of each token; `controlled_kl`: one that moves toward a
+  target, or shares its weight with constrained parts;
 - `products`: rewards that ask for every part: signed geometric means (KRC), penalties that multiply (CaRL);
 - `hybrid`: a rule where there is one and a reward model elsewhere (HARMO);
 - `bounds`: process scores with a bounded sum (Clip and Delta);
@@ -46,8 +47,16 @@ from guerdon.shaping.combine import (
     weighted_token_sum,
 )
 from guerdon.shaping.constraints import ConstrainedAdvantages, ConstrainedRewards, SearchedConstraints
+from guerdon.shaping.controlled_kl import ConstrainedTokenRewards, ControlledKlInReward
 from guerdon.shaping.difficulty import scale_by_gap, scale_by_similarity
-from guerdon.shaping.ensembles import ensemble_mean, uncertainty_weighted
+from guerdon.shaping.ensembles import (
+    ensemble_mean,
+    member_disagreement,
+    member_mean,
+    member_uncertainty_weighted,
+    member_worst_case,
+    uncertainty_weighted,
+)
 from guerdon.shaping.gates import gated_sum
 from guerdon.shaping.group_lengths import relative_length, shortest_correct_bonus, switched_length
 from guerdon.shaping.hybrid import brevity_penalty, hybrid_reward
@@ -110,6 +119,8 @@ from guerdon.shaping.windows import (
 __all__ = [
     "ConstrainedAdvantages",
     "ConstrainedRewards",
+    "ConstrainedTokenRewards",
+    "ControlledKlInReward",
     "DifficultyEffort",
     "DifficultyKL",
     "LatchedPenalty",
@@ -150,6 +161,10 @@ __all__ = [
     "log_sigmoid",
     "logical_and",
     "logical_or",
+    "member_disagreement",
+    "member_mean",
+    "member_uncertainty_weighted",
+    "member_worst_case",
     "minimum",
     "missing_end_penalty",
     "only_if",

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from guerdon.method import method
+from guerdon.method import PartName, method
 
 Weight = Float[Tensor, ""] | float
 
@@ -194,7 +194,7 @@ def scale_rewards(
 
 @method(makes="rewards")
 def gate_rewards(
-    rewards: Float[Tensor, " B"], parts: Mapping[str, Float[Tensor, " B"]], *, part: str, value: float = 0.0
+    rewards: Float[Tensor, " B"], parts: Mapping[str, Float[Tensor, " B"]], *, part: PartName, value: float = 0.0
 ) -> Float[Tensor, " B"]:
     """A reward that only counts where the part named ``part`` is above 0; elsewhere it is ``value``.
 

@@ -15,17 +15,19 @@ objective counts. A constant part has standardised advantages of 0 at best and p
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from guerdon.method import method
+from guerdon.method import EntryOf, PartName, method
 from guerdon.shaping.search import NelderMead
 
 PAPER = "arXiv:2310.04373"
 Squash = Literal["tanh", "sigmoid", "clamp"]
+AdvantageName = Annotated[str, EntryOf(("part_advantages", "parts"))]
+"""A part with an advantage of its own."""
 
 
 def multipliers(raw: Float[Tensor, " K"], squash: Squash) -> Float[Tensor, " K"]:
@@ -68,7 +70,7 @@ def mix(
     return total if objective is None else total + (len(m) - m.sum()) * objective
 
 
-class _Constrained:
+class Constrained:
     """Multipliers, how they move, and what a checkpoint holds of them."""
 
     def __init__(
@@ -82,18 +84,21 @@ class _Constrained:
         self.means = torch.full((len(self.thresholds),), math.nan)
 
     def mixed(self, parts: Mapping[str, Tensor]) -> Tensor:
-        x = torch.stack(self._named(parts))
+        """What is learned from, with the multipliers as they are."""
+        x = torch.stack(self.named(parts))
         base = None if self.objective is None else self._part(parts, self.objective)
         return mix(x, multipliers(self.raw, self.squash).to(x), base)
 
     def move(self, parts: Mapping[str, Tensor]) -> None:
-        self.means = torch.stack([part.nanmean() for part in self._named(parts)]).to(self.raw)
+        """One step of the multipliers."""
+        self.means = torch.stack([part.nanmean() for part in self.named(parts)]).to(self.raw)
         excess = self.means - torch.tensor(list(self.thresholds.values()))
         self.raw, self.velocity = multiplier_step(
             self.raw, self.velocity, excess, squash=self.squash, rate=self.rate, momentum=self.momentum, clip=self.clip
         )
 
-    def _named(self, parts: Mapping[str, Tensor]) -> list[Tensor]:
+    def named(self, parts: Mapping[str, Tensor]) -> list[Tensor]:
+        """The parts that have a threshold, in its order."""
         if not self.thresholds:
             raise ValueError("expected a threshold for at least one part, got none; set thresholds = {NAME = 0.5}")
         return [self._part(parts, name) for name in self.thresholds]
@@ -123,13 +128,13 @@ class _Constrained:
 
 
 @method(makes="rewards", paper=PAPER)
-class ConstrainedRewards(_Constrained):
+class ConstrainedRewards(Constrained):
     """Constrained RLHF on rewards: each part weighted by the multiplier that keeps its mean at its threshold.
 
         r = (n - sum_k m_k) * objective + sum_k m_k * part_k,   m = tanh(raw) | sigmoid(raw) | max(raw, 0)
 
     ``thresholds`` names the parts that are held, ``objective`` a part that is not (in the paper the negative KL; with
-    None there is no such term, and the KL stands as a loss of fixed weight). Other parts are not read. The paper mixes
+    None there is no such term, and the KL stands as a loss of fixed weight; `constrained-token-rewards` has it per token). Other parts are not read. The paper mixes
     standardised advantages, as `constrained-advantages` does; here the parts keep their scale.
 
     Calling only reads; ``update`` moves the multipliers once per iteration by the means of the rows, where the paper
@@ -148,8 +153,8 @@ class ConstrainedRewards(_Constrained):
     def __init__(
         self,
         *,
-        thresholds: dict[str, float],
-        objective: str | None = None,
+        thresholds: dict[PartName, float],
+        objective: PartName | None = None,
         squash: Squash = "tanh",
         start: float = 0.0,
         rate: float = 0.1,
@@ -167,7 +172,7 @@ class ConstrainedRewards(_Constrained):
 
 
 @method(makes="advantages", paper=PAPER)
-class ConstrainedAdvantages(_Constrained):
+class ConstrainedAdvantages(Constrained):
     """Constrained RLHF: standardised advantages of the parts, weighted by multipliers that keep means at thresholds.
 
         A = (n - sum_k m_k) * A_objective + sum_k m_k * A_k
@@ -187,8 +192,8 @@ class ConstrainedAdvantages(_Constrained):
     def __init__(
         self,
         *,
-        thresholds: dict[str, float],
-        objective: str | None = None,
+        thresholds: dict[AdvantageName, float],
+        objective: Annotated[str, EntryOf(("part_advantages",))] | None = None,
         squash: Squash = "tanh",
         start: float = 0.0,
         rate: float = 0.1,
@@ -224,13 +229,13 @@ class SearchedConstraints(ConstrainedAdvantages):
     def __init__(
         self,
         *,
-        thresholds: dict[str, float],
-        steps: dict[str, float],
-        evaluation: str,
+        thresholds: dict[AdvantageName, float],
+        steps: dict[AdvantageName, float],
+        evaluation: PartName,
         period: int = 10,
         near: float = 0.05,
         tolerance: float = 0.01,
-        objective: str | None = None,
+        objective: Annotated[str, EntryOf(("part_advantages",))] | None = None,
         squash: Squash = "tanh",
         start: float = 0.0,
         rate: float = 0.1,
@@ -240,6 +245,9 @@ class SearchedConstraints(ConstrainedAdvantages):
         super().__init__(
             thresholds=thresholds, objective=objective, squash=squash, start=start, rate=rate, momentum=momentum, clip=clip
         )  # fmt: skip
+        odd = sorted(set(steps) - set(thresholds))
+        if odd:
+            raise ValueError(f"expected steps for thresholds among {sorted(thresholds)}, got {odd[0]!r}; correct it")
         corner = list(thresholds.values())
         others = [[x + steps.get(n, 0.0) * (n == m) for n, x in thresholds.items()] for m in thresholds]
         self.search = NelderMead([corner, *others], tolerance=tolerance)

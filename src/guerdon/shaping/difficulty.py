@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from guerdon.kernels import group_mean
-from guerdon.method import method
+from guerdon.method import PartName, method
 
 DR_IRL = "arXiv:2503.18991"
 
@@ -19,7 +19,7 @@ def scale_by_similarity(
     parts: Mapping[str, Float[Tensor, " B"]],
     group: Int64[Tensor, " B"],
     *,
-    part: str = "demonstration-similarity",
+    part: PartName = "demonstration-similarity",
     larger: Literal["unlike", "like"] = "unlike",
 ) -> Float[Tensor, " B"]:
     """DR-IRL's data coefficient: answers unlike the demonstration are pushed harder, up or down.

@@ -1,4 +1,4 @@
-"""Several scorers of the same thing: their mean and their disagreement (their worst is `minimum`).
+"""Several scorers of the same thing: their mean, their worst and their disagreement.
 
 Reward models that differ only in their seed agree where their data was, and disagree where a policy that is paid by one
 of them likes to go. A conservative combination takes the difference out of the reward. Each part is one member; in
@@ -54,12 +54,82 @@ def uncertainty_weighted(parts: Members, *, penalty: float = 0.1, ddof: int = 0)
 
     Reference: Coste et al., ICLR 2024, https://arxiv.org/abs/2310.02743 (uncertainty-weighted optimisation).
     """
+    return mean_minus_variance(_stack(parts), penalty=penalty, ddof=ddof)
+
+
+@method(makes="rewards", paper=PAPER, shift_equivariant="model_member_scores", scale_equivariant="model_member_scores")
+def member_mean(model_member_scores: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
+    """The mean of a model's members: `ensemble-mean` of them.
+
+    Shapes: [B, K] -> [B]. NaN in any member gives NaN.
+
+    Reference: Coste et al., ICLR 2024, https://arxiv.org/abs/2310.02743.
+    """
+    return model_member_scores.mean(-1)
+
+
+@method(makes="rewards", paper=PAPER, shift_equivariant="model_member_scores", scale_equivariant="model_member_scores")
+def member_worst_case(model_member_scores: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
+    """WCO: only the member of a model that says least is heard; `minimum` of them.
+
+        r = min_k R_k
+
+    Shapes: [B, K] -> [B]. NaN in any member gives NaN.
+
+    Reference: Coste et al., ICLR 2024, https://arxiv.org/abs/2310.02743 (worst-case optimisation).
+    """
+    return model_member_scores.amin(-1)
+
+
+@method(makes="rewards", paper=PAPER, shift_equivariant="model_member_scores")
+def member_uncertainty_weighted(
+    model_member_scores: Float[Tensor, "B K"], *, penalty: float = 0.1, ddof: int = 0
+) -> Float[Tensor, " B"]:
+    """UWO: the mean of a model's members minus a price on their variance; `uncertainty-weighted` of them.
+
+        r = mean_k R_k - penalty * 1/(K - ddof) sum_k (R_k - mean)^2
+
+    Shapes: [B, K] -> [B]. NaN in any member gives NaN; so does a single member with ``ddof=1``.
+
+    Raises:
+        ValueError: a negative penalty.
+
+    Reference: Coste et al., ICLR 2024, https://arxiv.org/abs/2310.02743 (uncertainty-weighted optimisation).
+    """
+    return mean_minus_variance(model_member_scores.movedim(-1, 0), penalty=penalty, ddof=ddof)
+
+
+@method(makes="rewards", paper=PAPER, shift_invariant="model_member_scores")
+def member_disagreement(model_member_scores: Float[Tensor, "B K"], *, ddof: int = 0) -> Float[Tensor, " B"]:
+    """How far the members of a model disagree about a row: the variance of their scores.
+
+        1/(K - ddof) sum_k (R_k - mean)^2
+
+    A price inside a sum (``weight = -0.1``), or something to watch. Shapes: [B, K] -> [B]. NaN in any member gives NaN; so
+    does a single member with ``ddof=1``.
+
+    Reference: Coste et al., ICLR 2024, https://arxiv.org/abs/2310.02743 (intra-ensemble variance).
+    """
+    return variance(model_member_scores.movedim(-1, 0), ddof)
+
+
+def mean_minus_variance(scores: Float[Tensor, "K *rest"], *, penalty: float, ddof: int = 0) -> Float[Tensor, "*rest"]:
+    """``mean - penalty * variance`` over the first axis.
+
+    Raises:
+        ValueError: a negative penalty.
+    """
     if penalty < 0:
-        raise ValueError(f"expected a penalty of at least 0, got {penalty}")
-    scores = _stack(parts)
-    mean = scores.mean(0)
-    price = penalty * (scores - mean).square().sum(0)
-    return mean - (price / (len(scores) - ddof) if len(scores) > ddof else torch.full_like(price, torch.nan))
+        raise ValueError(
+            f"expected a penalty of at least 0, got {penalty}; give the price of disagreement as a positive number"
+        )
+    return scores.mean(0) - penalty * variance(scores, ddof)
+
+
+def variance(scores: Float[Tensor, "K *rest"], ddof: int = 0) -> Float[Tensor, "*rest"]:
+    """Variance over the first axis; NaN where there are no more than ``ddof`` of them."""
+    total = (scores - scores.mean(0)).square().sum(0)
+    return total / (len(scores) - ddof) if len(scores) > ddof else torch.full_like(total, torch.nan)
 
 
 def _stack(parts: Mapping[str, Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from guerdon.kernels import group_max, group_mean
-from guerdon.method import method
+from guerdon.method import PartName, method
 
 HARMO = "arXiv:2510.05283"
 
@@ -17,9 +17,9 @@ def hybrid_reward(
     parts: Mapping[str, Float[Tensor, " B"]],
     group: Int64[Tensor, " B"],
     *,
-    rule: str,
-    learned: str,
-    confidence: str | None = None,
+    rule: PartName,
+    learned: PartName,
+    confidence: PartName | None = None,
 ) -> Float[Tensor, " B"]:
     """The rule's verdict for prompts that it can judge, the reward model's score for all others.
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from guerdon.method import method
+from guerdon.method import PartName, method
 from guerdon.shaping.parts import part_named
 
 NOISY = "arXiv:2505.22653"
@@ -76,7 +76,7 @@ def lift_low_rewards(
     rewards: Float[Tensor, " B"],
     parts: Mapping[str, Float[Tensor, " B"]],
     *,
-    part: str = "reasoning-pattern",
+    part: PartName = "reasoning-pattern",
     threshold: float = 0.5,
     weight: float = 0.1,
 ) -> Float[Tensor, " B"]:
@@ -97,7 +97,7 @@ def lift_low_rewards(
 
 @method(makes="rewards", paper=NOISY)
 def reward_for_wrong(
-    rewards: Float[Tensor, " B"], parts: Mapping[str, Float[Tensor, " B"]], *, part: str = "reasoning-pattern"
+    rewards: Float[Tensor, " B"], parts: Mapping[str, Float[Tensor, " B"]], *, part: PartName = "reasoning-pattern"
 ) -> Float[Tensor, " B"]:
     """Pay a wrong answer for how it reasons: where the reward is 0, the part named ``part`` takes its place.
 

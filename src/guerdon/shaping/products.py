@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import max_pool1d
 
-from guerdon.method import method, paper
+from guerdon.method import PartName, method, paper
 
 KRC = "arXiv:2305.15801"
 CARL = "arXiv:2504.17838"
@@ -68,8 +68,8 @@ def penalised_progress(
     parts: Mapping[str, Float[Tensor, "B *rest"]],
     part_weights: Mapping[str, Weight],
     *,
-    progress: str,
-    infractions: Sequence[str] = (),
+    progress: PartName,
+    infractions: Sequence[PartName] = (),
     soften: bool = True,
 ) -> Float[Tensor, "B *rest"]:
     """CaRL: one part that is progress, times what went wrong softly, minus a hint for what ends the episode.

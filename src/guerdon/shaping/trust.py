@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from guerdon.kernels import groups
-from guerdon.method import method, paper
+from guerdon.method import PartName, method, paper
 from guerdon.shaping.parts import part_named
 
 SOPHIA = "arXiv:2505.17018"
@@ -19,7 +19,7 @@ def trust_thinking(
     parts: Mapping[str, Float[Tensor, " B"]],
     group: Int64[Tensor, " B"],
     *,
-    part: str = "thinking",
+    part: PartName = "thinking",
     alpha: float = 0.3,
     threshold: float = 0.5,
 ) -> Float[Tensor, " B"]:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from guerdon.method import method
+from guerdon.method import PartName, method
 
 
 @method(makes="rewards", paper="arXiv:2409.12122")
@@ -40,7 +40,7 @@ def consistency_bonus(
     correct: Float[Tensor, " B"],
     parts: Mapping[str, Float[Tensor, " B"]],
     *,
-    part: str,
+    part: PartName,
     weight: float = 0.5,
     failed: Literal["unscored", "neutral"] = "unscored",
 ) -> Float[Tensor, " B"]:

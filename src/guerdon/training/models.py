@@ -317,9 +317,9 @@ def _put(whole: dict[str, Tensor], name: str, value: Tensor, rows: Tensor, batch
     quantity = QUANTITIES.get(f"model_{name}")
     axes = "B T" if quantity is None else quantity.axes
     if name not in whole:
-        width = {"B": (), "B T": batch["mask"].shape[1:]}.get(axes)
+        width = {"B": (), "B T": batch["mask"].shape[1:], "B K": value.shape[1:]}.get(axes)
         width = batch["step_mask"].shape[1:] if width is None else width
-        fill = torch.nan if axes == "B S" else 0.0
+        fill = torch.nan if axes in ("B S", "B K") else 0.0
         whole[name] = value.new_full((batch.rows, *width), fill)
     if value.ndim == 1:
         whole[name][rows] = value.detach()

@@ -89,7 +89,8 @@ class Shaped:
     stages: tuple[StageShape, ...]
     root: Branch
     shares: Mapping[str, float | None]
-    """Of each part (``parts.NAME``): its share of the variance of the final credit; None where that does not vary."""
+    """Of each part (``parts.NAME``) and of what each model says (``model_member_scores.NAME``): its share of the variance
+    of the final credit; None where that does not vary."""
     credit: str
     """The final credit that is explained."""
     left_out: tuple[str, ...]
@@ -317,7 +318,7 @@ def _moved(before: Tensor, after: Tensor, group: Tensor | None, texts: list[str]
 def _shares(
     root: Branch, pipeline: Pipeline, outcome: Rollouts, stages: tuple[BoundStage, ...], said: Mapping[str, Said]
 ) -> dict[str, float | None]:
-    """Each part's share of the variance of the final credit."""
+    """The share of each part, and of each model's word, of the variance of the final credit."""
     leaves = {b.quantity: b.stage for b in root.walk() if b.stage.kind == "reward"}
     whole = {label: _heard(label, stages, outcome, said) for label in {s.label for s in leaves.values()}}
     before = Rollouts(
@@ -335,6 +336,12 @@ def _shares(
         told = {**said, **others, stage.label: Said(values, [None] * outcome.rows, 0.0)}
         without = _credit(pipeline.run(before, stages=stages, said=told).batch, root.quantity)
         shares[quantity] = _share(full, without)
+    others = {label: Said(v, [None] * outcome.rows, 0.0) for label, v in whole.items()}
+    reads = dict.fromkeys(name for branch in root.walk() for name in branch.stage.reads if name.startswith("model_"))
+    for head, _, model in (name.partition(".") for name in reads if name in before):
+        flat = {**before[head], model: _flattened(before[head][model], outcome.get("group", None))}
+        run = pipeline.run(before.with_(**{head: flat}), stages=stages, said={**said, **others})
+        shares[f"{head}.{model}"] = _share(full, _credit(run.batch, root.quantity))
     return shares
 
 

@@ -194,6 +194,15 @@ _TABLE = [
     # reweighting, after the advantage
     _q("weights", "B", "float", "weight of the row in the loss; makers multiply", merge="multiply"),
     _q("token_weights", "B T", "float", "weight of the position in the loss; makers multiply", merge="multiply"),
+    _q("weight_factors", "B", "float", "the factors of weights, keyed by the stage that made them", None, keyed=True),
+    _q(
+        "token_weight_factors",
+        "B T",
+        "float",
+        "the factors of token_weights, keyed by the stage that made them",
+        None,
+        keyed=True,
+    ),
     _q("counts", "B", "int", "how often the row is trained on (resampling); makers multiply", merge="multiply"),
     # of the policy being updated
     _q("logp", "B T", "float", "log-probability under the policy being updated", "policy", "update"),

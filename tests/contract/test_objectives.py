@@ -172,3 +172,17 @@ def _widened(name: str, value):
         pad = [0, 0] * (value.ndim - 2) + [0, 3]
         return torch.nn.functional.pad(value, pad, value=-1 if name.endswith("_ids") else 0)
     return value
+
+
+WEIGHTS = [m for m in ALL if set(m.makes) <= {"weights", "token_weights"} and not m.claims.get("signed")]
+
+
+@pytest.mark.parametrize("method", WEIGHTS, **IDS)
+def test_weights_are_not_negative_unless_claimed(method):
+    """A negative weight turns an advantage around; `guerdon.pipeline.weights` keeps those that claim it from that."""
+    w = world(10)
+    given = {**w.arguments(method), **OPTIONS.get(method.name, {})}
+    drawn = {name: torch.Generator().manual_seed(0) for name in method.injected}
+    call = method.call() if method.stateful else method.call
+    made = call(**w.arguments(method), **drawn) if method.stateful else method.call(**given, **drawn)
+    assert (made[~made.isnan()] >= 0).all()

@@ -11,7 +11,8 @@ from guerdon.adapters.verl_cut import cut
 from guerdon.batch import Rollouts
 from guerdon.method import Method, methods
 from guerdon.objectives import token_ratio
-from guerdon.pipeline.losses import Objective
+from guerdon.pipeline import Objective, Pipeline
+from guerdon.pipeline.weights import FACTORS, OTHERS, makers
 
 OPTIONS = {"clip_low": "clip_ratio_low", "clip_high": "clip_ratio_high", "dual_clip": "clip_ratio_c"}
 """Hyper-parameters of our losses that verl's actor has settings for."""
@@ -58,21 +59,34 @@ def loss_by_recipe(
     old_log_prob, log_prob, advantages, response_mask, loss_agg_mode="", config=None, rollout_is_weights=None
 ) -> tuple[Tensor, dict[str, Any]]:
     """The losses of the recipe, with their own aggregation; ``loss_agg_mode`` serves verl's entropy and KL terms only."""
-    objective = cut().pipeline.objective
-    refuse_loss(objective)
+    pipeline = cut().pipeline
+    refuse_loss(pipeline)
+    objective = pipeline.objective
     batch = _loss_batch(old_log_prob, log_prob, advantages, response_mask)
     if rollout_is_weights is not None:
-        batch = batch.with_(token_weights=rollout_is_weights)
+        factors = {FACTORS["token_weights"]: {OTHERS: rollout_is_weights}}
+        batch = batch.with_(token_weights=rollout_is_weights, **factors)
+    made = {"logp": batch["logp"]}
+    batch = objective.weigh(batch, made, 0.0)
     info = {} if config is None else config.global_batch_info
     shares = [_denominator(s.spec, objective, batch["mask"], info) for s in objective.losses]
-    return objective.loss(batch, {"logp": batch["logp"]}, shares, 0.0)[0], {}
+    return objective.loss(batch, made, shares, 0.0)[0], {}
 
 
-def refuse_loss(objective: Objective) -> None:
-    """Raise where verl's actor cannot run an objective."""
-    if objective.weighting:
+def refuse_loss(pipeline: Pipeline) -> None:
+    """Raise where verl's actor cannot run the losses of a recipe."""
+    objective = pipeline.objective
+    early = makers(pipeline.stages)
+    if early and objective.picks_weights:
         raise ValueError(
-            f"{objective.weighting[0].place}: expected no weights in the update phase, since verl shows a loss one micro-batch; remove it"
+            f"{early[0].place}: expected losses that take all weights or none, since verl gets these as a part of the advantage, got "
+            "a loss that names some; set weighted = true or false"
+        )
+    across = next((stage for stage in objective.weighting if stage.method.across), None)
+    if across is not None:
+        raise ValueError(
+            f"{across.place}: expected weights that look at single rows in the update phase, since verl shows a loss one micro-batch; "
+            "remove it"
         )
     odd = sorted(objective.reads - _IN_A_LOSS)
     if odd:

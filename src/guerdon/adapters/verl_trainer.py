@@ -47,7 +47,7 @@ def subclass(base: Any, mode: str) -> type:
                 config.trainer.v1.trainer_mode = mode
             super().__init__(config)
             self.recipe = cut(tools=writes_tools(config))
-            _check(config, self.recipe.pipeline.objective)
+            _check(config, self.recipe.pipeline)
 
         def _compute_advantage(self, batch, metrics):
             pipeline, queue = self.recipe.pipeline, _Queue(batch)
@@ -161,7 +161,7 @@ def _lacking(name: str, _: Rollouts) -> Any:
     raise RuntimeError(f"expected {name} from verl, got none; set {advice}")
 
 
-def _check(config: Any, objective: Any) -> None:
+def _check(config: Any, pipeline: Any) -> None:
     algorithm, loss = config.algorithm, config.actor_rollout_ref.actor.policy_loss.loss_mode
     if algorithm.adv_estimator != NAME or algorithm.use_kl_in_reward:
         raise RecipeError(
@@ -169,6 +169,6 @@ def _check(config: Any, objective: Any) -> None:
             f"{algorithm.adv_estimator} and {algorithm.use_kl_in_reward}; put kl-in-reward into the recipe ({RECIPE})"
         )
     if loss == NAME:
-        refuse_loss(objective)
+        refuse_loss(pipeline)
     else:
         logger.warning("the recipe's losses are left to verl: actor.policy_loss.loss_mode is %s, not %s", loss, NAME)

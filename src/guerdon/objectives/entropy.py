@@ -40,7 +40,7 @@ def covariance(
     return torch.where(used, product, torch.where(mask, torch.nan, 0.0))
 
 
-@method(makes="token_weights", paper=LIGHT_IF, across=True)
+@method(makes="token_weights", paper=LIGHT_IF, across=True, for_penalty=True)
 def tea_coefficients(
     logp: Float[Tensor, "B T"],
     token_advantages: Float[Tensor, "B T"],

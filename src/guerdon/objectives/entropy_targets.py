@@ -183,7 +183,7 @@ def _mean_at(peaks: Tensor, entropy: Tensor, mask: Tensor) -> Tensor:
     return means.sum() / mask.any(-1).sum().clamp(min=1)
 
 
-@method(makes="token_weights", paper=SIREN, across=True)
+@method(makes="token_weights", paper=SIREN, across=True, for_penalty=True, signed=True)
 class EntropyAnchor:
     """SIREN: the entropy of the tokens that matter, where the policy is least sure, is pulled to its first value.
 

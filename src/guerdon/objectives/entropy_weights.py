@@ -71,7 +71,7 @@ def clip_cov(
     return torch.where(mask & ~used, torch.nan, kept.view(mask.shape))
 
 
-@method(makes="token_weights", paper=MECHANISM, across=True)
+@method(makes="token_weights", paper=MECHANISM, across=True, for_penalty=True)
 def kl_cov(
     logp: Float[Tensor, "B T"],
     token_advantages: Float[Tensor, "B T"],

@@ -20,6 +20,7 @@ from guerdon.pipeline.nested import check_node, combined
 from guerdon.pipeline.ratios import check_ratios
 from guerdon.pipeline.run import Pipeline
 from guerdon.pipeline.stage import Binding, BoundStage, ModelFace
+from guerdon.pipeline.weights import check_weights
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Node, Recipe, RecipeError, Stage, check_options
 
@@ -93,6 +94,7 @@ class _Compiler:
             self.models.close()
             self.known.refuse_unread()
             check_ratios(self.stages, self.losses)
+            check_weights(self.stages, self.losses)
         where = self.recipe.rollouts.where
         if where is not None and (where not in self.known.made or QUANTITIES[where.split(".")[0]].axes != "B"):
             raise RecipeError(

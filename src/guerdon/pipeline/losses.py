@@ -15,6 +15,7 @@ from guerdon.batch import Rollouts
 from guerdon.kernels.aggregate import aggregate, denominator
 from guerdon.kernels.placement import broadcast_rows
 from guerdon.pipeline.stage import BoundStage, merge
+from guerdon.pipeline.weights import FACTORS, known_factors, note_factor, product_of
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.schedules import at
 
@@ -66,9 +67,14 @@ class Objective:
         return any(s.method.across for s in self.weighting)
 
     @property
+    def picks_weights(self) -> bool:
+        """Whether a loss takes some weights and not others."""
+        return any(isinstance(s.spec.weighted, list) for s in self.losses)
+
+    @property
     def idle_at_zero(self) -> bool:
         """Whether a row without advantage has exactly no gradient, so that its forward pass may be left out."""
-        return not self.weighting and all(s.method.claims.get("zero_advantage_zero_loss") for s in self.losses)
+        return not self.across and all(s.method.claims.get("zero_advantage_zero_loss") for s in self.losses)
 
     def boundary(self, batch: Rollouts) -> Rollouts:
         """Lift a row's advantage to its tokens, take the unscored out, and fill what lies outside the loss with 0.
@@ -86,6 +92,8 @@ class Objective:
         if "token_weights" in data:
             keep = keep & data["token_weights"].isfinite()
         data["mask"] = keep
+        if self.picks_weights:
+            known_factors(data)
         needed = {
             *self.reads,
             "mask",
@@ -96,16 +104,21 @@ class Objective:
             "weights",
             "token_weights",
             "counts",
+            *(FACTORS.values() if self.picks_weights else ()),
         }
+
+        def filled(value: Any, axes: str) -> Any:
+            if isinstance(value, Mapping):
+                return {key: filled(entry, axes) for key, entry in value.items()}
+            return (value.masked_fill(~keep, 0.0) if axes == "B T" else value).nan_to_num(nan=0.0)
+
         kept: dict[str, Any] = {}
         for name, value in data.items():
             quantity = QUANTITIES.get(name)
             if quantity is None or name not in needed:
                 continue
-            if quantity.dtype == "float" and isinstance(value, Tensor):
-                if quantity.axes == "B T":
-                    value = value.masked_fill(~keep, 0.0)
-                value = value.nan_to_num(nan=0.0)
+            if quantity.dtype == "float" and (isinstance(value, Tensor) or name in FACTORS.values()):
+                value = filled(value, quantity.axes)
             kept[name] = value
         return Rollouts(kept)
 
@@ -123,7 +136,7 @@ class Objective:
         progress: float,
         generator_for: Callable[[str], torch.Generator] | None = None,
     ) -> Rollouts:
-        """Run ratios and weightings on values without gradient; adds weights and token_weights.
+        """Run ratios and weightings on values without gradient; adds weights and token_weights, and the factors of both.
 
         ``generator_for`` gives a weighting that draws random numbers its generator, by its label; by default seeded
         with 0.
@@ -136,6 +149,7 @@ class Objective:
                 values = _call(stage, batch, view, progress, generator)
                 for name, value in zip(stage.makes, values, strict=True):
                     merge(view if name == "ratio" else work, name, value)
+                    note_factor(work, stage.label, name, value)
         return Rollouts(work)
 
     def loss(
@@ -151,16 +165,14 @@ class Objective:
         """
         total = batch["mask"].new_zeros((), dtype=torch.float32)
         metrics: dict[str, float] = {}
-        weights = _token_weights(batch)
         made = dict(made)
         for stage in self.ratios:
             made["ratio"] = _call(stage, batch, made, progress)[0]
         for stage, share in zip(self.losses, denominators, strict=True):
             value = _call(stage, batch, made, progress)[0]
             if QUANTITIES[stage.makes[0]].level == "token":
-                value = aggregate(
-                    value, batch["mask"], stage.spec.aggregate, share, weights if stage.spec.weighted else None
-                )
+                weights = product_of(batch, stage.spec.weighted)
+                value = aggregate(value, batch["mask"], stage.spec.aggregate, share, weights)
             total = total + at(stage.spec.weight, progress) * value
             metrics[stage.label] = float(value.detach())
         return total, metrics
@@ -179,11 +191,3 @@ def _call(
 def _read(batch: Rollouts, made: Mapping[str, Tensor], name: str) -> Any:
     quantity = lookup(name)
     return made[name] if quantity is not None and quantity.phase == "update" and name in made else batch[name]
-
-
-def _token_weights(batch: Rollouts) -> Tensor | None:
-    weights = batch.get("token_weights", None)
-    if "weights" in batch:
-        rows = batch["weights"][:, None]
-        weights = rows.expand(batch["mask"].shape) if weights is None else weights * rows
-    return weights

@@ -102,8 +102,9 @@ class Loss(Stage):
     aggregate: Literal["token-mean", "sequence-mean", "sequence-sum"] = "token-mean"
     constant: float | None = Field(default=None, gt=0)
     """Denominator per row of sequence-sum; by default sampling.max_tokens."""
-    weighted: bool = True
-    """Whether weights and token_weights multiply it; false for a price, such as a KL, that all positions pay alike."""
+    weighted: bool | list[str] = True
+    """Whether weights and token_weights multiply it; false for a price, such as a KL, that all positions pay alike. A list
+    names the stages whose weights do: ``["truncated-importance", "kl-cov"]``."""
 
 
 class Model(Component):

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from guerdon.batch import Rollouts
+from guerdon.kernels import broadcast_rows
 from guerdon.pipeline import Pipeline
+from guerdon.pipeline.weights import FACTORS, OTHERS
 from guerdon.policies.protocol import Policy
 from guerdon.recipe import Training
 from guerdon.training.counters import PATIENCE, Counters, NonFinite
@@ -125,6 +127,7 @@ def _step(
         alive &= (mini["token_advantages"] != 0).any(-1)
     active = mini if bool(alive.all()) else mini.index(alive)
     parts: dict[str, float] = {}
+    factors: dict[str, float] = {}
     spread: dict[str, float] = {}
     loss = 0.0
     optimiser.zero_grad(set_to_none=True)
@@ -143,14 +146,17 @@ def _step(
                 value.backward()
             loss += float(value.detach())
             _add(parts, named)
+            _add(factors, weight_sums(micro))
             if "old_logp" in micro and "logp" in made:
                 _add(spread, importance(made["logp"].detach(), micro["old_logp"], micro["mask"]))
     if ranks.size > 1:
         if not lockstep(policy):
             ranks.add_gradients(policy.module.parameters())
-        sums = ranks.total({"": loss, **{f"loss/{k}": v for k, v in parts.items()}, **spread})
-        loss, spread = sums.pop(""), {k: v for k, v in sums.items() if not k.startswith("loss/")}
+        sums = ranks.total({"": loss, **{f"loss/{k}": v for k, v in parts.items()}, **factors, **spread})
+        loss = sums.pop("")
         parts = {k.removeprefix("loss/"): v for k, v in sums.items() if k.startswith("loss/")}
+        factors = {k: v for k, v in sums.items() if k.startswith("weight/")}
+        spread = {k: v for k, v in sums.items() if not k.startswith(("loss/", "weight/"))}
     norm = _apply(policy, optimiser, counters, loss, parts, spec)
     tokens = int(active["mask"].sum()) if active.rows else 0
     counters.total_tokens += int(mini["mask"].sum())
@@ -158,10 +164,21 @@ def _step(
         "loss": loss,
         **{f"loss/{label}": amount for label, amount in parts.items()},
         **({"effective_sample_size": effective_sample_size(spread)} if spread else {}),
+        **{name: amount / max(1, tokens) for name, amount in factors.items()},
         "gradient_norm": norm,
         "trained_rows": float(active.rows),
         "trained_tokens": float(tokens),
     }
+
+
+def weight_sums(micro: Rollouts) -> dict[str, float]:
+    """Of each stage that weighs in the update phase: the sum of its weights over the chosen positions."""
+    mask, sums = micro["mask"], {}
+    for product, factors in FACTORS.items():
+        for label, value in micro.get(factors, {}).items():
+            spread = value if product == "token_weights" else broadcast_rows(value, mask)
+            sums |= {f"weight/{label}": float(spread[mask].sum())} if label != OTHERS else {}
+    return sums
 
 
 def importance(logp: Tensor, other_logp: Tensor, mask: Tensor) -> dict[str, float]:

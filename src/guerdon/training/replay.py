@@ -17,6 +17,7 @@ from guerdon.kernels import broadcast_rows, group_mean
 from guerdon.kernels.aggregate import denominator
 from guerdon.method import paper
 from guerdon.pipeline import Pipeline
+from guerdon.pipeline.weights import FACTORS, OTHERS, note_factor
 from guerdon.recipe import RecipeError, ReplaySpec
 from guerdon.schedules import at
 
@@ -107,20 +108,33 @@ class Replay:
         counts = [denominator(rows["mask"], spec.aggregate, spec.constant or 1.0) for rows in (data, old)]
         parts = []
         for rows, share, count in ((data, 1.0, counts[0]), (old, weight, counts[1])):
-            own = rows["weights"] if "weights" in rows else torch.ones(rows.rows)
-            parts.append(rows.with_(weights=own * share * sum(counts) / count))
+            weights = torch.ones(rows.rows) * share * sum(counts) / count
+            made: dict[str, Any] = {"weights": weights * rows.get("weights", 1.0)}
+            if pipeline.objective.picks_weights:
+                made[FACTORS["weights"]] = rows.get(FACTORS["weights"], {})
+                note_factor(made, OTHERS, "weights", weights)
+            parts.append(rows.with_(**made))
         return Rollouts.cat(parts), told
 
     def state(self) -> dict[str, Any]:
         """Rows and history, by place."""
-        rows = {} if self.rows is None else {f"rows.{k}": v for k, v in self.rows.data.items() if isinstance(v, Tensor)}
+        rows: dict[str, Tensor] = {}
+        for name, value in self.rows.data.items() if self.rows is not None else ():
+            if isinstance(value, Tensor):
+                rows[f"rows.{name}"] = value
+            elif name in FACTORS.values():
+                rows |= {f"rows.{name}.{label}": factor for label, factor in value.items()}
         return {"replay": {"rewards": self.rewards, "born": self.born, "baselines": self.baselines, **rows}}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state`` gave."""
         own = state["replay"]
         self.rewards, self.born, self.baselines = own["rewards"], own["born"], own["baselines"]
-        rows = {k.removeprefix("rows."): v for k, v in own.items() if k.startswith("rows.")}
+        rows: dict[str, Any] = {}
+        for key, value in own.items():
+            held, _, label = key.removeprefix("rows.").partition(".")
+            if key.startswith("rows."):
+                rows[held] = {**rows.get(held, {}), label: value} if held in FACTORS.values() else value
         self.rows = Rollouts(rows) if rows else None
 
 

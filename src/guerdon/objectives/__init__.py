@@ -53,6 +53,7 @@ from guerdon.objectives.ranking import rrhf_loss
 from guerdon.objectives.ratio import (
     effective_positive_share,
     geometric_ratio,
+    keep_ratio,
     sequence_ratio,
     soft_gate,
     taper_ratio,
@@ -79,6 +80,7 @@ __all__ = [
     "exact_entropy_change",
     "exact_entropy_change_weights",
     "geometric_ratio",
+    "keep_ratio",
     "kl_cov",
     "kl_estimate",
     "kl_loss",

@@ -33,7 +33,10 @@ _EXTRA = {
     "model": f"it has no room for a second model; {_TRL}",
 }
 _NO_HIDDEN = {
-    **dict.fromkeys(("nucleus_entropy", "old_nucleus_entropy", "entropy_slope"), f"it hands out no logits; {_TRL}"),
+    **dict.fromkeys(
+        ("nucleus_entropy", "old_nucleus_entropy", "top_entropy", "old_top_entropy", "entropy_slope"),
+        f"it hands out no logits; {_TRL}",
+    ),
     "hidden": f"it hands out no hidden states; {_TRL}",
     "old_hidden": f"it hands out no hidden states; {_TRL}",
 }

@@ -39,7 +39,7 @@ _TAKEN_OVER = {
     "use_adaptive_entropy": "entropy-bonus under [[loss]]",
     "off_policy_mask_threshold": "a stage that makes weights",
 }
-OWN_PASS = frozenset({"values", "hidden", "nucleus_entropy", "entropy_slope"})
+OWN_PASS = frozenset({"values", "hidden", "nucleus_entropy", "top_entropy", "entropy_slope"})
 """What of the policy being updated takes a forward pass of ours in place of the host's."""
 _PLAIN_DRAWS = {"min_p": None, "repetition_penalty": 1.0, "generation_kwargs": None}
 

@@ -27,6 +27,7 @@ from guerdon.objectives.entropy import (
     select_surprising,
     surprise_selection,
     tea_coefficients,
+    windowed_entropy,
 )
 from guerdon.objectives.entropy_targets import (
     EntropyAnchor,
@@ -106,4 +107,5 @@ __all__ = [
     "turn_entropies",
     "value_loss",
     "weighted_likelihood",
+    "windowed_entropy",
 ]

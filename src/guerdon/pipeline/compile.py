@@ -14,7 +14,7 @@ from guerdon.pipeline.extra import check_extra
 from guerdon.pipeline.host import OWN, Host
 from guerdon.pipeline.known import Known, heads
 from guerdon.pipeline.levels import check_made, check_taken
-from guerdon.pipeline.losses import Objective
+from guerdon.pipeline.losses import DIFFERENTIABLE, Objective
 from guerdon.pipeline.models import BoundModels
 from guerdon.pipeline.nested import check_node, combined
 from guerdon.pipeline.ratios import check_ratios
@@ -84,7 +84,7 @@ class _Compiler:
             self._add(spec, "reward", f"reward[{i}] ({spec.label})")
         for i, spec in enumerate(self.recipe.pipeline):
             self.known.below = self.recipe.pipeline[i + 1 :]
-            if not self.objective and heads(spec) == {"ratio"}:
+            if not self.objective and heads(spec) <= DIFFERENTIABLE:
                 continue  # a part of the losses, which are left out
             self._add_tree(spec, f"pipeline[{i}]")
         if self.objective:
@@ -167,10 +167,10 @@ class _Compiler:
             instance=self._instance(info, options, place) if info.stateful else None,
             implicit=implicit,
         )
-        fine = makes == ("ratio",) or set(makes) <= {"weights", "token_weights"}
+        fine = set(makes) <= DIFFERENTIABLE or set(makes) <= {"weights", "token_weights"}
         if stage.update_phase and kind != "loss" and not fine:
             raise RecipeError(
-                f"{place}: expected a stage that takes {self._update_reads(stage)} to make only weights or the ratio, got {makes[0]}; "
+                f"{place}: expected a stage that takes {self._update_reads(stage)} to make only weights, the ratio or windowed_entropy, got {makes[0]}; "
                 "stand it under [[loss]], or take the quantity at the start of the iteration (old_logp, old_entropy)"
             )
         if kind == "reward":

@@ -19,13 +19,16 @@ from guerdon.pipeline.weights import FACTORS, known_factors, note_factor, produc
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.schedules import at
 
+DIFFERENTIABLE = frozenset({"ratio", "windowed_entropy"})
+"""What stages of the update phase may make besides weights and losses."""
+
 
 class Objective:
     """The losses of a recipe, and the stages before them in the update phase: ratios, and weights.
 
     Args:
-        before: stages that make ``ratio``, ``weights`` or ``token_weights``, in the recipe's order. Ratios are computed
-            again for every micro-batch, with gradient; weights see the values without.
+        before: stages that make one of ``DIFFERENTIABLE``, ``weights`` or ``token_weights``, in the recipe's order. The former
+            are computed again for every micro-batch, with gradient; weights see the values without.
         losses: the stages under [[loss]].
         max_tokens: denominator per row of sequence-sum.
     """
@@ -37,29 +40,29 @@ class Objective:
 
     @property
     def stages(self) -> tuple[BoundStage, ...]:
-        """Ratios and weightings, then losses."""
+        """What stands before the losses, then these."""
         return (*self.before, *self.losses)
 
     @property
-    def ratios(self) -> tuple[BoundStage, ...]:
-        """The stages that make or change the ratio."""
-        return tuple(s for s in self.before if s.makes == ("ratio",))
+    def transforms(self) -> tuple[BoundStage, ...]:
+        """The stages that make what passes a gradient: the ratio, and what changes it; windows of entropies."""
+        return tuple(s for s in self.before if s.makes[0] in DIFFERENTIABLE)
 
     @property
     def weighting(self) -> tuple[BoundStage, ...]:
         """The stages that reweight in the update phase."""
-        return tuple(s for s in self.before if s.makes != ("ratio",))
+        return tuple(s for s in self.before if s.makes[0] not in DIFFERENTIABLE)
 
     @property
     def reads(self) -> set[str]:
         """Every quantity that a loss or a stage before it reads and none makes."""
-        return {r.split(".", 1)[0] for s in self.stages for r in s.reads} - {"ratio"}
+        return {r.split(".", 1)[0] for s in self.stages for r in s.reads} - DIFFERENTIABLE
 
     @property
     def policy_makes(self) -> frozenset[str]:
-        """What the policy's forward pass must make (logp, entropy, nucleus_entropy, entropy_slope, values, hidden)."""
-        made = ("logp", "entropy", "nucleus_entropy", "entropy_slope", "values", "hidden")
-        return frozenset(n for n in self.reads if n in made)
+        """What the policy's forward pass must make (logp, entropy, values, hidden ...)."""
+        made = {n for n in self.reads if (q := lookup(n)) is not None and q.phase == "update"}
+        return frozenset(n for n in made if QUANTITIES[n].provider in ("policy", "value"))
 
     @property
     def across(self) -> bool:
@@ -136,7 +139,7 @@ class Objective:
         progress: float,
         generator_for: Callable[[str], torch.Generator] | None = None,
     ) -> Rollouts:
-        """Run ratios and weightings on values without gradient; adds weights and token_weights, and the factors of both.
+        """Run what stands before the losses on values without gradient; adds weights and token_weights, and the factors of both.
 
         ``generator_for`` gives a weighting that draws random numbers its generator, by its label; by default seeded
         with 0.
@@ -148,7 +151,7 @@ class Objective:
                 generator = generator_for(stage.label) if generator_for else torch.Generator().manual_seed(0)
                 values = _call(stage, batch, view, progress, generator)
                 for name, value in zip(stage.makes, values, strict=True):
-                    merge(view if name == "ratio" else work, name, value)
+                    merge(view if name in DIFFERENTIABLE else work, name, value)
                     note_factor(work, stage.label, name, value)
         return Rollouts(work)
 
@@ -166,8 +169,8 @@ class Objective:
         total = batch["mask"].new_zeros((), dtype=torch.float32)
         metrics: dict[str, float] = {}
         made = dict(made)
-        for stage in self.ratios:
-            made["ratio"] = _call(stage, batch, made, progress)[0]
+        for stage in self.transforms:
+            made[stage.makes[0]] = _call(stage, batch, made, progress)[0]
         for stage, share in zip(self.losses, denominators, strict=True):
             value = _call(stage, batch, made, progress)[0]
             if QUANTITIES[stage.makes[0]].level == "token":

@@ -230,6 +230,7 @@ class Provider:
                 "old_logp": "logp",
                 "old_entropy": "entropy",
                 "old_nucleus_entropy": "nucleus_entropy",
+                "old_top_entropy": "top_entropy",
                 "old_values": "values",
                 "old_hidden": "hidden",
                 "bootstrap_values": "bootstrap_values",

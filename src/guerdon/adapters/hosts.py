@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from guerdon.adapters import settings
 from guerdon.method import find
 from guerdon.pipeline import OWN, BoundStage, Host, Pipeline, compile_recipe
 from guerdon.pipeline.extra import ancestors, check_turns
@@ -191,7 +192,7 @@ def compile_for(
 
     Args:
         host: one of ``HOSTS``.
-        recipe: as for `guerdon.recipe.load`; its [task], [policy] and [training] are the host's business.
+        recipe: as for `guerdon.recipe.load`; `guerdon.adapters.settings` says what becomes of its settings.
         columns: columns of the host's data set besides ``prompts``.
         steps: the host's rollouts carry ``step_ids``.
         structure: what else they carry (`guerdon.pipeline.compile_recipe`).
@@ -200,6 +201,7 @@ def compile_for(
         RecipeError: what cannot run there.
     """
     loaded = recipe if isinstance(recipe, Recipe) else load(recipe)
+    settings.refuse(host, loaded)
     pipeline = compile_recipe(
         loaded,
         columns=columns,

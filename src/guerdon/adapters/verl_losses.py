@@ -1,6 +1,8 @@
 """Objectives and recipes in the shape of verl's policy losses. Nothing here is a formula."""
 
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from typing import Any
 
 import torch
@@ -13,10 +15,12 @@ from guerdon.method import Method, methods
 from guerdon.objectives import token_ratio
 from guerdon.pipeline import Objective, Pipeline
 from guerdon.pipeline.weights import FACTORS, OTHERS, makers
+from guerdon.training.generators import derive
 
 OPTIONS = {"clip_low": "clip_ratio_low", "clip_high": "clip_ratio_high", "dual_clip": "clip_ratio_c"}
 """Hyper-parameters of our losses that verl's actor has settings for."""
 
+_CALLS = count()
 _IN_A_LOSS = {"logp", "old_logp", "token_advantages", "mask"}
 
 
@@ -67,7 +71,8 @@ def loss_by_recipe(
         factors = {FACTORS["token_weights"]: {OTHERS: rollout_is_weights}}
         batch = batch.with_(token_weights=rollout_is_weights, **factors)
     made = {"logp": batch["logp"]}
-    batch = objective.weigh(batch, made, 0.0)
+    draws = partial(derive, pipeline.recipe.training.seed, next(_CALLS))  # verl tells a loss no step
+    batch = objective.weigh(batch, made, 0.0, draws)
     info = {} if config is None else config.global_batch_info
     shares = [_denominator(s.spec, objective, batch["mask"], info) for s in objective.losses]
     return objective.loss(batch, made, shares, 0.0)[0], {}
@@ -83,10 +88,10 @@ def refuse_loss(pipeline: Pipeline) -> None:
             "a loss that names some; set weighted = true or false"
         )
     across = next((stage for stage in objective.weighting if stage.method.across), None)
-    if across is not None:
+    if across is not None and pipeline.recipe.training.statistics == "mini-batch":
         raise ValueError(
             f"{across.place}: expected weights that look at single rows in the update phase, since verl shows a loss one micro-batch; "
-            "remove it"
+            'set training.statistics = "micro-batch", or remove it'
         )
     odd = sorted(objective.reads - _IN_A_LOSS)
     if odd:

@@ -88,11 +88,20 @@ class HuggingFace:
         self.module.eval()
 
     @classmethod
-    def of(cls, model: Any, tokenizer: Any, *, chat: bool | None = None, fused: bool = True) -> "HuggingFace":
+    def of(
+        cls,
+        model: Any,
+        tokenizer: Any,
+        *,
+        chat: bool | None = None,
+        fused: bool = True,
+        nucleus: dict[str, Any] | None = None,
+        top: int = 10,
+    ) -> "HuggingFace":
         """A model that is there already, such as one that another trainer trains: not copied, not changed."""
         made, checkpointing = cls.__new__(cls), (getattr(p, "gradient_checkpointing", False) for p in model.modules())
         made.device, made.tokenizer = next(model.parameters()).device, tokenizer
-        made.of_logits, made.fused = with_options(), fused
+        made.of_logits, made.fused = with_options(nucleus, top), fused
         made._wrap(model, chat, any(checkpointing))
         return made
 

@@ -31,6 +31,7 @@ TAGGED = (
     "guerdon.training.replay",
     "guerdon.training.anchor",
     "guerdon.training.trees",
+    "guerdon.training.truncation",
 )
 """Modules outside the rooms whose code follows papers."""
 INJECTED = ("generator",)

@@ -157,6 +157,8 @@ class ReplaySpec(_Strict):
     """Mean rewards of groups, the newest, whose median kept answers are measured by."""
     tolerance: int = Field(default=10, ge=1)
     """Iterations after which a kept answer is dropped."""
+    where: str | None = None
+    """A quantity of rows, such as ``parts.turn-bonus``: only answers of which it is above 0 are kept."""
     weight: float | Schedule = 1.0
     """Of the mean loss of the replayed rows beside the mean loss of the fresh ones."""
 

@@ -75,9 +75,11 @@ def update(
         data = Rollouts(ranks.same(dict(data.data)))
     told: dict[str, float] = {}
     if replay is not None:
-        fresh, (rewards, group) = data, ranks.same((batch["rewards"], batch["group"]))
+        where = replay.spec.where
+        told_of_rows = (batch["rewards"], batch["group"], None if where is None else batch[where])
+        fresh, (rewards, group, wanted) = data, ranks.same(told_of_rows)
         data, told = replay.mix(fresh, pipeline, iteration, derive(spec.seed, iteration, "replay"))
-        replay.add(fresh, rewards, group, iteration)
+        replay.add(fresh, rewards, group, iteration, wanted)
     if "counts" in data:
         data = data.index(torch.arange(data.rows).repeat_interleave(data["counts"]))
     rate = learning_rate(spec, iteration)

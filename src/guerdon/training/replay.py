@@ -18,6 +18,7 @@ from guerdon.kernels.aggregate import denominator
 from guerdon.method import paper
 from guerdon.pipeline import Pipeline
 from guerdon.pipeline.weights import FACTORS, OTHERS, note_factor
+from guerdon.quantities import QUANTITIES
 from guerdon.recipe import RecipeError, ReplaySpec
 from guerdon.schedules import at
 
@@ -50,13 +51,24 @@ class Replay:
         self.born = torch.zeros(0, dtype=torch.long)
         self.baselines = torch.zeros(0)
 
-    def add(self, data: Rollouts, rewards: Float[Tensor, " B"], group: Int[Tensor, " B"], iteration: int) -> None:
-        """Keep the rows whose mean advantage over positions is positive, and note what each group earned."""
+    def add(
+        self,
+        data: Rollouts,
+        rewards: Float[Tensor, " B"],
+        group: Int[Tensor, " B"],
+        iteration: int,
+        wanted: Float[Tensor, " B"] | None = None,
+    ) -> None:
+        """Keep the rows whose mean advantage over positions is positive, and note what each group earned.
+
+        ``wanted``: what ``where`` of the recipe names; rows of which it is not above 0 are not kept.
+        """
         means = group_mean(rewards, group)[_first_of(group)]
         self.baselines = torch.cat([self.baselines, means[~means.isnan()]])[-self.spec.baselines :]
         advantages, mask = data["token_advantages"], data["mask"]
         mean = torch.where(mask, advantages, 0.0).sum(-1) / mask.sum(-1).clamp(min=1)
         good = (mean > 0) & rewards.isfinite()
+        good = good if wanted is None else good & (wanted > 0)
         if bool(good.any()):
             new = data.index(good)
             self.rows = new if self.rows is None else Rollouts.cat([self.rows, new])
@@ -152,6 +164,12 @@ def check_replay(pipeline: Pipeline) -> None:
                 f"replay: expected a recipe that {'makes' if need == 'rewards' else 'has a loss that reads'} {need}, got "
                 "none; replayed rows are judged by their rewards and learnt from by a ratio, as in clipped-surrogate"
             )
+    spec = pipeline.recipe.replay
+    names = {name for stage in pipeline.stages for name in stage.makes if QUANTITIES[name.split(".")[0]].axes == "B"}
+    if spec is not None and spec.where is not None and spec.where not in names:
+        raise RecipeError(
+            f"replay.where: expected a quantity of rows that a stage makes, got {spec.where!r}; name one of {sorted(names)}"
+        )
 
 
 def _first_of(group: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ TAGGED = (
     "guerdon.tasks.budget",
     "guerdon.policies",
     *(f"guerdon.reward_models.{part}" for part in ("losses", "language", "decomposition", "factors", "flow")),
+    "guerdon.training.balance",
     "guerdon.training.meta_weight",
     "guerdon.training.replay",
     "guerdon.training.anchor",

@@ -31,8 +31,8 @@ KL = {"use": "kl-loss", "weight": 0.1}
 
 def recipe(key: str = "", **more):
     made = {"preset": "grpo", "reward": [{"use": f"{world.__name__}:digits"}], "loss": [KL], **more}
-    if key == "replay":
-        made["replay"] = {}
+    if key in ("replay", "imitation"):
+        made[key] = {}
     elif key:
         table, name = key.split(".")
         made[table] = {name: OTHER[name]}
@@ -41,7 +41,7 @@ def recipe(key: str = "", **more):
 
 @pytest.mark.parametrize("host", FATES)
 def test_no_setting_is_passed_over(host):
-    extra = {"replay", "task", "policy", "policy.nucleus", "policy.top"}
+    extra = {"replay", "imitation", "task", "policy", "policy.nucleus", "policy.top"}
     assert set(FATES[host]) == set(KEYS) | extra
     tables = set(Recipe.model_fields) - {
         "preset",
@@ -51,13 +51,13 @@ def test_no_setting_is_passed_over(host):
         "pipeline",
         "loss",
     }  # those are the pipeline
-    assert tables == {"replay", "task", "policy", *TABLES}
+    assert tables == {"replay", "imitation", "task", "policy", *TABLES}
     assert {key.split(".")[1] for key in KEYS} == set(OTHER)
     for key in KEYS:
         assert OTHER[key.split(".")[1]] != default_of(key), key
 
 
-@pytest.mark.parametrize("key", [*KEYS, "replay"])
+@pytest.mark.parametrize("key", [*KEYS, "replay", "imitation"])
 @pytest.mark.parametrize("host", ["trl", "verl"])
 def test_what_a_host_has_nothing_for_is_refused_by_name(host, key):
     made, fate = recipe(key), FATES[HOSTS[host].adapter][key]

@@ -1,4 +1,5 @@
-"""What becomes of a recipe's settings in another trainer: no key of [training], [sampling], [rollouts] or [replay] is passed over.
+"""What becomes of a recipe's settings in another trainer: no key of [training], [sampling], [rollouts], [replay] or [imitation] is passed
+over.
 
 - used: the recipe's value is the one that runs;
 - mapped: it becomes the host's own setting; where the host was told another value, the two are refused;
@@ -48,6 +49,7 @@ _COMMON = {
     "rollouts.forks": _refused("completions do not branch there"),
     "rollouts.chunks": _told(),
     "replay": _refused("its batches are drawn anew; train it with guerdon train"),
+    "imitation": _refused("its losses are those of rollouts; train it with guerdon train"),
     "task": _told("its data set"),
     "sampling.engine": _refused("the host draws by its own engine; leave it out"),
 }
@@ -147,7 +149,7 @@ def given(recipe: Recipe) -> dict[str, Any]:
     for table in TABLES:
         held = getattr(recipe, table)
         said |= {f"{table}.{name}": getattr(held, name) for name in sorted(held.model_fields_set)}
-    said |= {"replay": recipe.replay} if recipe.replay is not None else {}
+    said |= {name: held for name in ("replay", "imitation") if (held := getattr(recipe, name)) is not None}
     said |= {"task": recipe.task.use} if recipe.task is not None else {}
     if "policy" in recipe.model_fields_set:
         own = {f"policy.{name}": value for name, value in recipe.policy.options.items() if name in ("nucleus", "top")}
@@ -166,7 +168,7 @@ def refuse(host: Host, recipe: Recipe) -> None:
         fate = fates.get(name)
         if fate is not None and fate.how == "refused" and value not in (default_of(name), *fate.fine):
             raise RecipeError(
-                f"{name}: expected a recipe without it in {host.name}, got {value if name != 'replay' else 'a table'!r}; {fate.where}, "
+                f"{name}: expected a recipe without it in {host.name}, got {value if '.' in name else 'a table'!r}; {fate.where}, "
                 "or leave it out"
             )
 

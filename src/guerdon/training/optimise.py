@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -9,11 +10,12 @@ import torch
 from torch import Tensor
 
 from guerdon.batch import Rollouts
-from guerdon.kernels import broadcast_rows
+from guerdon.kernels import broadcast_rows, masked_mean
 from guerdon.pipeline import Pipeline
 from guerdon.pipeline.weights import FACTORS, OTHERS
 from guerdon.policies.protocol import Policy
 from guerdon.recipe import Training
+from guerdon.training.balance import Balance
 from guerdon.training.counters import PATIENCE, Counters, NonFinite
 from guerdon.training.generators import derive
 from guerdon.training.micro import shares_prompts
@@ -56,6 +58,8 @@ def update(
     temperature: float,
     ranks: Ranks = ONE,
     replay: Replay | None = None,
+    balance: Balance | None = None,
+    look_ahead: Callable[[], Rollouts] | None = None,
 ) -> dict[str, float]:
     """One iteration's optimiser steps.
 
@@ -85,15 +89,29 @@ def update(
     rate = learning_rate(spec, iteration)
     for group in optimiser.param_groups:
         group["lr"] = rate
+    progress = iteration / spec.iterations
+    if balance is not None and look_ahead is not None:
+
+        def gradient_of(rows: Rollouts) -> None:
+            draws = partial(derive, spec.seed, iteration, "look ahead")
+            accumulate(policy, pipeline, rows, progress, temperature, ranks, draws)
+
+        told |= balance.move(
+            policy,
+            iteration,
+            float(-masked_mean(batch["sampled_logp"], batch["mask"])),
+            explore=lambda: gradient_of(data),
+            look_ahead=lambda: gradient_of(pipeline.objective.boundary(look_ahead())),
+            temperature=temperature,
+            learning_rate=rate,
+        )
     order = derive(spec.seed, iteration, "minibatches")
     sums: dict[str, list[float]] = {}
     for _ in range(spec.epochs):
         for rows in _minibatches(data.rows, spec.minibatches, order):
             mini = data if rows is None else data.index(rows)
             draws = partial(derive, spec.seed, iteration, "weights", counters.steps + counters.skipped)
-            metrics = _step(
-                policy, pipeline, mini, optimiser, counters, iteration / spec.iterations, temperature, ranks, draws
-            )
+            metrics = _step(policy, pipeline, mini, optimiser, counters, progress, temperature, ranks, draws, balance)
             for name, value in metrics.items():
                 sums.setdefault(name, []).append(value)
     totals = ("trained_rows", "trained_tokens")
@@ -116,7 +134,53 @@ def _step(
     temperature: float,
     ranks: Ranks,
     draws: Callable[[str], torch.Generator],
+    balance: Balance | None,
 ) -> dict[str, float]:
+    optimiser.zero_grad(set_to_none=True)
+    mu = 0.0 if balance is None else balance.mu
+    done = accumulate(policy, pipeline, mini, progress, temperature, ranks, draws, scale=1 - mu)
+    loss = done.loss
+    if balance is not None:
+        number = counters.steps + counters.skipped
+        done.parts["imitation"] = balance.imitate(policy, number, scale=mu, temperature=temperature)
+        loss += mu * done.parts["imitation"]
+    norm = _apply(policy, optimiser, counters, loss, done.parts, pipeline.recipe.training)
+    counters.total_tokens += int(mini["mask"].sum())
+    return {
+        "loss": loss,
+        **{f"loss/{label}": amount for label, amount in done.parts.items()},
+        **({"effective_sample_size": effective_sample_size(done.spread)} if done.spread else {}),
+        **{name: amount / max(1, done.tokens) for name, amount in done.factors.items()},
+        "gradient_norm": norm,
+        "trained_rows": float(done.rows),
+        "trained_tokens": float(done.tokens),
+    }
+
+
+@dataclass
+class Accumulated:
+    """What the passes over one mini-batch gave, over all ranks, beside the gradient."""
+
+    loss: float
+    parts: dict[str, float]
+    factors: dict[str, float]
+    spread: dict[str, float]
+    rows: int
+    tokens: int
+
+
+def accumulate(
+    policy: Policy,
+    pipeline: Pipeline,
+    mini: Rollouts,
+    progress: float,
+    temperature: float,
+    ranks: Ranks,
+    draws: Callable[[str], torch.Generator],
+    *,
+    scale: float = 1.0,
+) -> Accumulated:
+    """Add ``scale`` times the gradient of the losses on a mini-batch to that of the policy's weights."""
     objective, spec = pipeline.objective, pipeline.recipe.training
     denominators = objective.denominators(mini)
     together = objective.across and spec.statistics == "mini-batch"
@@ -132,7 +196,6 @@ def _step(
     factors: dict[str, float] = {}
     spread: dict[str, float] = {}
     loss = 0.0
-    optimiser.zero_grad(set_to_none=True)
     if active.rows:
         dealt = dealt_micro_batches(ranks, active, spec.micro_tokens, by_prompt=shares_prompts(policy))
         for rows, counts in passes_of(dealt, ranks.rank, lockstep=lockstep(policy)):
@@ -144,6 +207,7 @@ def _step(
             if objective.weighting and not together:
                 micro = objective.weigh(micro, made, progress, draws)
             value, named = objective.loss(micro, made, denominators, progress)
+            value = scale * value
             if value.requires_grad:
                 value.backward()
             loss += float(value.detach())
@@ -159,18 +223,7 @@ def _step(
         parts = {k.removeprefix("loss/"): v for k, v in sums.items() if k.startswith("loss/")}
         factors = {k: v for k, v in sums.items() if k.startswith("weight/")}
         spread = {k: v for k, v in sums.items() if not k.startswith(("loss/", "weight/"))}
-    norm = _apply(policy, optimiser, counters, loss, parts, spec)
-    tokens = int(active["mask"].sum()) if active.rows else 0
-    counters.total_tokens += int(mini["mask"].sum())
-    return {
-        "loss": loss,
-        **{f"loss/{label}": amount for label, amount in parts.items()},
-        **({"effective_sample_size": effective_sample_size(spread)} if spread else {}),
-        **{name: amount / max(1, tokens) for name, amount in factors.items()},
-        "gradient_norm": norm,
-        "trained_rows": float(active.rows),
-        "trained_tokens": float(tokens),
-    }
+    return Accumulated(loss, parts, factors, spread, active.rows, int(active["mask"].sum()) if active.rows else 0)
 
 
 def weight_sums(micro: Rollouts) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 
 from guerdon import adapters
 from guerdon.adapters import HOSTS, compile_for
-from guerdon.adapters.hosts import left_to
+from guerdon.adapters.fitting import left_to
 from guerdon.recipe import RecipeError
 
 GRPO = {"preset": "grpo", "reward": [{"use": "final-answer"}]}
@@ -57,10 +57,8 @@ def test_step_credit_is_refused_where_only_rewards_go_in():
 
 
 def test_adapters_are_thin():
-    """What is no adapter of a host: the list of hosts, and the page that is made of it."""
-    files = [f for f in Path(adapters.__file__).parent.glob("*.py") if f.stem not in ("hosts", "table")]
-    long = {f.name: n for f in files if (n := len(f.read_text("utf-8").splitlines())) > 199}
-    assert long == {}
+    files = Path(adapters.__file__).parent.glob("*.py")
+    assert {f.name: n for f in files if (n := len(f.read_text("utf-8").splitlines())) >= 200} == {}
 
 
 def test_an_adapter_that_is_named_is_there_and_says_how_it_is_set_up():

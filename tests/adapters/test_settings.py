@@ -8,7 +8,8 @@ import torch
 pytest.importorskip("trl")
 
 from guerdon.adapters import trl_settings
-from guerdon.adapters.hosts import HOSTS, compile_for
+from guerdon.adapters.fitting import compile_for
+from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.settings import FATES, TABLES, TRL, default_of, given
 from guerdon.recipe import Recipe, RecipeError, load
 from tests.adapters import trl_world as world

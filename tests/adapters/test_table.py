@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from guerdon.adapters.hosts import HOSTS, compile_at_best, left_to
+from guerdon.adapters.fitting import compile_at_best, left_to
+from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.table import Cell, page, smallest, table
 from guerdon.method import methods
 from guerdon.recipe import RecipeError, load

@@ -1,5 +1,7 @@
 """Recipes that take more of TRL than its completions, its logs and checkpoints, and rewards for other trainers."""
 
+import copy
+
 import pyarrow.parquet as parquet
 import pytest
 import torch
@@ -8,6 +10,8 @@ pytest.importorskip("trl")
 
 from guerdon.adapters.trl import reward_functions
 from guerdon.adapters.trl_settings import served
+from guerdon.credit.steps import split_turns
+from guerdon.policies.huggingface import HuggingFace
 from guerdon.policies.protocol import Sampling
 from guerdon.recipe import RecipeError
 from tests.adapters import trl_two
@@ -61,6 +65,16 @@ def test_credit_of_steps_is_placed_on_their_tokens(tmp_path):
             assert float(output["advantages"][row, t]) == pytest.approx(float(want), abs=1e-6)
     logged = trainer._metrics["train"]["rewards/verified-steps/mean"][0]
     assert logged == pytest.approx(float(batch["step_parts.verified-steps"].nanmean(-1).nanmean()))
+
+
+def test_turns_are_the_runs_of_what_the_policy_chose(tmp_path):
+    """Between them stands what a tool said."""
+    recipe = {"preset": "dr-grpo", "reward": [{"use": "turn-bonus", "per_turn": 1.0, "cap": 100.0}]}
+    _, batch = first_batch(world.ours(tmp_path, recipe, rollout_func=trl_two.rollout))
+    assert torch.equal(batch["turn_ids"], split_turns(batch["mask"]))
+    turns = batch["turn_ids"].amax(-1) + 1
+    assert bool((turns > 1).any())
+    assert batch["parts.turn-bonus"].tolist() == turns.float().tolist()
 
 
 def test_a_greedy_baseline_is_what_the_policy_says_greedily(tmp_path):
@@ -240,22 +254,38 @@ def test_an_adapter_is_trained_and_switched_off_for_the_reference(tmp_path):
     assert costs[2] > 1e-5
 
 
-def test_a_copy_does_not_run_the_original(tmp_path):
-    """TRL hangs its own forward on the model; a copy of one that caps its logits would call it, and so the original."""
-    from transformers import Gemma2Config, Gemma2ForCausalLM
+class Head(torch.nn.Linear):
+    """A last layer that is more than its weight and bias to whoever looks, so that the model is run whole."""
 
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    shape |= {"num_key_value_heads": 2, "head_dim": 16, "vocab_size": len(world.CHARACTERS) + 2, "pad_token_id": 0}
-    capped = Gemma2ForCausalLM(Gemma2Config(**shape, eos_token_id=1, bos_token_id=None, final_logit_softcapping=2.0))
-    recipe = {**world.GRPO, "loss": [{"use": "kl-loss", "weight": 0.1}]}
-    trainer = world.ours(tmp_path, recipe, model=capped)
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_copy_does_not_run_the_original(tmp_path, whole):
+    """TRL hangs its own forward on the model, and a copy of it would call the original's; where our policy does not go by
+    the last layer but through that forward, this is what a reference would run."""
+    model = world.model("llama")
+    if whole:
+        model.lm_head.__class__ = Head
+    trainer = world.ours(
+        tmp_path,
+        {**world.GRPO, "loss": [{"use": "kl-loss", "weight": 0.1}]},
+        model=model,
+        train_dataset=world.dataset(8),
+    )
     _, batch = first_batch(trainer)
-    reference = trainer._cast.reference
-    before = reference.evaluate(batch, frozenset({"logp"}))["logp"].detach()
+    assert "forward" in vars(trainer.model)
+    ours = trainer._cast.reference
+    naive = HuggingFace.of(copy.deepcopy(trainer.model), trainer._tokenizer)
+    assert (ours._layer is None) == (naive._layer is None) == whole
+
+    def logp(policy):
+        return policy.evaluate(batch, frozenset({"logp"}))["logp"].detach()
+
+    before, followed = logp(ours), logp(naive)
     with torch.no_grad():
         for weight in trainer.model.parameters():
-            weight += 0.1 * torch.ones_like(weight)
-    assert torch.equal(reference.evaluate(batch, frozenset({"logp"}))["logp"], before)
+            weight += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(logp(ours), before)
+    assert torch.equal(logp(naive), followed) != whole, "TRL hangs nothing on the model: this test shows nothing"
 
 
 def test_the_samplers_ratio_multiplies_the_loss_and_no_denominator(tmp_path):

@@ -100,5 +100,5 @@ def test_micro_batches_of_any_cut_and_width_add_up(tmp_path, monkeypatch, aggreg
 
 def test_a_loss_that_verl_cannot_feed_is_refused(tmp_path, monkeypatch):
     write(tmp_path, monkeypatch, 'preset = "grpo"\n[[reward]]\nuse = "final-answer"\n[[loss]]\nuse = "kl-loss"\n')
-    with pytest.raises(ValueError, match=r"reads ref_logp.*actor.use_kl_loss"):
+    with pytest.raises(ValueError, match=r"takes ref_logp.*actor.use_kl_loss"):
         loss_by_recipe(SCORES, SCORES, SCORES, MASK, "", Actor())

@@ -192,6 +192,15 @@ def test_steps_and_outcome_become_advantages_of_positions(credit):
     assert metrics["guerdon/right/unscored"] == 0
 
 
+def test_turns_are_known_to_signals_and_to_stages_of_the_batch(credit):
+    bonus = '[[reward]]\nuse = "turn-bonus"\nper_turn = 0.5\n'
+    text = 'preset = "dr-grpo"\n[[reward]]\nuse = "tests.adapters.verl_signals:right"\n' + bonus
+    _, metrics, _ = credit(text, SAID)
+    assert metrics["guerdon/turn-bonus/mean"] == 0.5  # one turn, where no tool writes into responses
+    tools = credit(text, SAID, "actor_rollout_ref.rollout.multi_turn.enable=true")[1]
+    assert tools["guerdon/turn-bonus/mean"] == 0.5
+
+
 def test_an_unscored_row_is_in_neither_the_loss_nor_its_denominator(credit):
     plain, _, _ = credit(STEPS, SAID)
     rows, metrics, _ = credit(STEPS + "[training]\nfailure_limit = 0.5\n", [*SAID, ("a", "+", "3")])
@@ -268,7 +277,7 @@ def test_settings_that_would_be_ignored_are_refused(credit, recipe, caplog):
     with caplog.at_level(logging.WARNING):
         credit(STEPS, SAID, "actor_rollout_ref.actor.policy_loss.loss_mode=vanilla")
     assert "losses are left to verl: actor.policy_loss.loss_mode is vanilla" in caplog.text
-    with pytest.raises(ValueError, match=r"reads ref_logp"):
+    with pytest.raises(RecipeError, match=r"takes ref_logp"):
         credit(STEPS + '[[loss]]\nuse = "kl-loss"\n', SAID)
 
 

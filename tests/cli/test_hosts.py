@@ -8,6 +8,13 @@ from typer.testing import CliRunner
 from guerdon.cli import app
 
 GRPO = 'preset = "grpo"\n[[reward]]\nuse = "final-answer"\n'
+PLAIN = (
+    GRPO.replace('preset = "grpo"\n', "")
+    + '[[pipeline]]\nuse = "weighted-sum"\n[[pipeline]]\nuse = "group-normalise"\n'
+)
+WEIGHTED, COUNTED = (
+    f'{PLAIN}[[pipeline]]\nuse = "{stage}"\n[[loss]]\nuse = "clipped-surrogate"\n' for stage in ("clip-cov", "top-rows")
+)
 
 
 @pytest.fixture
@@ -66,6 +73,16 @@ def test_json(explain):
             ("accuracy-filter", "group", "ms-swift", "GuerdonGRPOTrainer"),
         ),
         ("slime", 'preset = "ppo"\n[[reward]]\nuse = "final-answer"\n', ("kl-in-reward", "ref_logp", "--kl-loss-coef")),
+        ("trl", WEIGHTED, ("clip-cov", "logp", "TRL's GRPOTrainer", "guerdon train")),
+        ("verl", WEIGHTED, ("clip-cov", "logp", "verl's trainer", "guerdon train")),
+        ("verl", GRPO + '[[loss]]\nuse = "kl-loss"\n', ("kl-loss", "ref_logp", "verl's trainer", "actor.use_kl_loss")),
+        ("trl", COUNTED, ("top-rows", "counts", "TRL's GRPOTrainer", "weigh rows instead")),
+        ("prime-rl-loss", GRPO.replace("grpo", "gspo"), ("aggregate", "prime-rl", '"token-mean"')),
+        (
+            "verl-estimator",
+            'preset = "gdpo"\n[[reward]]\nuse = "length"\n',
+            ("parts", "an estimator of verl", "guerdon_sync"),
+        ),
         ("swift", GRPO, ("expected a host among guerdon, trl,", "got 'swift'", "did you mean 'ms-swift'")),
     ],
 )

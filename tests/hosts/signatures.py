@@ -23,6 +23,7 @@ VERSIONS = {
     "trl": ["1.16.0"],
     "stable-baselines3": ["2.6.0", "2.9.2"],
     "verl": ["0.9.0", "0.9.1"],
+    "vllm": ["0.33.0"],
 }
 """The lowest and the newest that are supported."""
 _GRPO = ("_generate", "_calculate_rewards", "_generate_and_score_completions", "_compute_loss", "_save_checkpoint")
@@ -61,6 +62,15 @@ NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         f"{_REWARD_LOOP}/registry.py": ("register",),
         f"{_REWARD_LOOP}/base.py": ("RewardManagerBase.__init__", "RewardManagerBase.run_single"),
         "verl/trainer/ppo/v1/trainer_base.py": ("register_trainer", "get_trainer_cls"),
+    },
+    "vllm": {
+        "vllm/entrypoints/llm.py": ("LLM.__init__", "LLM.generate", "LLM.collective_rpc", "LLM.reset_prefix_cache"),
+        "vllm/engine/arg_utils.py": ("~    max_model_len:", "~    logprobs_mode:", "~    generation_config:"),
+        "vllm/sampling_params.py": ("SamplingParams",),
+        "vllm/outputs.py": ("CompletionOutput", "~self.outputs = outputs"),
+        "vllm/logprobs.py": ("Logprob",),
+        "vllm/v1/worker/gpu_worker.py": ("Worker.reload_weights",),
+        "vllm/v1/worker/gpu_model_runner.py": ("GPUModelRunner.reload_weights",),
     },
 }  # fmt: skip
 Surface = dict[str, list[str] | bool | None]

@@ -86,6 +86,25 @@ def test_sums_of_two_what_is_finite_and_numbers_of_rows(problem):
 
 
 @few
+@given(problem=masked(torch.float32))
+def test_what_is_kept_or_settled_and_the_number_of_a_row_on_its_last_position(problem):
+    x, _, mask = problem
+    numbers = torch.where(torch.arange(len(x)) % 2 == 0, 1.5, NAN)
+    wanted = torch.zeros_like(x)
+    for i, last in enumerate(twins.last_chosen(mask).tolist()):
+        if last >= 0:
+            wanted[i, last] = numbers[i]
+    for kept, placed, settled in (
+        (pointwise._kept, placement._place_on_last, pointwise._settled),
+        (_compiled_pointwise.kept, _compiled_pointwise.place_on_last, _compiled_pointwise.settled),
+    ):
+        for y in (x, x.nan_to_num(), torch.where(mask, x, 0.0), torch.where(mask, 1 / x, 0.0)):
+            assert settled(y, mask) == bool(torch.equal(pointwise._finite(y, mask)[0], y) and y[mask].isfinite().all())
+        close(kept(x, mask), torch.where(mask, x, 0.0))
+        close(placed(numbers, mask), wanted)
+
+
+@few
 @given(problem=masked(), gamma=st.sampled_from([0.0, 0.9, 1.0]))
 def test_decay_and_the_largest_sum_are_those_of_discounted_sums(problem, gamma):
     x, _, mask = problem
@@ -139,6 +158,9 @@ def test_large_problems_take_the_walks_and_agree(monkeypatch):
         lambda: pointwise.added(x, other, mask),
         lambda: pointwise.finite(x / (other > -1).float(), mask)[0],
         lambda: pointwise.finite(x / (other > -1).float(), mask)[1],
+        lambda: pointwise.kept(x, mask),
+        lambda: torch.tensor([pointwise.settled(y, mask) for y in (x, torch.where(mask, x, 0.0))]),
+        lambda: placement.place_on_last(low, mask),
         lambda: placement.broadcast_rows(low, mask),
         lambda: placement.broadcast_rows(low, mask.long()),
         lambda: pointwise.row_mean(x, mask),

@@ -1,11 +1,13 @@
 """The engine in this process against a stand-in for vLLM with the signatures that vLLM documents.
 
 vLLM needs an accelerator and is not installed where the tests run: what is tested is what is asked of it and what is made
-of its answers, not vLLM.
+of its answers, not vLLM. That vLLM's source has what is asked, by name, is recorded.
 """
 
+import inspect
+import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -21,6 +23,7 @@ from guerdon.policies.prefixes import left_padded
 from guerdon.policies.protocol import Sampling
 from guerdon.recipe import RecipeError
 from guerdon.training import train
+from tests.hosts.signatures import RECORD
 from tests.policies.engine_server import load_weights
 from tests.policies.small_models import make_model, make_tokenizer
 
@@ -136,6 +139,23 @@ def test_draws_are_those_of_the_own_model(vllm, folder):
     made = own.evaluate(batch, LOGP, temperature=0.8)["logp"]
     torch.testing.assert_close(made, batch["sampled_logp"], atol=1e-4, rtol=1e-4)
     engine.close()
+
+
+def test_what_is_asked_of_vllm_and_of_its_stand_in_is_what_its_source_has(vllm, folder):
+    """The record is read off vLLM's own package (tests/hosts/signatures.py)."""
+    (files,) = json.loads(RECORD.read_text("utf-8"))["vllm"].values()
+    said = {name: value for file in files.values() for name, value in file.items()}
+    settings = {name[1:].strip(" :") for name, there in said.items() if name.startswith("~   ") and there}
+    assert set(VLLMEngine(model=folder)._settings) <= {*said["LLM.__init__"], *settings}
+    assert {f.name for f in fields(LLM)} - {"calls"} <= {*said["LLM.__init__"], *settings}
+    assert {f.name for f in fields(SamplingParams)} <= set(said["SamplingParams"])
+    for name in ("generate", "collective_rpc", "reset_prefix_cache"):
+        ours = [p.name for p in inspect.signature(getattr(LLM, name)).parameters.values()]
+        assert set(ours) <= set(said[f"LLM.{name}"]), name
+    assert {"token_ids", "logprobs", "finish_reason"} <= set(said["CompletionOutput"])
+    assert "logprob" in said["Logprob"]
+    assert "weights_path" in said["GPUModelRunner.reload_weights"]
+    assert "**kwargs" in said["Worker.reload_weights"]
 
 
 def test_mistakes_are_said(vllm, folder):

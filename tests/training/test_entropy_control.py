@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from guerdon.adapters.hosts import HOSTS, compile_for
+from guerdon.adapters.fitting import compile_for
+from guerdon.adapters.hosts import HOSTS
 from guerdon.method import methods
 from guerdon.recipe import RecipeError, load
 from guerdon.training import build, train

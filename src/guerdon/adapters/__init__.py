@@ -4,6 +4,7 @@ What each host provides to a recipe is one table (`hosts`); what host tensors be
 a thin file of its own that imports the host when it is used, and holds no formula.
 """
 
-from guerdon.adapters.hosts import HOSTS, compile_for
+from guerdon.adapters.fitting import compile_for
+from guerdon.adapters.hosts import HOSTS
 
 __all__ = ["HOSTS", "compile_for"]

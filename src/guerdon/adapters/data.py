@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from guerdon.batch import Rollouts
-from guerdon.credit.steps import split_steps
-from guerdon.kernels import broadcast_rows, finite
+from guerdon.credit.steps import split_steps, split_turns
+from guerdon.kernels import broadcast_rows, finite, settled
 from guerdon.policies.token_text import TokenText
 
 Messages = list[dict[str, Any]]
@@ -77,14 +77,20 @@ def with_steps(batch: Rollouts, separator: str | None) -> Rollouts:
     return batch.with_(step_ids=ids)
 
 
+def with_turns(batch: Rollouts) -> Rollouts:
+    """The batch with ``turn_ids``, where a host says no more of turns than which positions the policy chose."""
+    return batch.with_(turn_ids=split_turns(batch["mask"]))
+
+
 def final_credit(batch: Rollouts) -> tuple[Tensor, Tensor]:
     """Advantage of every position [B, T] float32, 0 outside the loss, and the positions in the loss [B, T] bool.
 
     A position is in the loss where the policy chose it and its credit is a number: an unscored row is in neither the
-    loss nor its denominator.
+    loss nor its denominator. Where both are so already they are the batch's own tensors, not copies.
     """
     mask = batch["mask"]
     if "token_advantages" not in batch:
         scored = batch["advantages"].isfinite()
         return broadcast_rows(torch.where(scored, batch["advantages"], 0.0), mask), mask & scored[:, None]
-    return finite(batch["token_advantages"], mask)
+    credit = batch["token_advantages"]
+    return (credit, mask) if settled(credit, mask) else finite(credit, mask)

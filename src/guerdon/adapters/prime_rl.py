@@ -27,7 +27,8 @@ from typing import Any
 import torch
 
 from guerdon.adapters.data import final_credit, group_ids
-from guerdon.adapters.hosts import HOSTS, columns_of, compile_for
+from guerdon.adapters.fitting import columns_of, compile_for
+from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.scoring import Scorer
 from guerdon.adapters.verifiers import STRUCTURE, rows_of
 from guerdon.batch import Rollouts
@@ -114,17 +115,6 @@ def loss(inputs: Any, recipe: str, progress: float = 0.0) -> Any:
 def _objective(recipe: str) -> Objective:
     loaded = load(recipe)
     pipeline = compile_for(HOSTS["prime-rl-loss"], loaded, columns=columns_of(loaded), structure=STRUCTURE)
-    across = next((stage for stage in pipeline.objective.weighting if stage.method.across), None)
-    if across is not None:
-        raise RecipeError(
-            f"{across.place}: looks across rows, but prime-rl hands over one sample at a time; leave the stage out"
-        )
-    for stage in pipeline.objective.losses:
-        if stage.spec.aggregate != "token-mean":
-            raise RecipeError(
-                f'{stage.place}: expected aggregate = "token-mean", got {stage.spec.aggregate!r}; prime-rl divides by the tokens of '
-                "the batch and by nothing else"
-            )
     return pipeline.objective
 
 

@@ -30,7 +30,8 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 from guerdon.adapters.data import final_credit
-from guerdon.adapters.hosts import HOSTS, compile_for
+from guerdon.adapters.fitting import compile_for
+from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.sb3_rows import Episodes
 from guerdon.method import find
 from guerdon.pipeline import Pipeline

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from guerdon.adapters.hosts import compile_for, left_to
+from guerdon.adapters.fitting import compile_for, left_to
 from guerdon.batch import Rollouts
 from guerdon.pipeline import BoundStage, Host, Pipeline, SignalFailure
 from guerdon.pipeline.run import Outcome

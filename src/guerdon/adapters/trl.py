@@ -22,7 +22,8 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from guerdon.adapters import trl_batch, trl_model, trl_settings
 from guerdon.adapters.data import with_steps
-from guerdon.adapters.hosts import HOSTS, compile_for
+from guerdon.adapters.fitting import compile_for
+from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.processes import Shared, gathered, score
 from guerdon.adapters.trl_rewards import OWN, named, of_rows, reward_functions
 from guerdon.batch import Rollouts
@@ -76,7 +77,9 @@ class GuerdonGRPOTrainer(GRPOTrainer):
         args = trl_settings.adopted(recipe, args)
         self.recipe = trl_settings.fitted(recipe, args)
         found = {*(getattr(train_dataset, "column_names", None) or ()), *columns} - OWN
-        self.pipeline = compile_for(HOSTS["trl"], self.recipe, columns=found, steps=separator is not None)
+        self.pipeline = compile_for(
+            HOSTS["trl"], self.recipe, columns=found, steps=separator is not None, structure={"turn_ids"}
+        )
         labels = [s.label for s in self.pipeline.signals]
         super().__init__(model, [named(label) for label in labels], args=args, train_dataset=train_dataset, **options)
         self._text = TokenText(self._tokenizer)

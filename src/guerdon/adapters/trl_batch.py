@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guerdon.adapters.data import rollouts_of
+from guerdon.adapters.data import rollouts_of, with_turns
 from guerdon.batch import Rollouts
 from guerdon.pipeline.weights import FACTORS, OTHERS, note_factor
 from guerdon.policies.prefixes import left_padded
@@ -40,7 +40,7 @@ def batch_of(
         known["chosen"] = right_padded(tool_mask)[0] > 0
     tokens, present = right_padded(ids)
     ended = torch.tensor([bool(row) and row[-1] in ends for row in ids])
-    return rollouts_of(
+    batch = rollouts_of(
         prompts=prompts,
         tokens=tokens,
         present=present,
@@ -50,6 +50,7 @@ def batch_of(
         columns=columns,
         **known,
     )
+    return with_turns(batch)
 
 
 def asked(batch: Rollouts, columns: Mapping[str, Sequence[Any]]) -> tuple[dict[str, list[Any]], int]:

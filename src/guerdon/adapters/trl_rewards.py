@@ -7,7 +7,7 @@
 Written against TRL 1.16; docs/trl.md has whole scripts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from guerdon.adapters.data import rollouts_of, with_steps
-from guerdon.adapters.hosts import HOSTS, compile_for
+from guerdon.adapters.fitting import columns_of, compile_for
+from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.trl_batch import right_padded
 from guerdon.batch import Rollouts
-from guerdon.method import find
 from guerdon.pipeline import BoundStage, Pipeline
 from guerdon.policies.token_text import TokenText
-from guerdon.quantities import lookup
 from guerdon.recipe import Recipe, RecipeError, load
 
 RewardFunction = Callable[..., list[float | None]]
@@ -29,6 +28,7 @@ PASSED = frozenset(
     {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments"}
 )
 """What TRL hands a reward function besides the columns of the data set."""
+_OF_A_TOKENIZER = {"terminated", "truncated", "token_spans", "step_ids", "step_mask", "step_end"}
 OWN = frozenset({"prompt", "completion", "completion_ids"})
 """Columns of a data set that TRL keeps to itself."""
 
@@ -52,7 +52,7 @@ def reward_functions(
         RecipeError: what no reward function can run.
     """
     scorer = _Scorer(load(recipe), tokenizer, separator)
-    pipeline = scorer.compiled(scorer.asked())
+    pipeline = scorer.compiled(columns_of(scorer.recipe))
     if all(s.kind == "reward" or s.method.name == "weighted-sum" for s in pipeline.stages):
         return [scorer.part(s.label) for s in pipeline.signals]
     return [scorer.whole()]
@@ -67,28 +67,18 @@ class _Scorer:
         self.pipeline: Pipeline | None = None
         self.last: tuple[Any, Rollouts] | None = None
 
-    def asked(self) -> set[str]:
-        """Columns that the signals take by name."""
-        taken = {
-            r.take.get(t.name, None if t.optional else t.name) for r in self.recipe.reward for t in find(r.use).takes
-        }
-        return {name for name in taken if name is not None and lookup(name) is None}
-
-    def compiled(self, columns: set[str]) -> Pipeline:
+    def compiled(self, columns: Iterable[str]) -> Pipeline:
         """The recipe up to its rewards."""
         host = HOSTS["trl-rewards"]
         pipeline = compile_for(host, self.recipe, columns=columns, steps=self.separator is not None)
-        lacking = {"group": "it sees a part of a group; use guerdon.adapters.trl.GuerdonGRPOTrainer"}
-        if self.tokenizer is None:
-            lacking |= dict.fromkeys(
-                ("terminated", "truncated", "token_spans", "step_ids", "step_mask", "step_end"),
-                "pass a tokenizer to reward_functions",
-            )
+        if self.tokenizer is not None:
+            return pipeline
         for stage in pipeline.stages:
             for name in stage.reads:
-                if name in lacking:
+                if name in _OF_A_TOKENIZER:
                     raise RecipeError(
-                        f"{stage.place}: takes {name}, which {host.name} does not provide; {lacking[name]}"
+                        f"{stage.place}: takes {name}, which {host.name} does not provide without a tokenizer; "
+                        "pass one to reward_functions"
                     )
         return pipeline
 

@@ -157,15 +157,6 @@ def served(pipeline: Pipeline, args: Any, *, processes: int, sharded: bool, draw
             f"expected a recipe without {min(across)} in its losses on {processes} processes, since its gradient would "
             f"stay in each; use one process, a baseline of the group such as leave-one-out, or {ours}"
         )
-    if pipeline.objective.across and pipeline.recipe.training.statistics == "mini-batch":
-        raise RecipeError(
-            "expected weightings that look at single rows in the update phase, since TRL shows a loss one forward pass at a time; "
-            f'set training.statistics = "micro-batch", or {ours}'
-        )
-    if any("counts" in stage.makes for stage in pipeline.stages):
-        raise RecipeError(
-            f"expected no stage that makes counts, since TRL's batches have a fixed number of rows; {ours}"
-        )
     odd = [name for name, plain in _PLAIN_DRAWS.items() if getattr(args, name) != plain]
     drawing = wanted & {"greedy_rewards", "prefix_values", "sampled_logp"}
     if odd and drawing:

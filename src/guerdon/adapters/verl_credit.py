@@ -11,7 +11,7 @@ from guerdon.adapters.data import final_credit, group_ids
 from guerdon.adapters.verl_cut import cut
 from guerdon.adapters.verl_data import on_chosen
 from guerdon.batch import Rollouts
-from guerdon.kernels import broadcast_rows
+from guerdon.kernels import broadcast_rows, kept, settled
 from guerdon.method import Method, methods
 
 NAME = "guerdon"
@@ -74,7 +74,8 @@ def credited(batch: Rollouts) -> tuple[Tensor, Tensor, Tensor]:
             advantages = torch.where(keep, advantages * weights, 0.0)
     if "token_returns" not in batch:
         return advantages, advantages, keep
-    return advantages, torch.where(keep, batch["token_returns"], 0.0), keep
+    returns = batch["token_returns"]
+    return advantages, returns if settled(returns, keep) else kept(returns, keep), keep
 
 
 def _batch(token_level_rewards: Tensor, response_mask: Tensor, index: Any, *, tokens: bool) -> Rollouts:

@@ -13,22 +13,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from guerdon.adapters.hosts import HOSTS, compile_for
-from guerdon.method import find
+from guerdon.adapters.fitting import columns_of, compile_for
+from guerdon.adapters.halves import credit_together, halves
+from guerdon.adapters.hosts import HOSTS, OF_THE_MASK
 from guerdon.pipeline import BoundStage, Pipeline
-from guerdon.pipeline.extra import ancestors
-from guerdon.quantities import lookup
 from guerdon.recipe import Recipe, RecipeError, load
 
 RECIPE = "GUERDON_RECIPE"
 """The environment variable that names the recipe: verl gives its loss functions no setting of one's own."""
 TRAINERS = "sync", "colocate_async", "separate_async"
-
-_OF_A_ROW = {"prompts", "completions", "tokens", "token_spans", "attention_mask", "terminated", "truncated"}
-_OF_A_ROW |= {"parts", "step_parts", "token_parts", "part_weights", "rewards", "correct", "reasons"}
-OF_THE_MASK = {"mask", "lengths", "step_ids", "step_mask", "step_end"}
-"""Also a row's own, but verl's reward manager is not told which positions a tool wrote."""
-_OF_AN_ESTIMATOR = {"rewards", "token_rewards", "mask", "group", "lengths"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +47,7 @@ class Cut:
         Raises:
             RecipeError: one of them reads what an estimator is not given.
         """
-        there = set(_OF_AN_ESTIMATOR)
-        stages = tuple(s for s in self.late if s not in self.early)
-        advice = f"set trainer.v1.trainer_mode to guerdon_{TRAINERS[0]}, which hands it over"
-        if not self.rewards:
-            raise RecipeError(f"expected rewards made row by row for an estimator of verl, got none; {advice}")
-        for stage in stages:
-            lacking = [r for r in stage.reads if r not in there]
-            if lacking:
-                raise RecipeError(f"{stage.place}: takes {lacking[0]}, which verl gives no estimator; {advice}")
-            there |= set(stage.makes)
-        return stages
+        return credit_together(HOSTS["verl-estimator"], self.early, self.late)
 
 
 def recipe_name() -> str:
@@ -88,7 +71,7 @@ def cut(
     """Compile a recipe for verl and cut it; by default the one that the environment names.
 
     Args:
-        columns: of the data set; by default all that the signals ask for are taken to be there.
+        columns: of the data set; by default all that the recipe asks for are taken to be there.
         tools: responses may hold what tools wrote; what asks which positions the policy chose then waits for the batch.
     """
     loaded = load(recipe_name() if recipe is None else recipe)
@@ -104,26 +87,8 @@ def writes_tools(config: Any) -> bool:
 def _cut(recipe: str, columns: frozenset[str] | None, tools: bool) -> Cut:
     loaded = load(json.loads(recipe))
     separator = None if loaded.task is None else loaded.task.options.get("separator")
-    known = _asked(loaded) if columns is None else columns
-    pipeline = compile_for(HOSTS["verl"], loaded, columns=known, steps=separator is not None)
-    counted = [s for s in pipeline.stages if "counts" in s.makes]
-    if counted:
-        raise RecipeError(f"{counted[0].place}: makes counts, but verl trains on each row once; weigh rows instead")
-    there = _OF_A_ROW | (set() if tools else OF_THE_MASK)
-    shaping = ancestors(list(pipeline.stages), {"rewards"})
-    early: list[BoundStage] = []
-    blocked = False
-    for stage in pipeline.stages:
-        of_a_row = stage.instance is None and all(lookup(r) is None or r.split(".")[0] in there for r in stage.needs)
-        if of_a_row and (stage.kind == "reward" or (stage in shaping and not blocked)):
-            early.append(stage)
-        elif stage in shaping:
-            blocked = True
-    late = tuple(s for s in pipeline.stages if s.kind != "reward" or s not in early)
-    return Cut(pipeline, tuple(early), late, any("rewards" in s.makes for s in early), separator)
-
-
-def _asked(recipe: Recipe) -> set[str]:
-    """Columns that the signals name."""
-    names = {r.take.get(t.name, t.name) for r in recipe.reward for t in find(r.use).takes}
-    return {n for n in names if lookup(n) is None}
+    known = columns_of(loaded) if columns is None else columns
+    host, steps = HOSTS["verl"], separator is not None
+    pipeline = compile_for(host, loaded, columns=known, steps=steps, structure={"turn_ids"}, losses=False)
+    early, late = halves(pipeline, host.alone - OF_THE_MASK if tools else host.alone)
+    return Cut(pipeline, early, late, any("rewards" in s.makes for s in early), separator)

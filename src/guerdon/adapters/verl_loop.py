@@ -8,9 +8,10 @@ from verl.experimental.reward_loop.reward_manager.base import (  # pyright: igno
     RewardManagerBase,
 )
 
-from guerdon.adapters.data import rollouts_of, with_steps
+from guerdon.adapters.data import rollouts_of, with_steps, with_turns
+from guerdon.adapters.hosts import OF_THE_MASK
 from guerdon.adapters.verl_credit import NAME
-from guerdon.adapters.verl_cut import OF_THE_MASK, cut, writes_tools
+from guerdon.adapters.verl_cut import cut, writes_tools
 from guerdon.adapters.verl_data import columns_of, ended, pack
 from guerdon.batch import Rollouts
 from guerdon.policies.token_text import TokenText
@@ -62,7 +63,7 @@ class GuerdonRewardManager(RewardManagerBase):
                 "expected responses without tools, got one of several turns: verl does not say here which positions the "
                 "policy chose; set actor_rollout_ref.rollout.multi_turn.enable=true and trainer.v1.trainer_mode=guerdon_sync"
             )
-        row = with_steps(self._row(data, fields, columns), recipe.separator)
+        row = with_steps(with_turns(self._row(data, fields, columns)), recipe.separator)
         batch = recipe.pipeline.run(row, stages=recipe.early).batch
         info = pack(batch)
         if recipe.rewards:

@@ -8,20 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from guerdon.adapters.fitting import refuse_update
+from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.verl_credit import NAME
 from guerdon.adapters.verl_cut import cut
 from guerdon.batch import Rollouts
 from guerdon.method import Method, methods
 from guerdon.objectives import token_ratio
-from guerdon.pipeline import Objective, Pipeline
-from guerdon.pipeline.weights import FACTORS, OTHERS, makers
+from guerdon.pipeline import Objective
+from guerdon.pipeline.weights import FACTORS, OTHERS
 from guerdon.training.generators import derive
 
 OPTIONS = {"clip_low": "clip_ratio_low", "clip_high": "clip_ratio_high", "dual_clip": "clip_ratio_c"}
 """Hyper-parameters of our losses that verl's actor has settings for."""
 
 _CALLS = count()
-_IN_A_LOSS = {"logp", "old_logp", "token_advantages", "mask"}
 
 
 def loss_by_method(info: Method) -> Callable[..., tuple[Tensor, dict[str, Any]]]:
@@ -64,7 +65,7 @@ def loss_by_recipe(
 ) -> tuple[Tensor, dict[str, Any]]:
     """The losses of the recipe, with their own aggregation; ``loss_agg_mode`` serves verl's entropy and KL terms only."""
     pipeline = cut().pipeline
-    refuse_loss(pipeline)
+    refuse_update(HOSTS["verl"], pipeline)
     objective = pipeline.objective
     batch = _loss_batch(old_log_prob, log_prob, advantages, response_mask)
     if rollout_is_weights is not None:
@@ -76,28 +77,6 @@ def loss_by_recipe(
     info = {} if config is None else config.global_batch_info
     shares = [_denominator(s.spec, objective, batch["mask"], info) for s in objective.losses]
     return objective.loss(batch, made, shares, 0.0)[0], {}
-
-
-def refuse_loss(pipeline: Pipeline) -> None:
-    """Raise where verl's actor cannot run the losses of a recipe."""
-    objective = pipeline.objective
-    early = makers(pipeline.stages)
-    if early and objective.picks_weights:
-        raise ValueError(
-            f"{early[0].place}: expected losses that take all weights or none, since verl gets these as a part of the advantage, got "
-            "a loss that names some; set weighted = true or false"
-        )
-    across = next((stage for stage in objective.weighting if stage.method.across), None)
-    if across is not None and pipeline.recipe.training.statistics == "mini-batch":
-        raise ValueError(
-            f"{across.place}: expected weights that look at single rows in the update phase, since verl shows a loss one micro-batch; "
-            'set training.statistics = "micro-batch", or remove it'
-        )
-    odd = sorted(objective.reads - _IN_A_LOSS)
-    if odd:
-        raise ValueError(
-            f"expected losses that read {sorted(_IN_A_LOSS)}, got one that reads {odd[0]}; verl has its own KL (actor.use_kl_loss) and value losses"
-        )
 
 
 def _loss_batch(old_log_prob, log_prob, advantages, response_mask) -> Rollouts:
@@ -123,8 +102,12 @@ def _denominator(spec: Any, objective: Objective, mask: Tensor, info: Any) -> Te
 
 def losses() -> dict[str, Callable[..., Any]]:
     """Every policy loss by its name in verl."""
-    given = _IN_A_LOSS | {"ratio"}
-    fit = [i for i in methods().values() if i.makes == ("token_loss",) and {t.name for t in i.takes} <= given]
+    host = HOSTS["verl"]
+    fit = [
+        i
+        for i in methods().values()
+        if i.makes == ("token_loss",) and all(t.name == "ratio" or host.hands(t.name) for t in i.takes)
+    ]
     return {
         NAME: loss_by_recipe,
         **{f"{NAME}_{i.name.replace('-', '_')}": loss_by_method(i) for i in fit if not i.stateful},

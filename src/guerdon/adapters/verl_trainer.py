@@ -11,15 +11,15 @@ from omegaconf import OmegaConf, open_dict  # pyright: ignore[reportMissingImpor
 from tensordict import TensorDict  # pyright: ignore[reportMissingImports]
 from verl.workers.utils.padding import response_to_nested  # pyright: ignore[reportMissingImports]
 
-from guerdon.adapters.data import group_ids, rollouts_of, with_steps
+from guerdon.adapters.data import group_ids, rollouts_of, with_steps, with_turns
+from guerdon.adapters.fitting import refuse_update
 from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.settings import differences
 from guerdon.adapters.verl_credit import CREDIT, NAME, credited
 from guerdon.adapters.verl_cut import RECIPE, cut, writes_tools
 from guerdon.adapters.verl_data import columns_of, ended, unpack
-from guerdon.adapters.verl_losses import refuse_loss
 from guerdon.batch import Rollouts
-from guerdon.pipeline.run import Outcome
+from guerdon.pipeline.run import Outcome, Pipeline
 from guerdon.policies.token_text import TokenText
 from guerdon.recipe import RecipeError
 from guerdon.signals.scores import Outcome as Said
@@ -130,7 +130,7 @@ def rollouts(queue: _Queue, tokenizer: Any, limit: int, recipe: Any) -> Rollouts
         columns={name: [c[name] for c in columns] for name in sorted(shared)},
         **given,
     )
-    return with_steps(batch.with_(**said), recipe.separator)
+    return with_steps(with_turns(batch.with_(**said)), recipe.separator)
 
 
 def spread(made: Rollouts, whole: Rollouts, queue: _Queue) -> Rollouts:
@@ -164,7 +164,7 @@ def _lacking(name: str, _: Rollouts) -> Any:
     raise RuntimeError(f"expected {name} from verl, got none; set {advice}")
 
 
-def _check(config: Any, pipeline: Any) -> None:
+def _check(config: Any, pipeline: Pipeline) -> None:
     for line in differences(HOSTS["verl"], pipeline.recipe, partial(OmegaConf.select, config)):
         logger.warning(line)
     algorithm, loss = config.algorithm, config.actor_rollout_ref.actor.policy_loss.loss_mode
@@ -174,6 +174,6 @@ def _check(config: Any, pipeline: Any) -> None:
             f"{algorithm.adv_estimator} and {algorithm.use_kl_in_reward}; put kl-in-reward into the recipe ({RECIPE})"
         )
     if loss == NAME:
-        refuse_loss(pipeline)
+        refuse_update(HOSTS["verl"], pipeline)
     else:
         logger.warning("the recipe's losses are left to verl: actor.policy_loss.loss_mode is %s, not %s", loss, NAME)

@@ -54,7 +54,8 @@ def explain(
 
 
 def _dataflow(recipe: Any, as_json: bool, where: str) -> None:
-    from guerdon.adapters.hosts import compile_at_best, host_of, left_to
+    from guerdon.adapters.fitting import compile_at_best, left_to
+    from guerdon.adapters.hosts import host_of
     from guerdon.cli.composition import branch_data, tree_of
     from guerdon.pipeline.composition import composition, without_effect
     from guerdon.training import build

@@ -18,7 +18,7 @@ def place_rewards(rewards: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]) -> Fl
 
     A row without a chosen position has nowhere to put it: all 0. A NaN reward is NaN at that one position.
     """
-    return _on_last(rewards.new_zeros(mask.shape), rewards, mask)
+    return placement.place_on_last(rewards, mask)
 
 
 @method(makes="token_rewards", scale_equivariant="step_rewards", unscored="placed")

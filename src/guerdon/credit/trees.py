@@ -5,6 +5,7 @@ step share everything up to its end. The parent of a step's node is the node of 
 first step is the prompt. A step that has no node (-1) is a node of its own, which no other row shares.
 """
 
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -48,7 +49,7 @@ def tree_step_reward(
     if step_rewards is not None:
         value = value + step_rewards
     value = torch.where(step_mask, value, torch.nan)
-    node, _ = _tree(node_ids, step_mask, group)
+    node = groups.joint_ids(*chain(*_keys(node_ids, step_mask, group)))
     pool = groups.group_mean if aggregate == "mean" else groups.group_max
     pooled = pool(value.reshape(-1), node.reshape(-1)).reshape(value.shape)
     return torch.where(torch.isnan(value), torch.nan, pooled)
@@ -114,7 +115,7 @@ def node_weights(
 
     Reference: PORTool, 2025, https://arxiv.org/abs/2510.26020.
     """
-    node, _ = _tree(node_ids, step_mask, group)
+    node = groups.joint_ids(*chain(*_keys(node_ids, step_mask, group)))
     one = torch.where(step_mask, 1.0, torch.nan).reshape(-1)
     weight = (1 / groups.group_count(one, node.reshape(-1))).reshape(node.shape)
     return placement.broadcast_to_tokens(weight, step_ids, mask, outside=1.0)
@@ -122,6 +123,13 @@ def node_weights(
 
 def _tree(node_ids: Tensor, step_mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
     """Ids of the node of each step and of the siblings that it belongs to, each apart from those of other groups."""
+    siblings, own = _keys(node_ids, step_mask, group)
+    together = groups.joint_ids(*siblings)
+    return groups.joint_ids(together, *own), together
+
+
+def _keys(node_ids: Tensor, step_mask: Tensor, group: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """What siblings have in common, and what tells them apart."""
     rows, steps = node_ids.shape
     row = torch.arange(rows, device=node_ids.device)[:, None]
     own = torch.where(node_ids < 0, -1 - row, node_ids)
@@ -129,5 +137,4 @@ def _tree(node_ids: Tensor, step_mask: Tensor, group: Tensor) -> tuple[Tensor, T
     reached = torch.where(step_mask, column, 0).cummax(-1).values
     before = torch.cat([torch.zeros_like(reached[:, :1]), reached[:, :-1]], dim=1)  # the step before it; 0: the prompt
     parent = torch.where(before > 0, own.gather(1, (before - 1).clamp(min=0)), 0)
-    siblings = groups.joint_ids(group[:, None].expand(rows, steps), before, parent)
-    return groups.joint_ids(siblings, column, own), siblings
+    return (group[:, None].expand(rows, steps), before, parent), (column, own)

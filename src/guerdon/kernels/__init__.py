@@ -49,12 +49,13 @@ from guerdon.kernels.placement import (
     broadcast_to_tokens,
     last_chosen,
     next_step,
+    place_on_last,
     place_on_tokens,
     reduce_to_steps,
     runs,
     step_counts,
 )
-from guerdon.kernels.pointwise import added, finite, penalised, ratio, rise, row_mean, row_sum, scaled
+from guerdon.kernels.pointwise import added, finite, kept, penalised, ratio, rise, row_mean, row_sum, scaled, settled
 from guerdon.kernels.potentials import difference
 from guerdon.kernels.scan import decay, discounted_sum, gae, largest_sum, running_mean, suffix_min
 from guerdon.kernels.select import kth_largest, outliers, upper_quantile
@@ -78,6 +79,7 @@ __all__ = [
     "group_std",
     "group_sum",
     "joint_ids",
+    "kept",
     "kl_estimate",
     "kth_largest",
     "largest_sum",
@@ -91,6 +93,7 @@ __all__ = [
     "next_step",
     "outliers",
     "penalised",
+    "place_on_last",
     "place_on_tokens",
     "ratio",
     "reduce_to_steps",
@@ -100,6 +103,7 @@ __all__ = [
     "running_mean",
     "runs",
     "scaled",
+    "settled",
     "standardise",
     "step_counts",
     "suffix_min",

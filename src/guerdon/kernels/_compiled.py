@@ -1,13 +1,12 @@
 """Compiled walks for large tensors on the CPU; imported by `scan` on the first one, if numba is installed.
 
 A scan is one backward walk per row with nothing moved: a hole leaves the carried numbers as they are. Rows are shared among
-``torch.get_num_threads()`` threads that live for one call. numba's own parallel loops are not used, because their
+``torch.get_num_threads()`` threads (`guerdon.kernels._threads`). numba's own parallel loops are not used, because their
 pool of threads takes the process down when it is entered from two threads or after a fork.
 """
 
 import inspect
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -17,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# For fewer entries, waking a second thread costs more than it saves: torch's own may still be spinning there.
-_ENTRIES_PER_THREAD = 1 << 20
+from guerdon.kernels import _threads
+
+_ENTRIES_PER_THREAD = 1 << 19  # for fewer, a second thread costs more than it saves
+_PIECES = 8  # per thread
 _CHUNK = 64
 
 
@@ -34,11 +35,33 @@ def _compile(walk: Callable[..., Any], *, reorder: bool = False) -> Callable[...
 
 
 @_compile
+def _four_chosen(mask, t):
+    return mask[t] & mask[t + 1] & mask[t + 2] & mask[t + 3]
+
+
+@_compile
+def _four_sums(x0, x1, x2, x3, gamma, y):
+    """Discounted sums at four neighbours, ``y`` behind them: one product of ``y`` waits for the last, instead of four."""
+    square = gamma * gamma
+    y2 = x2 + gamma * x3
+    y1 = x1 + gamma * y2
+    y0 = x0 + gamma * y1
+    return y0 + square * square * y, y1 + square * gamma * y, y2 + square * y, x3 + gamma * y
+
+
+@_compile
 def _discounted_rows(x, mask, end, gamma, out, start, stop):
     for i in range(start, stop):
         here, chosen, y_here = x[i], mask[i], out[i]
-        y = end[i]
-        for t in range(x.shape[1] - 1, -1, -1):
+        y, t = end[i], x.shape[1]
+        while t > 0:
+            if t >= 4 and _four_chosen(chosen, t - 4):
+                t -= 4
+                sums = _four_sums(here[t], here[t + 1], here[t + 2], here[t + 3], gamma, y)
+                y_here[t], y_here[t + 1], y_here[t + 2], y_here[t + 3] = sums
+                y = sums[0]
+                continue
+            t -= 1
             if chosen[t]:
                 y = here[t] + gamma * y
                 y_here[t] = y
@@ -59,14 +82,26 @@ def _decay_rows(mask, end, gamma, out, start, stop):
 
 
 @_compile
+def _larger(y, other):
+    """The larger size. A NaN ``y`` counts less than anything: comparisons with it are False."""
+    return abs(y) if abs(y) > abs(other) else abs(other)
+
+
+@_compile
 def _largest_sum_rows(x, mask, gamma, out, start, stop):
     for i in range(start, stop):
         here, chosen = x[i], mask[i]
-        y, largest = gamma * 0, gamma * 0
-        for t in range(x.shape[1] - 1, -1, -1):
+        y, largest, t = gamma * 0, gamma * 0, x.shape[1]
+        while t > 0:
+            if t >= 4 and _four_chosen(chosen, t - 4):
+                t -= 4
+                y, y1, y2, y3 = _four_sums(here[t], here[t + 1], here[t + 2], here[t + 3], gamma, y)
+                largest = _larger(_larger(_larger(y, y1), _larger(y2, y3)), largest)
+                continue
+            t -= 1
             if chosen[t]:
                 y = here[t] + gamma * y
-                largest = abs(y) if abs(y) > largest else largest  # comparisons with NaN are False
+                largest = _larger(y, largest)
         out[i] = largest
 
 
@@ -74,9 +109,19 @@ def _largest_sum_rows(x, mask, gamma, out, start, stop):
 def _gae_rows(rewards, values, mask, end, gamma, decay, out, start, stop):
     for i in range(start, stop):
         reward, value, chosen, advantage = rewards[i], values[i], mask[i], out[i]
-        after = end[i]
+        after, t = end[i], rewards.shape[1]
         a = decay * 0  # in the dtype of the arrays
-        for t in range(rewards.shape[1] - 1, -1, -1):
+        while t > 0:
+            if t >= 4 and _four_chosen(chosen, t - 4):
+                t -= 4
+                v0, v1, v2, v3 = value[t], value[t + 1], value[t + 2], value[t + 3]
+                d0, d1 = reward[t] + gamma * v1 - v0, reward[t + 1] + gamma * v2 - v1
+                d2, d3 = reward[t + 2] + gamma * v3 - v2, reward[t + 3] + gamma * after - v3
+                sums = _four_sums(d0, d1, d2, d3, decay, a)
+                advantage[t], advantage[t + 1], advantage[t + 2], advantage[t + 3] = sums
+                a, after = sums[0], v0
+                continue
+            t -= 1
             if chosen[t]:
                 v = value[t]
                 a = reward[t] + gamma * after - v + decay * a
@@ -330,16 +375,12 @@ def _run(walk: Callable[..., None], tensors: tuple[Tensor, ...], factors: tuple[
 
 
 def _cuts(parts: int, entries: int) -> list[int]:
-    """Where to cut ``parts`` rows (or entries) for as many threads as ``entries`` are worth."""
-    threads = max(1, min(torch.get_num_threads(), entries // _ENTRIES_PER_THREAD, parts))
-    return [parts * k // threads for k in range(threads + 1)]
+    """Where to cut ``parts`` rows (or entries) into pieces, if ``entries`` are worth more than one thread."""
+    threads = min(torch.get_num_threads(), entries // _ENTRIES_PER_THREAD, parts)
+    pieces = min(_PIECES * threads, parts) if threads > 1 else 1
+    return [parts * k // pieces for k in range(pieces + 1)]
 
 
 def _share(walk: Callable[..., None], given: tuple, cuts: list[int], *, slots: bool = False) -> None:
-    """``walk(*given, start, stop)`` for every cut at once; ``slots``: the number of the cut before start."""
-    jobs = [((k, *cut) if slots else cut) for k, cut in enumerate(pairwise(cuts))]
-    with ThreadPoolExecutor(max(1, len(jobs))) as pool:  # starts no thread that is given nothing
-        others = [pool.submit(walk, *given, *job) for job in jobs[1:]]
-        walk(*given, *jobs[0])
-        for other in others:
-            other.result()
+    """``walk(*given, start, stop)`` for every piece; ``slots``: the number of the piece before start."""
+    _threads.share(partial(walk, *given), [((k, *cut) if slots else cut) for k, cut in enumerate(pairwise(cuts))])

@@ -92,6 +92,18 @@ def _finite_rows(x, mask, zero, infinity, out, keep, start, stop):
             made[t] = here[t] if known else zero
 
 
+@partial(_compile, reorder=True)
+def _unsettled_rows(x, mask, zero, infinity, out, start, stop):
+    for i in range(start, stop):
+        here, chosen, odd = x[i], mask[i], np.int32(0)
+        for t in range(here.shape[0]):
+            bound = infinity if chosen[t] else zero
+            odd += np.int32(not ((abs(here[t]) < bound) | (here[t] == zero)))
+        out[i] = odd > 0
+        if out[i]:
+            return
+
+
 @_compile
 def _spread_rows(x, mask, zero, out, start, stop):
     for i in range(start, stop):
@@ -133,6 +145,26 @@ def _last_rows(mask, out, start, stop):
 
 
 @_compile
+def _placed_last_rows(x, mask, zero, out, start, stop):
+    for i in range(start, stop):
+        chosen, made, t = mask[i], out[i], mask.shape[1] - 1
+        for u in range(made.shape[0]):
+            made[u] = zero
+        while t >= 0 and not chosen[t]:
+            t -= 1
+        if t >= 0:
+            made[t] = x[i]
+
+
+@_compile
+def _kept_rows(x, mask, zero, out, start, stop):
+    for i in range(start, stop):
+        here, chosen, made = x[i], mask[i], out[i]
+        for t in range(here.shape[0]):
+            made[t] = here[t] if chosen[t] else zero
+
+
+@_compile
 def _step_count_rows(step_ids, mask, out, fault, start, stop):
     steps = out.shape[1]
     for i in range(start, stop):
@@ -171,6 +203,10 @@ def added(x: Tensor, other: Tensor, mask: Tensor) -> Tensor:
     return _run(_added_rows, (x, other, mask), (0.0,))
 
 
+def kept(x: Tensor, mask: Tensor) -> Tensor:
+    return _run(_kept_rows, (x, mask), (0.0,))
+
+
 def finite(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
     out, keep = np.empty_like(arrays[0]), np.empty_like(arrays[1])
@@ -183,6 +219,21 @@ def broadcast_rows(x: Tensor, mask: Tensor) -> Tensor:
     arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
     out = np.empty(mask.shape, arrays[0].dtype)
     _share(_spread_rows, (*arrays, out.dtype.type(0), out), _cuts(len(out), out.size))
+    return torch.from_numpy(out)
+
+
+def settled(x: Tensor, mask: Tensor) -> bool:
+    arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
+    out = np.zeros(len(x), np.bool_)
+    numbers = [arrays[0].dtype.type(number) for number in (0.0, np.inf)]
+    _share(_unsettled_rows, (*arrays, *numbers, out), _cuts(len(out), x.numel()))
+    return not out.any()
+
+
+def place_on_last(x: Tensor, mask: Tensor) -> Tensor:
+    arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
+    out = np.empty(mask.shape, arrays[0].dtype)
+    _share(_placed_last_rows, (*arrays, out.dtype.type(0), out), _cuts(len(out), out.size))
     return torch.from_numpy(out)
 
 

@@ -48,11 +48,13 @@ def joint_ids(*ids: Int[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
     """
     if not ids:
         raise ValueError("expected at least one tensor of ids, got none")
-    index, _ = _number_groups(ids[0].reshape(-1))
+    index, total = _number_groups(ids[0].reshape(-1))
     for more in ids[1:]:
         other, n = _number_groups(more.reshape(-1))
-        index, _ = _number_groups(index * max(n, 1) + other)
-    return index.reshape(ids[0].shape)
+        if total * n >= 1 << 62:  # number them anew, which may sort, only where int64 would overflow
+            index, total = _number_groups(index)
+        index, total = index * n + other, total * n
+    return _number_groups(index)[0].reshape(ids[0].shape)
 
 
 class _Groups:

@@ -150,6 +150,20 @@ def _last_chosen(mask: Tensor) -> Tensor:
     return (number * mask).amax(1).long() - 1
 
 
+def place_on_last(x: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """The number of each row on the last position that the policy chose, NaN included; 0 elsewhere, and in a row without one."""
+    fast = pointwise.compiled_for(mask, x)
+    return (fast.place_on_last if fast else _place_on_last)(x, mask)
+
+
+def _place_on_last(x: Tensor, mask: Tensor) -> Tensor:
+    out = x.new_zeros(mask.shape)
+    if mask.shape[1] == 0:
+        return out
+    last = last_chosen(mask)[:, None]
+    return out.scatter_add_(1, last.clamp(min=0), torch.where(last >= 0, x[:, None], 0.0))
+
+
 def runs(mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
     """The number of the run of chosen positions that each belongs to, from 0 in every row; -1 at unchosen positions."""
     fast = pointwise.compiled_for(mask)

@@ -95,6 +95,16 @@ def _added(x: Tensor, other: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, x + other, 0.0)
 
 
+def kept(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """Chosen entries as they are, NaN included; 0 for all others."""
+    fast = compiled_for(mask, x)
+    return (fast.kept if fast else _kept)(x, mask)
+
+
+def _kept(x: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask, x, 0.0)
+
+
 def finite(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> tuple[Float[Tensor, "B T"], Bool[Tensor, "B T"]]:
     """Chosen entries that are numbers, 0 for all others, and which these are."""
     fast = compiled_for(mask, x)
@@ -104,6 +114,16 @@ def finite(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> tuple[Float[Te
 def _finite(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     keep = mask & x.isfinite()
     return torch.where(keep, x, 0.0), keep
+
+
+def settled(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> bool:
+    """Whether `finite` would change nothing: chosen entries are numbers, and all others 0. To look is cheaper than to copy."""
+    fast = compiled_for(mask, x)
+    return (fast.settled if fast else _settled)(x, mask)
+
+
+def _settled(x: Tensor, mask: Tensor) -> bool:
+    return bool(torch.where(mask, x.isfinite(), x == 0).all())
 
 
 def row_sum(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:

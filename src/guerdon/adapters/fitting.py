@@ -47,7 +47,6 @@ def compile_for(
         RecipeError: what cannot run there.
     """
     loaded = recipe if isinstance(recipe, Recipe) else load(recipe)
-    settings.refuse(host, loaded)
     pipeline = compile_recipe(
         loaded,
         columns=columns,
@@ -58,6 +57,7 @@ def compile_for(
         objective=host.runs in ("loss", "losses"),
     )
     check_turns(pipeline.stages)
+    settings.refuse(host, loaded)
     if host.runs in ("loss", "losses"):
         _refuse_counts(host, pipeline)
         if host.together is not None:

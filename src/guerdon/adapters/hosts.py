@@ -20,10 +20,8 @@ _EXTRA = {
     "model": f"it has no room for a second model; {TRL}",
 }
 _NO_HIDDEN = {
-    **dict.fromkeys(
-        ("nucleus_entropy", "old_nucleus_entropy", "top_entropy", "old_top_entropy", "entropy_slope"),
-        f"it hands out no logits; {TRL}",
-    ),
+    **dict.fromkeys(("nucleus_entropy", "old_nucleus_entropy", "entropy_slope"), f"it hands out no logits; {TRL}"),
+    **dict.fromkeys(("top_entropy", "old_top_entropy"), f"it hands out no logits; {TRL}"),
     "hidden": f"it hands out no hidden states; {TRL}",
     "old_hidden": f"it hands out no hidden states; {TRL}",
 }

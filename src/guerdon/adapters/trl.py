@@ -162,8 +162,7 @@ class GuerdonGRPOTrainer(GRPOTrainer):
         made, price = trl_model.forward(self, model, inputs, batch)
         batch = trl_batch.with_old(batch, inputs, made["logp"])
         if objective.weighting:
-            draws = partial(derive, self.args.seed, self._iteration, "weights", self._step)
-            batch = objective.weigh(batch, made, self._progress, draws)
+            batch = objective.weigh(batch, made, self._progress, partial(derive, self.args.seed, "weights", self._step))
         loss, shares = objective.loss(batch, made, self._denominators(inputs), self._progress)
         mode, steps = ("train", self.args.gradient_accumulation_steps) if training else ("eval", 1)
         processes = self.accelerator.num_processes

@@ -30,10 +30,12 @@ TAGGED = (
         f"guerdon.reward_models.{part}"
         for part in ("losses", "language", "ensemble", "decomposition", "factors", "flow")
     ),
+    "guerdon.training.balance",
     "guerdon.training.meta_weight",
     "guerdon.training.replay",
     "guerdon.training.anchor",
     "guerdon.training.trees",
+    "guerdon.training.truncation",
 )
 """Modules outside the rooms whose code follows papers."""
 INJECTED = ("generator",)

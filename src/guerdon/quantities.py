@@ -172,6 +172,19 @@ _TABLE = [
         "entropy among the likeliest tokens (policy.nucleus) at the start of the iteration",
         "policy",
     ),
+    _q(
+        "old_top_entropy",
+        "B T",
+        "float",
+        "entropy of the likeliest tokens (policy.top), all others as one more, at the start of the iteration",
+        "policy",
+    ),
+    _q(
+        "old_windowed_entropy",
+        "B T",
+        "float",
+        "mean entropy of a window of positions at the start of the iteration",
+    ),
     _q("old_hidden", "B T D", "float", "hidden state before each position at the start of the iteration", "policy"),
     _q("old_values", "B T", "float", "value before each position at the start of the iteration", "value"),
     _q("bootstrap_values", "B", "float", "value after the last position, for rows that were cut off", "value"),
@@ -194,6 +207,15 @@ _TABLE = [
     # reweighting, after the advantage
     _q("weights", "B", "float", "weight of the row in the loss; makers multiply", merge="multiply"),
     _q("token_weights", "B T", "float", "weight of the position in the loss; makers multiply", merge="multiply"),
+    _q("weight_factors", "B", "float", "the factors of weights, keyed by the stage that made them", None, keyed=True),
+    _q(
+        "token_weight_factors",
+        "B T",
+        "float",
+        "the factors of token_weights, keyed by the stage that made them",
+        None,
+        keyed=True,
+    ),
     _q("counts", "B", "int", "how often the row is trained on (resampling); makers multiply", merge="multiply"),
     # of the policy being updated
     _q("logp", "B T", "float", "log-probability under the policy being updated", "policy", "update"),
@@ -204,6 +226,22 @@ _TABLE = [
         "float",
         "entropy among the likeliest tokens (policy.nucleus) of the policy being updated",
         "policy",
+        "update",
+    ),
+    _q(
+        "top_entropy",
+        "B T",
+        "float",
+        "entropy of the likeliest tokens (policy.top), all others as one more, of the policy being updated",
+        "policy",
+        "update",
+    ),
+    _q(
+        "windowed_entropy",
+        "B T",
+        "float",
+        "mean entropy of a window of positions of the policy being updated; differentiable",
+        None,
         "update",
     ),
     _q(

@@ -12,6 +12,7 @@ import torch
 pytest.importorskip("verl", reason="verl is not installed; make test installs it")
 with warnings.catch_warnings():  # what verl and ray warn of while they are imported
     warnings.simplefilter("ignore")
+    from omegaconf import OmegaConf
     from tensordict import TensorDict
     from verl.trainer.ppo import core_algos
     from verl.trainer.ppo.reward import load_reward_manager
@@ -25,6 +26,7 @@ with warnings.catch_warnings():  # what verl and ray warn of while they are impo
     import guerdon.adapters.verl  # noqa: F401  registers
     from tests.adapters.verl_stage import LIMIT, Queue, configure, make_tokenizer, session
 
+from guerdon.adapters.settings import VERL
 from guerdon.adapters.verl_cut import RECIPE
 from guerdon.pipeline import SignalFailure
 from guerdon.recipe import RecipeError
@@ -333,3 +335,16 @@ def test_the_actors_loss_reaches_ours_and_adds_up_over_micro_batches(recipe):
     whole = loss("guerdon", [0, 1, 2, 3])
     torch.testing.assert_close(whole, loss("vanilla", [0, 1, 2, 3]))
     torch.testing.assert_close(loss("guerdon", [2]) + loss("guerdon", [0, 3]) + loss("guerdon", [1]), whole)
+
+
+def test_every_setting_that_verl_decides_is_one_of_its_own_and_told_where_it_differs(credit, caplog):
+    config = configure()
+    beside = {"", "OMP_NUM_THREADS", "its data set"}
+    missing, paths = object(), {fate.where for fate in VERL.values() if fate.how == "told"} - beside
+    assert [p for p in sorted(paths) if OmegaConf.select(config, p, default=missing) is missing] == []
+    with caplog.at_level(logging.WARNING):
+        credit(STEPS + '[training]\nlearning_rate = 0.5\ndecay = "none"\nsamples = 3\n', SAID)
+    said = [r.message for r in caplog.records if "training." in r.message]
+    assert len(said) == 2
+    assert "training.learning_rate = 0.5 in the recipe, actor_rollout_ref.actor.optim.lr = 1e-06 in verl" in said[0]
+    assert "training.samples = 3 in the recipe, actor_rollout_ref.rollout.n = " in said[1]

@@ -83,6 +83,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "judge-log-odds": {"model": "sure"},
     "self-certainty": {"vocabulary": 50},
     "trust-thinking": {"part": "a"},
+    "drop-by-part": {"part": "a", "low": -0.5},
     "gated-sum": {"gates": (0.0,)},
     "piecewise-length": {"points": ((2.0, 0.0), (8.0, 1.0))},
     **{key: {"unsafe_local": True, "workers": 2} for key in ("sql-execution", "sql-runs")},
@@ -97,6 +98,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "penalised-progress": {"progress": "a"},
     "hybrid-reward": {"rule": "a", "learned": "b"},
     "clip-steps": {"eta": 0.5},
+    "keep-ratio": {"low": 0.6, "high": 1.6, "over": "geometric-mean"},
     "scale-by-similarity": {"part": "a"},
 }
 

@@ -17,6 +17,8 @@ LOSSES = [m for m in ALL if set(m.makes) & {"token_loss"}]
 HOWS = ["token-mean", "sequence-mean", "sequence-sum"]
 RATIOS = [(m.name,) for m in ALL if m.makes == ("ratio",) and "ratio" not in {t.name for t in m.takes}]
 RATIOS += [("sequence-ratio", m.name) for m in ALL if m.makes == ("ratio",) and "ratio" in {t.name for t in m.takes}]
+KEEPS = [m.name for m in ALL if m.makes == ("token_weights",) and any(t.name == "ratio" for t in m.takes)]
+RATIOS += [(ratio, name) for ratio in ("token-ratio", "sequence-ratio") for name in KEEPS]
 OF_RATIO = [m for m in LOSSES if any(t.name == "ratio" for t in m.takes)]
 IDS = {"ids": lambda m: m.name}
 
@@ -30,7 +32,8 @@ def objective(method, how: str, before: tuple[str, ...] = ("token-ratio",)) -> O
             kind="pipeline",
             method=find(name),
             bindings=tuple(Binding(t.name, t.name) for t in find(name).takes),
-            makes=("ratio",),
+            makes=find(name).makes,
+            options=OPTIONS.get(name, {}),
         )
         for name in before
         if any(t.name == "ratio" for t in method.takes)
@@ -79,7 +82,8 @@ def gradients(goal: Objective, batch: Rollouts, made: dict, pieces: list[torch.T
     shares = goal.denominators(data)
     total = 0.0
     for rows in pieces:
-        value, _ = goal.loss(data.index(rows), {k: v[rows] for k, v in leaves.items()}, shares, 0.0)
+        piece, its = data.index(rows), {k: v[rows] for k, v in leaves.items()}
+        value, _ = goal.loss(goal.weigh(piece, its, 0.0), its, shares, 0.0)
         if value.requires_grad:
             value.backward()
         total += float(value.detach())
@@ -172,3 +176,17 @@ def _widened(name: str, value):
         pad = [0, 0] * (value.ndim - 2) + [0, 3]
         return torch.nn.functional.pad(value, pad, value=-1 if name.endswith("_ids") else 0)
     return value
+
+
+WEIGHTS = [m for m in ALL if set(m.makes) <= {"weights", "token_weights"} and not m.claims.get("signed")]
+
+
+@pytest.mark.parametrize("method", WEIGHTS, **IDS)
+def test_weights_are_not_negative_unless_claimed(method):
+    """A negative weight turns an advantage around; `guerdon.pipeline.weights` keeps those that claim it from that."""
+    w = world(10)
+    given = {**w.arguments(method), **OPTIONS.get(method.name, {})}
+    drawn = {name: torch.Generator().manual_seed(0) for name in method.injected}
+    call = method.call() if method.stateful else method.call
+    made = call(**w.arguments(method), **drawn) if method.stateful else method.call(**given, **drawn)
+    assert (made[~made.isnan()] >= 0).all()

@@ -1,10 +1,13 @@
 """A band around the history of the entropy, and an anchor at its first value: by hand, and by their gradients."""
 
+import math
+from functools import partial
+
 import pytest
 import torch
 
 from guerdon.kernels.aggregate import aggregate, denominator
-from guerdon.kernels.distribution import entropy_slope, nucleus_entropy, of_hidden
+from guerdon.kernels.distribution import OF_LOGITS, entropy_slope, nucleus_entropy, of_hidden, top_entropy
 from guerdon.objectives import (
     EntropyAnchor,
     EntropyBand,
@@ -145,6 +148,36 @@ def test_nucleus_entropy_has_a_gradient_within_the_nucleus_only():
             nucleus_entropy(P.log(), **bad)
 
 
+def test_top_entropy_by_hand():
+    said = [round(top_entropy(P.log(), top=k).item(), 4) for k in (1, 2, 3, 4, 9)]
+    # {0.5, rest 0.5}, {0.5, 0.3, rest 0.2}, and the whole distribution
+    assert said == [0.6931, 1.0297, 1.1421, 1.1421, 1.1421]
+    cannot = torch.tensor([[0.0, 0.0, -torch.inf, -torch.inf]], requires_grad=True)
+    for top in (1, 2, 3):
+        assert top_entropy(cannot, top=top).item() == pytest.approx(math.log(2), abs=1e-6)
+        top_entropy(cannot, top=top).backward()
+    assert cannot.grad.isfinite().all()
+
+
+def test_top_entropy_has_the_gradient_of_its_definition():
+    z = torch.randn(3, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    place = z.detach().topk(3).indices
+    p = z.softmax(-1).gather(-1, place)
+    rest = 1 - p.sum(-1)
+    by_hand = -(p * p.log()).sum(-1) - rest * rest.log()
+    ours = top_entropy(z, top=3)
+    torch.testing.assert_close(ours, by_hand)
+    for a, b in zip(*(torch.autograd.grad(x.sum(), z) for x in (ours, by_hand)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_small_rest_is_not_lost():
+    logits = torch.tensor([[30.0, 0.0, 0.0]])
+    p = logits.double().softmax(-1)
+    exact = -(p[0, 0] * p[0, 0].log()) - 2 * p[0, 1] * (2 * p[0, 1]).log()
+    assert top_entropy(logits, top=1).item() == pytest.approx(float(exact), rel=1e-4)
+
+
 def test_statistics_of_hidden_states_in_blocks(monkeypatch):
     monkeypatch.setattr("guerdon.kernels.distribution._ROWS_TIMES_VOCABULARY", 20)
     g = torch.Generator().manual_seed(0)
@@ -152,7 +185,7 @@ def test_statistics_of_hidden_states_in_blocks(monkeypatch):
     results = []
     for blocks in (True, False):
         h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
-        for function in (nucleus_entropy, entropy_slope):
+        for function in (*OF_LOGITS.values(), partial(top_entropy, top=3)):
             made = of_hidden(function, h, w, temperature=2.0) if blocks else function(h @ w.T / 2.0)
             made.sum().backward()
         results.append((made.detach(), h.grad, w.grad))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from guerdon.objectives import (
+    keep_ratio,
     sequence_ratio,
     soft_gate,
     surrogate,
@@ -68,12 +69,73 @@ def test_a_taper_of_advantages_reads_the_sign_of_each_position():
     [
         (lambda r, m: truncate_ratio(r, m, low=2.0, high=1.0), "low <= high"),
         (lambda r, m: taper_ratio(r, torch.ones(2), m, negative_low=2.0), "negative_low <= negative_high"),
+        (lambda r, m: keep_ratio(r, r, m, low=2.0, high=1.0), "low <= high"),
         (lambda r, m: soft_gate(r, r, m, positive=0.0), "positive temperatures"),
     ],
 )
 def test_impossible_bounds_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call(torch.ones(2, 3), MASK)
+
+
+def test_what_is_far_is_left_out_by_token_and_by_row():
+    ratio = torch.tensor([[2.0, 0.5, 9.0], [0.2, 9.0, 0.8]])
+    advantages = torch.tensor([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]])
+    close(keep_ratio(ratio, advantages, MASK, low=0.4, high=1.5), [[0, 1, 0], [0, 0, 1]])
+    close(keep_ratio(ratio, advantages, MASK, low=0.4, high=1.5, sign="negative"), [[1, 1, 0], [0, 0, 1]])
+    close(keep_ratio(ratio, advantages, MASK, low=0.4, high=1.5, sign="positive"), [[0, 1, 0], [1, 0, 1]])
+    # rows: products 1 and 0.16, geometric means 1 and 0.4
+    close(keep_ratio(ratio, advantages, MASK, low=0.3, high=1.5, over="product"), [[1, 1, 0], [0, 0, 0]])
+    close(keep_ratio(ratio, advantages, MASK, low=0.3, high=1.5, over="geometric-mean"), MASK.float())
+    unscored = torch.tensor([[float("nan"), 1.0, 1.0], [1.0, 1.0, 1.0]])
+    close(keep_ratio(ratio, unscored, MASK)[0], [float("nan"), 1.0, 0.0])
+
+
+def test_off_policy_sequence_masking_is_that_of_trl():
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    g = torch.Generator().manual_seed(0)
+    logp, old = -torch.rand(64, 7, generator=g), -torch.rand(64, 7, generator=g)
+    mask = torch.rand(64, 7, generator=g) < 0.8
+    advantages = torch.randn(64, 1, generator=g)
+    theirs = GRPOTrainer.get_off_policy_mask(advantages, logp, old, mask, 0.05) * mask
+    ratio = token_ratio(logp, old, mask)
+    ours = keep_ratio(
+        ratio, advantages.expand(64, 7), mask, low=math.exp(-0.05), over="geometric-mean", sign="negative"
+    )
+    close(ours, theirs.float())
+    assert 0 < int((ours.sum(-1) == 0).sum()) < 64
+
+
+def test_a_keep_has_the_gradient_of_a_dual_clip_where_that_stands_still():
+    """Beyond the bound a dual clip is flat and the keep is silent; elsewhere both are the clipped surrogate."""
+    keep = {"use": "keep-ratio", "high": 3.0, "sign": "negative"}
+    told = {}
+    for name, stages, loss in (("keep", [keep], {}), ("dual", [], {"dual_clip": 3.0})):
+        pipeline, batch = run(["weighted-sum", "group-centre", *stages], [1, 0], MASK,
+                              loss=[{"use": "clipped-surrogate", **loss}])  # fmt: skip
+        batch = pipeline.objective.boundary(batch.with_(old_logp=torch.zeros(2, 3)))
+        logp = torch.log(torch.tensor([[4.0, 1.1, 1.0], [4.0, 1.0, 1.1]])).requires_grad_()
+        weighed = pipeline.objective.weigh(batch, {"logp": logp}, 0.0)
+        value, _ = pipeline.objective.loss(weighed, {"logp": logp}, pipeline.objective.denominators(weighed), 0.0)
+        value.backward()
+        told[name] = logp.grad
+    close(told["keep"], told["dual"])
+    assert told["keep"][1, 0] == 0
+    assert told["keep"][1, 2] != 0
+
+
+def test_a_keep_may_hold_another_ratio_than_that_of_the_loss():
+    keep = {"use": "keep-ratio", "low": 0.5, "high": 2.0}
+    pipeline = compiled(SAMPLED, keep, "token-ratio")
+    batch = run(["weighted-sum", "group-centre"], [1, 0], MASK)[1]
+    sampled = torch.log(torch.tensor([[0.1, 1.0, 1.0], [1.0, 1.0, 9.0]]))
+    batch = pipeline.objective.boundary(batch.with_(old_logp=torch.zeros(2, 3), sampled_logp=sampled))
+    made = {"logp": torch.zeros(2, 3)}
+    weighed = pipeline.objective.weigh(batch, made, 0.0)
+    close(weighed["token_weights"], [[0, 1, 0], [1, 0, 0]])
+    _, parts = pipeline.objective.loss(weighed, made, pipeline.objective.denominators(weighed), 0.0)
+    close(torch.tensor(parts["clipped-surrogate"]), (-0.5 * 1 + 0.5 * 1) / 4)
 
 
 def compiled(*stages, loss="clipped-surrogate"):

@@ -1,12 +1,18 @@
 """T1 (arXiv:2501.11651): oversampling by hand, and the anchor that follows the policy, in the trainer and across a stop."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from guerdon.batch import Rollouts
 from guerdon.credit import leave_one_out
-from guerdon.recipe import RecipeError
-from guerdon.training import train
+from guerdon.policies.protocol import Policy
+from guerdon.recipe import RecipeError, load
+from guerdon.training import build, train
 from guerdon.training.anchor import Anchor
+from guerdon.training.rollouts import sample
+from guerdon.training.truncation import truncation_curve
 
 
 def close(x, y):
@@ -70,3 +76,52 @@ def test_the_reference_of_a_run_is_the_average_and_a_resumed_run_has_the_same(tm
     again = train(run=tmp_path / "whole", resume=True)
     for name, weight in whole.policy.state().items():
         assert torch.equal(weight, again.policy.state()[name])
+
+
+class Summariser(Policy):
+    """Says the last digit that it was shown, behind the marker ``=``."""
+
+    def encode(self, text):
+        return [99 for _ in text]
+
+    def extend(self, context, context_mask, sampling, *, copies, generator):
+        assert sampling.max_tokens == 2
+        rows = [row[here].tolist() for row, here in zip(context, context_mask, strict=True)]
+        assert all(row[-1] == 99 for row in rows)
+        return {"completions": [str(row[-2]) for row in rows for _ in range(copies)]}
+
+
+def test_longer_beginnings_give_better_answers_where_the_thought_leads_to_them():
+    tokens = torch.tensor([[3, 4, 7, 1], [2, 5, 0, 0]])  # 1 ends the first; the second was cut off
+    present = torch.tensor([[True] * 4, [True, True, False, False]])
+    chains = Rollouts({"prompt_tokens": torch.tensor([[0, 8], [9, 9]]), "prompt_mask": torch.tensor([[False, True], [True, True]]),
+                       "tokens": tokens, "attention_mask": present, "terminated": torch.tensor([True, False])})  # fmt: skip
+    wanted = ["7", "5"]
+
+    def score(texts, rows):
+        return [float(text == wanted[i]) for text, i in zip(texts, rows, strict=True)]
+
+    options = {"marker": "=", "samples": 3, "max_tokens": 2, "generator": torch.Generator()}
+    points = truncation_curve(Summariser(), chains, [0, 1, 2, 3, 9], score, **options)
+    assert [p.accuracy for p in points] == [0.0, 0.0, 0.5, 1.0, 1.0]
+    assert [p.finished for p in points] == [0.0, 0.0, 0.0, 0.5, 0.5]
+    assert [p.tokens for p in points] == [0.0, 1.0, 2.0, 2.5, 2.5]
+    with pytest.raises(ValueError, match="budgets of at least 0"):
+        truncation_curve(Summariser(), chains, [], score, **options)
+
+
+def test_the_curve_of_the_embedded_policy():
+    """It writes out sums step by step: what stands at the end of the whole chain is better than a guess at once."""
+    parts = build(
+        load({"preset": "t1", "task": {"use": "arithmetic", "operands": 3}, "reward": [{"use": "final-answer"}]})
+    )
+    policy, columns = parts.policy(), parts.task.problems("heldout", 0, 48)
+    draw = torch.Generator().manual_seed(0)
+    chains = sample(policy, columns, replace(parts.sampling, greedy=True), 1, 0, draw, parts.task)
+
+    def score(texts, rows):
+        return [float(columns["answer"][i] == text.split("=")[-1].strip()) for text, i in zip(texts, rows, strict=True)]
+
+    points = truncation_curve(policy, chains, [0, 99], score, marker="", samples=4, max_tokens=8, generator=draw)
+    assert points[1].finished > 0.9
+    assert points[0].tokens == 0 < points[1].tokens

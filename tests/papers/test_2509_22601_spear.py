@@ -3,10 +3,15 @@
 import pytest
 import torch
 
-from guerdon.recipe import load
+from guerdon.batch import Rollouts
+from guerdon.credit import drop_by_part, drop_truncated
+from guerdon.recipe import RecipeError, load
+from guerdon.recipe.spec import ReplaySpec
 from guerdon.schedules import Schedule
-from guerdon.signals import turn_bonus
-from guerdon.training.replay import recalibrated
+from guerdon.signals import turn_bonus, unreadable
+from guerdon.training import build, train
+from guerdon.training.replay import Replay, recalibrated
+from guerdon.training.runfolder import load_rollouts
 
 
 def test_worked_example():
@@ -28,3 +33,49 @@ def test_the_preset_ramps_its_replay_up():
     recipe = load({"preset": "spear", "task": {"use": "arithmetic"}, "reward": [{"use": "final-answer"}]})
     assert recipe.replay.size == 2048
     assert recipe.replay.weight.at(0.25) == pytest.approx(0.5)
+
+
+def test_answers_that_are_not_fit_to_read_are_left_out():
+    nan = float("nan")
+    advantages = torch.tensor([1.0, -1.0, 0.5, nan])
+    cut = torch.tensor([False, True, False, False])
+    torch.testing.assert_close(drop_truncated(advantages, cut), torch.tensor([1.0, nan, 0.5, nan]), equal_nan=True)
+    parts = {"repetition": torch.tensor([0.1, 0.2, 0.9, 0.0]), "other": torch.tensor([nan, 0.5, 0.5, 0.5])}
+    made = drop_by_part(advantages, parts, part="repetition", high=0.5)
+    torch.testing.assert_close(made, torch.tensor([1.0, -1.0, nan, nan]), equal_nan=True)
+    made = drop_by_part(advantages, parts, part="other", low=0.6)
+    torch.testing.assert_close(made, torch.tensor([1.0, nan, nan, nan]), equal_nan=True)  # unscored: kept
+    with pytest.raises(KeyError, match="a part among"):
+        drop_by_part(advantages, parts, part="missing")
+    said = unreadable(["fine\n", "", "a\ufffd\x00b", "\ue000"])
+    torch.testing.assert_close(said, torch.tensor([0.0, 0.0, 0.5, 1.0]))
+
+
+def test_the_buffer_keeps_what_the_recipe_wants(tmp_path):
+    replay = Replay(ReplaySpec(size=4, where="parts.turn-bonus"))
+    mask = torch.ones(3, 2, dtype=torch.bool)
+    data = Rollouts({"mask": mask, "token_advantages": torch.ones(3, 2), "attention_mask": mask})
+    replay.add(data, torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, 0, 0]), 0, torch.tensor([0.1, 0.0, 0.0]))
+    assert replay.rewards.tolist() == [1.0]
+    assert replay.baselines.tolist() == [2.0]  # of the whole group
+    recipe = {"preset": "spear", "task": {"use": "arithmetic"}, "reward": [{"use": "final-answer"}]}
+    with pytest.raises(RecipeError, match=r"replay\.where: expected a quantity of rows.*'parts.missing'"):
+        build(load(recipe | {"replay": {"where": "parts.missing"}}))
+    assert build(load(recipe | {"replay": {"where": "parts.final-answer"}})).recipe.replay.where == "parts.final-answer"
+
+
+def test_the_row_filters_of_the_recipe_train(tmp_path):
+    recipe = {
+        "preset": "spear",
+        "task": {"use": "arithmetic", "operands": 2, "largest": 9},
+        "reward": [{"use": "final-answer"}, {"use": "repetition", "weight": 0.0}, {"use": "unreadable", "weight": 0.0}],
+        "pipeline": [],
+        "replay": {"size": 2, "fill": 0.5, "where": "parts.final-answer"},
+        "training": {"iterations": 2, "prompts": 8, "samples": 4, "evaluate_prompts": 0, "save_rollouts_every": 1},
+        "sampling": {"max_tokens": 2, "temperature": 1.5},
+    }
+    run = train(recipe, tmp_path / "run").run
+    batch = load_rollouts(run.saved()[0])
+    assert batch["advantages"][batch["truncated"]].isnan().all()
+    assert batch["rewards"].isnan().sum() == 2 * 4  # a quarter of the groups
+    assert batch["truncated"].any()

@@ -112,7 +112,7 @@ def test_fused_and_whole_give_the_same_gradients(folder, kind, lora):
 def test_evaluate_equals_the_whole_model(folder, kind):
     policy = HuggingFace(model=folder(kind))
     batch = policy.sample(PROMPTS, Sampling(max_tokens=12), generator=seeded())
-    made = policy.evaluate(batch, frozenset({"logp", "entropy", "nucleus_entropy", "entropy_slope"}))
+    made = policy.evaluate(batch, frozenset({"logp", "entropy", "nucleus_entropy", "top_entropy", "entropy_slope"}))
     model = policy._causal
     for row in range(3):
         prompt = batch["prompt_tokens"][row][batch["prompt_mask"][row]]
@@ -127,6 +127,17 @@ def test_evaluate_equals_the_whole_model(folder, kind):
         )
         for name, function in OF_LOGITS.items():
             torch.testing.assert_close(made[name][row][: len(tokens)], function(logits), atol=1e-4, rtol=1e-4)
+
+
+def test_how_many_tokens_are_on_top_is_an_option(folder):
+    names = frozenset({"top_entropy", "entropy"})
+    whole, three = (HuggingFace(model=folder("llama"), top=top) for top in (10**6, 3))
+    batch = whole.sample(PROMPTS, Sampling(max_tokens=6), generator=seeded())
+    made, mask = whole.evaluate(batch, names), batch["mask"]
+    torch.testing.assert_close(made["top_entropy"], made["entropy"], atol=1e-5, rtol=1e-5)
+    assert (three.evaluate(batch, names)["top_entropy"][mask] < made["entropy"][mask]).all()
+    with pytest.raises(ValueError, match="top of at least 1"):
+        HuggingFace(model=folder("llama"), top=0)
 
 
 @pytest.mark.parametrize("kind", ["llama", "capped"])

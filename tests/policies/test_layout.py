@@ -9,7 +9,9 @@ from guerdon.kernels.distribution import OF_LOGITS
 from guerdon.policies.layout import lay_out
 from guerdon.policies.tiny import Tiny
 
-ALL = frozenset({"logp", "entropy", "nucleus_entropy", "entropy_slope", "values", "hidden", "bootstrap_values"})
+ALL = frozenset(
+    {"logp", "entropy", "nucleus_entropy", "top_entropy", "entropy_slope", "values", "hidden", "bootstrap_values"}
+)
 POLICY = Tiny(width=24, layers=2, heads=2, seed=3)
 POLICY.add_value_head()
 torch.nn.init.normal_(POLICY.network.value_head.weight, generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr]

@@ -5,6 +5,7 @@ import torch
 
 from guerdon.adapters.fitting import compile_for
 from guerdon.adapters.hosts import HOSTS
+from guerdon.method import methods
 from guerdon.recipe import RecipeError, load
 from guerdon.training import build, train
 from guerdon.training.optimise import effective_sample_size, importance
@@ -41,6 +42,28 @@ ARMS = {
         loss=[{"use": "clipped-surrogate"}],
     ),
     "per micro-batch": recipe(preset="steer", training={"statistics": "micro-batch", "micro_tokens": 200}),
+    "windows": recipe(
+        policy={"use": "tiny", "top": 3},
+        pipeline=[
+            {"use": "weighted-sum"},
+            {"use": "group-normalise"},
+            {
+                "use": "windowed-entropy",
+                "name": "old",
+                "take": {"entropy": "old_top_entropy"},
+                "make": "old_windowed_entropy",
+            },
+            {"use": "windowed-entropy", "take": {"entropy": "top_entropy"}, "width": 2},
+            {
+                "use": "entropy-anchor",
+                "take": {"nucleus_entropy": "windowed_entropy", "old_nucleus_entropy": "old_windowed_entropy"},
+            },
+        ],
+        loss=[
+            {"use": "clipped-surrogate", "weighted": False},
+            {"use": "entropy-bonus", "take": {"entropy": "windowed_entropy"}, "aggregate": "sequence-mean"},
+        ],
+    ),
     "epo": {
         **recipe(preset="epo", set={"entropy-band.high": 0.5, "entropy-bonus.weight": 0.0}),
         "task": {"use": "text-game", "size": 3, "holes": 0.3, "max_turns": 4},
@@ -81,12 +104,32 @@ def test_recipes_ask_for_what_they_need_and_no_more_than_a_host_has():
         compile_for(HOSTS["verl"], ARMS["siren"], columns=("answer",))
 
 
-def test_the_statistics_of_micro_batches_are_a_choice(tmp_path):
+SURROGATE, BONUS = {"use": "clipped-surrogate"}, {"use": "entropy-bonus", "weight": 10.0}
+ASIDE = {**SURROGATE, "weighted": False}
+ACROSS = {
+    "entropy-change-weights": ({}, [SURROGATE]),
+    "exact-entropy-change-weights": ({}, [SURROGATE]),
+    "clip-cov": ({"share": 1.0, "low": 0.0}, [SURROGATE]),
+    "surprise-selection": ({"ratio": 0.3}, [{"use": "reinforce"}]),
+    "tea-coefficients": ({}, [ASIDE, BONUS]),
+    "kl-cov": ({"share": 0.1}, [ASIDE, {**BONUS, "weighted": ["kl-cov"]}]),
+    "entropy-anchor": ({"anchor": 0.1}, [ASIDE, {**BONUS, "take": {"entropy": "nucleus_entropy"}}]),
+}
+
+
+def test_every_stage_with_statistics_is_tried():
+    assert set(ACROSS) == {m.name for m in methods().values() if m.across}
+
+
+@pytest.mark.parametrize("stage", ACROSS)
+def test_the_statistics_of_micro_batches_are_a_choice(tmp_path, stage):
     """Cut into forward passes, weights of the mini-batch stay the same; those of micro-batches do not."""
+    options, losses = ACROSS[stage]
     said = {}
     for how, size in (("mini-batch", 150), ("mini-batch", 10**6), ("micro-batch", 150), ("micro-batch", 10**6)):
         training = {"statistics": how, "micro_tokens": size, "iterations": 1, "minibatches": 1, "prompts": 24}
-        run = train(recipe(preset="steer", training=training), tmp_path / f"{how}{size}").run
+        stages = [{"use": "weighted-sum"}, {"use": "group-normalise"}, {"use": stage, **options}]
+        run = train(recipe(pipeline=stages, loss=losses, training=training), tmp_path / f"{how}{size}").run
         said[how, size] = next(e["gradient_norm"] for e in run.events() if e["event"] == "iteration")
     whole = said["mini-batch", 10**6]
     assert whole > 0

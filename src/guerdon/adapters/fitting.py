@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from guerdon.adapters import settings
 from guerdon.adapters.halves import credit_together, halves
 from guerdon.adapters.hosts import TRL
 from guerdon.method import find
 from guerdon.pipeline import BoundStage, Host, Pipeline, compile_recipe
 from guerdon.pipeline.extra import ancestors, check_turns
+from guerdon.pipeline.weights import makers
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Recipe, RecipeError, load
 from guerdon.training.parts import faces
@@ -34,7 +36,7 @@ def compile_for(
 
     Args:
         host: one of ``HOSTS``.
-        recipe: as for `guerdon.recipe.load`; its [task], [policy] and [training] are the host's business.
+        recipe: as for `guerdon.recipe.load`; `guerdon.adapters.settings` says what becomes of its settings.
         columns: columns of the host's data set besides ``prompts``.
         steps: the host's rollouts carry ``step_ids``.
         structure: what else they carry (`guerdon.pipeline.compile_recipe`).
@@ -55,6 +57,7 @@ def compile_for(
         objective=host.runs in ("loss", "losses"),
     )
     check_turns(pipeline.stages)
+    settings.refuse(host, loaded)
     if host.runs in ("loss", "losses"):
         _refuse_counts(host, pipeline)
         if host.together is not None:
@@ -129,7 +132,8 @@ def refuse_update(host: Host, pipeline: Pipeline) -> None:
     objective = pipeline.objective
     made = {m for stage in objective.before for m in stage.makes}
     for stage in objective.weighting:
-        across = stage.method.across and "across" in host.refuses
+        alone = host.runs == "loss" and pipeline.recipe.training.statistics == "micro-batch"  # each pass by itself
+        across = stage.method.across and not alone and "across" in host.refuses
         if across or "weighting" in host.refuses:
             name = next(
                 (n for n in stage.reads if (q := lookup(n)) is not None and q.phase == "update"), stage.reads[0]
@@ -141,6 +145,12 @@ def refuse_update(host: Host, pipeline: Pipeline) -> None:
                 f"{stage.place}: {what} {name} ({_meaning(name)}), for which {host.name} has no place; "
                 f"{host.refuses['across' if across else 'weighting']}"
             )
+    early = makers(pipeline.stages)
+    if early and objective.picks_weights and "factors" in host.refuses:
+        raise RecipeError(
+            f"{early[0].place}: expected losses that take all weights or none in {host.name}, got one that names some; "
+            f"{host.refuses['factors']}"
+        )
     for stage in objective.stages:
         name = next((n for n in stage.reads if n not in made and not host.hands(n)), None)
         if name is not None:

@@ -21,6 +21,7 @@ _EXTRA = {
 }
 _NO_HIDDEN = {
     **dict.fromkeys(("nucleus_entropy", "old_nucleus_entropy", "entropy_slope"), f"it hands out no logits; {TRL}"),
+    **dict.fromkeys(("top_entropy", "old_top_entropy"), f"it hands out no logits; {TRL}"),
     "hidden": f"it hands out no hidden states; {TRL}",
     "old_hidden": f"it hands out no hidden states; {TRL}",
 }
@@ -51,8 +52,8 @@ _VERL = Host(
     carries=frozenset({"step_ids", "turn_ids"}),
     refuses={
         "counts": f"it trains on each row once; weigh rows instead, or {OURS}",
-        "weighting": f"its actor shows a loss one micro-batch at a time and no weights; {TRL}",
-        "across": f"its actor shows a loss one micro-batch at a time; {OURS}",
+        "across": f'its actor shows a loss one micro-batch at a time; set training.statistics = "micro-batch", or {OURS}',
+        "factors": "it gets weights of the rollouts as a part of the advantage; set weighted = true or false",
     },
     handed=frozenset({"logp", "old_logp", "token_advantages", "mask"}),
     elsewhere={"ref_logp": "it adds its own KL term; set actor.use_kl_loss"},
@@ -69,7 +70,7 @@ HOSTS: dict[str, Host] = {
         carries=frozenset({"step_ids", "turn_ids"}),
         refuses={
             "counts": f"its batches have a fixed number of rows; weigh rows instead, or {OURS}",
-            "across": f"its loss sees one micro-batch at a time; {OURS}",
+            "across": f'its loss sees one micro-batch at a time; set training.statistics = "micro-batch", or {OURS}',
         },
         adapter="guerdon.adapters.trl",
     ),

@@ -11,6 +11,7 @@ Written against TRL 1.16; docs/trl.md has whole scripts.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,7 @@ class GuerdonGRPOTrainer(GRPOTrainer):
 
     Args:
         model: as for `GRPOTrainer`.
-        recipe: as for `guerdon.recipe.load`; its [task], [policy], [sampling] and [training] are TRL's business, but for
-            ``training.failure_limit`` and ``training.micro_tokens``.
+        recipe: as for `guerdon.recipe.load`; `guerdon.adapters.settings.TRL` says what becomes of its settings.
         args: TRL's settings; those that the recipe takes over (``beta``, ``loss_type`` ...) must be left alone.
         train_dataset: its columns besides ``prompt`` are columns for signals.
         separator: what separates the steps of a completion, where the recipe has steps.
@@ -74,6 +74,7 @@ class GuerdonGRPOTrainer(GRPOTrainer):
         trl_settings.check_version(GRPOTrainer)
         args = GRPOConfig("guerdon-GRPO") if args is None else args
         trl_settings.check_settings(args)
+        args = trl_settings.adopted(recipe, args)
         self.recipe = trl_settings.fitted(recipe, args)
         found = {*(getattr(train_dataset, "column_names", None) or ()), *columns} - OWN
         self.pipeline = compile_for(
@@ -161,7 +162,7 @@ class GuerdonGRPOTrainer(GRPOTrainer):
         made, price = trl_model.forward(self, model, inputs, batch)
         batch = trl_batch.with_old(batch, inputs, made["logp"])
         if objective.weighting:
-            batch = objective.weigh(batch, made, self._progress)
+            batch = objective.weigh(batch, made, self._progress, partial(derive, self.args.seed, "weights", self._step))
         loss, shares = objective.loss(batch, made, self._denominators(inputs), self._progress)
         mode, steps = ("train", self.args.gradient_accumulation_steps) if training else ("eval", 1)
         processes = self.accelerator.num_processes

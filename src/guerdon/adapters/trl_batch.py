@@ -8,6 +8,7 @@ from torch import Tensor
 
 from guerdon.adapters.data import rollouts_of, with_turns
 from guerdon.batch import Rollouts
+from guerdon.pipeline.weights import FACTORS, OTHERS, note_factor
 from guerdon.policies.prefixes import left_padded
 from guerdon.policies.token_text import TokenText
 from guerdon.quantities import lookup
@@ -68,7 +69,10 @@ def right_padded(rows: Sequence[Sequence[float]]) -> tuple[Tensor, Tensor]:
 
 def carry(mine: Rollouts, output: dict[str, Any]) -> None:
     """Put what the losses read of this process's rows into TRL's dictionary, which it shuffles and cuts by rows."""
-    for name, value in mine.data.items():
+    factors = {
+        f"{name}.{label}": value for name in FACTORS.values() for label, value in mine.data.get(name, {}).items()
+    }
+    for name, value in {**mine.data, **factors}.items():
         if isinstance(value, Tensor) and name not in _TRLS:
             output[CARRIED + name] = _fit(value, name, output["completion_ids"].shape[1]).to(
                 output["completion_ids"].device
@@ -79,13 +83,18 @@ def carry(mine: Rollouts, output: dict[str, Any]) -> None:
 
 def carried(inputs: Mapping[str, Any]) -> Rollouts:
     """A micro-batch from TRL's dictionary, with ``importance_sampling_ratio`` (vLLM's) among the weights."""
-    data = {name.removeprefix(CARRIED): value for name, value in inputs.items() if name.startswith(CARRIED)}
+    data: dict[str, Any] = {}
+    for key, value in inputs.items():
+        name, _, label = key.removeprefix(CARRIED).partition(".")
+        if key.startswith(CARRIED):
+            data[name] = {**data.get(name, {}), label: value} if name in FACTORS.values() else value
     data |= {"tokens": inputs["completion_ids"], "attention_mask": inputs["completion_mask"].bool()}
     data |= {"prompt_tokens": inputs["prompt_ids"], "prompt_mask": inputs["prompt_mask"].bool()}
     data["token_advantages"] = inputs["advantages"]
     if "importance_sampling_ratio" in inputs:
         ratio = inputs["importance_sampling_ratio"].expand(data["mask"].shape)
         data["token_weights"] = ratio * data.get("token_weights", 1.0)
+        note_factor(data, OTHERS, "token_weights", ratio)
     return Rollouts(data)
 
 

@@ -18,6 +18,7 @@ from guerdon.policies.prefixes import left_padded
 from guerdon.policies.protocol import Policy, Prompt, Sampling
 from guerdon.recipe import Recipe
 from guerdon.tasks.protocol import Split
+from guerdon.training.anchor import Anchor
 from guerdon.training.cast import Cast
 from guerdon.training.parts import Parts
 from guerdon.training.rollouts import Provider
@@ -55,7 +56,8 @@ class HostedParts(Parts):
         """The host's model as our policy, and what stands beside it where the recipe needs it; a value head becomes a
         part of the model, so that the host's optimiser and checkpoints have it.
         """
-        policy = HuggingFace.of(self.model, self.tokenizer)
+        options = {name: value for name, value in self.recipe.policy.options.items() if name in ("nucleus", "top")}
+        policy = HuggingFace.of(self.model, self.tokenizer, **options)
 
         def encode_prompts(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
             """As the host gives them to the model, template and tools included."""
@@ -64,11 +66,13 @@ class HostedParts(Parts):
 
         policy.encode_prompts = encode_prompts
         reference = policy.reference() if "ref_logp" in self.pipeline.needs else None
+        frozen = None if reference is None else reference.module
+        anchor = Anchor(policy.module, frozen, self.recipe.training.reference_decay)
         models = self.models()
         if wanted & {"values", "old_values", "bootstrap_values"}:
             policy.add_value_head()
             self.model.guerdon_value_head = policy.module["value_head"]  # pyright: ignore[reportIndexIssue]
-        return Cast(policy, reference, self.prover(), models)
+        return Cast(policy, reference, self.prover(), models, anchor=anchor)
 
     def _initial(self, *, heads: bool) -> Policy:
         policy = HuggingFace.of(copied(self.model), self.tokenizer)
@@ -78,7 +82,7 @@ class HostedParts(Parts):
 
 
 class Learning:
-    """What learns in the loop beside the policy: methods with state, and models under [[model]].
+    """What learns in the loop beside the policy: methods with state, models under [[model]], a reference that follows.
 
     They learn from rollouts once the policy has, that is, when the next are drawn or a checkpoint is written.
     """
@@ -94,12 +98,13 @@ class Learning:
             self.pipeline.update(batch)
             if self.cast.models:
                 self.cast.models.learn(provider.asked(batch), iteration, provider, self.cast.policy)
+            self.cast.anchor.follow(self.cast.policy.module)
             self.pending = None
 
     def save(self, folder: str | Path, *, write: bool) -> None:
         """Learn, and ``write`` the state into the folder of a checkpoint; every process calls it, one of them writes."""
         self.learn()
-        held = self.pipeline.state() | self.cast.models.state()
+        held = self.pipeline.state() | self.cast.models.state() | self.cast.anchor.state()
         if held and write:
             torch.save(held, Path(folder) / "guerdon.pt")
 
@@ -110,6 +115,7 @@ class Learning:
             held = torch.load(file, weights_only=True)
             self.pipeline.load_state(held)
             self.cast.models.load_state(held)
+            self.cast.anchor.load_state(held)
 
 
 def forward(trainer: Any, model: Any, inputs: Mapping[str, Any], batch: Rollouts) -> tuple[dict[str, Tensor], Any]:

@@ -1,10 +1,14 @@
 """What a recipe may expect of TRL's trainer: its version, its settings, and what its model has to make besides."""
 
 import inspect
+import warnings
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
+from guerdon.adapters.hosts import HOSTS
+from guerdon.adapters.settings import TRL, differences, given, refuse
 from guerdon.pipeline import Pipeline
 from guerdon.recipe import Recipe, RecipeError, SamplingSpec, load
 
@@ -37,9 +41,12 @@ _TAKEN_OVER = {
     "top_entropy_quantile": "a stage that makes token_weights",
     "entropy_coef": "entropy-bonus under [[loss]]",
     "use_adaptive_entropy": "entropy-bonus under [[loss]]",
-    "off_policy_mask_threshold": "a stage that makes weights",
+    "off_policy_mask_threshold": "keep-ratio under [[pipeline]]",
+    "sync_ref_model": "training.reference_decay",
+    "ref_model_mixup_alpha": "training.reference_decay",
+    "ref_model_sync_steps": "training.reference_decay",
 }
-OWN_PASS = frozenset({"values", "hidden", "nucleus_entropy", "entropy_slope"})
+OWN_PASS = frozenset({"values", "hidden", "nucleus_entropy", "top_entropy", "entropy_slope"})
 """What of the policy being updated takes a forward pass of ours in place of the host's."""
 _PLAIN_DRAWS = {"min_p": None, "repetition_penalty": 1.0, "generation_kwargs": None}
 
@@ -82,6 +89,33 @@ def check_settings(args: Any) -> None:
             "args.steps_per_generation: expected a multiple of gradient_accumulation_steps, since denominators are counted "
             f"over an optimiser step before it begins, got {size} and {steps}; leave it out"
         )
+
+
+def adopted(source: Recipe | Mapping[str, Any] | str | Path, args: Any) -> Any:
+    """TRL's settings with what the recipe says of them, a copy; what else the recipe says is told in a warning.
+
+    Raises:
+        RecipeError: a setting that TRL has nothing for; or the recipe says one value and TRL's settings, which are not at their default, another.
+    """
+    recipe, fields, made = load(source), type(args).__dataclass_fields__, copy(args)
+    refuse(HOSTS["trl"], recipe)
+    for name, value in given(recipe).items():
+        fate = TRL[name]
+        if fate.how != "mapped" or value is None:
+            continue
+        values = value if isinstance(value, tuple) else (fate.as_its(value),)
+        for field, wanted in zip(fate.where.split(", "), values, strict=True):
+            own, plain = getattr(args, field), fields[field].default
+            if own not in (wanted, plain):
+                raise RecipeError(
+                    f"args.{field}: expected {name} of the recipe ({value!r}) or TRL's default, got {own!r}; make them equal, or "
+                    "leave one of them out"
+                )
+            setattr(made, field, wanted)
+    lines = differences(HOSTS["trl"], recipe, lambda field: getattr(made, field, None))
+    if lines:
+        warnings.warn("; ".join(lines), stacklevel=3)
+    return made
 
 
 def fitted(source: Recipe | Mapping[str, Any] | str | Path, args: Any) -> Recipe:

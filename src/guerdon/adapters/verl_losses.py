@@ -1,6 +1,8 @@
 """Objectives and recipes in the shape of verl's policy losses. Nothing here is a formula."""
 
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from typing import Any
 
 import torch
@@ -13,10 +15,14 @@ from guerdon.adapters.verl_cut import cut
 from guerdon.batch import Rollouts
 from guerdon.method import Method, methods
 from guerdon.objectives import token_ratio
-from guerdon.pipeline.losses import Objective
+from guerdon.pipeline import Objective
+from guerdon.pipeline.weights import FACTORS, OTHERS
+from guerdon.training.generators import derive
 
 OPTIONS = {"clip_low": "clip_ratio_low", "clip_high": "clip_ratio_high", "dual_clip": "clip_ratio_c"}
 """Hyper-parameters of our losses that verl's actor has settings for."""
+
+_CALLS = count()
 
 
 def loss_by_method(info: Method) -> Callable[..., tuple[Tensor, dict[str, Any]]]:
@@ -63,10 +69,14 @@ def loss_by_recipe(
     objective = pipeline.objective
     batch = _loss_batch(old_log_prob, log_prob, advantages, response_mask)
     if rollout_is_weights is not None:
-        batch = batch.with_(token_weights=rollout_is_weights)
+        factors = {FACTORS["token_weights"]: {OTHERS: rollout_is_weights}}
+        batch = batch.with_(token_weights=rollout_is_weights, **factors)
+    made = {"logp": batch["logp"]}
+    draws = partial(derive, pipeline.recipe.training.seed, next(_CALLS))  # verl tells a loss no step
+    batch = objective.weigh(batch, made, 0.0, draws)
     info = {} if config is None else config.global_batch_info
     shares = [_denominator(s.spec, objective, batch["mask"], info) for s in objective.losses]
-    return objective.loss(batch, {"logp": batch["logp"]}, shares, 0.0)[0], {}
+    return objective.loss(batch, made, shares, 0.0)[0], {}
 
 
 def _loss_batch(old_log_prob, log_prob, advantages, response_mask) -> Rollouts:

@@ -2,17 +2,19 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 import verl.trainer.ppo.v1.trainer_base  # pyright: ignore[reportMissingImports]
-from omegaconf import open_dict  # pyright: ignore[reportMissingImports]
+from omegaconf import OmegaConf, open_dict  # pyright: ignore[reportMissingImports]
 from tensordict import TensorDict  # pyright: ignore[reportMissingImports]
 from verl.workers.utils.padding import response_to_nested  # pyright: ignore[reportMissingImports]
 
 from guerdon.adapters.data import group_ids, rollouts_of, with_steps, with_turns
 from guerdon.adapters.fitting import refuse_update
 from guerdon.adapters.hosts import HOSTS
+from guerdon.adapters.settings import differences
 from guerdon.adapters.verl_credit import CREDIT, NAME, credited
 from guerdon.adapters.verl_cut import RECIPE, cut, writes_tools
 from guerdon.adapters.verl_data import columns_of, ended, unpack
@@ -163,6 +165,8 @@ def _lacking(name: str, _: Rollouts) -> Any:
 
 
 def _check(config: Any, pipeline: Pipeline) -> None:
+    for line in differences(HOSTS["verl"], pipeline.recipe, partial(OmegaConf.select, config)):
+        logger.warning(line)
     algorithm, loss = config.algorithm, config.actor_rollout_ref.actor.policy_loss.loss_mode
     if algorithm.adv_estimator != NAME or algorithm.use_kl_in_reward:
         raise RecipeError(

@@ -65,7 +65,8 @@ def _dataflow(recipe: Any, as_json: bool, where: str) -> None:
     pipeline = build(recipe).pipeline if own else compile_at_best(host, recipe)
     root = composition(pipeline)
     idle = without_effect(root)
-    rows = [_row(stage) for stage in (*pipeline.stages, *pipeline.objective.stages)]
+    above = (*pipeline.stages, *pipeline.objective.before)
+    rows = [_row(stage, above) for stage in (*above, *pipeline.objective.losses)]
     needs = sorted(n for n in pipeline.needs if not n.startswith("model_"))
     made = {m for s in pipeline.stages for m in s.makes}
     lift = "token_advantages" in pipeline.objective.reads and "token_advantages" not in made
@@ -111,6 +112,8 @@ def _dataflow(recipe: Any, as_json: bool, where: str) -> None:
                 options = ", ".join(f"{k} = {v}" for k, v in row["options"].items())
                 if row["method"] != row["stage"]:
                     options = ", ".join(filter(None, (f"use = {row['method']}", options)))
+                if row["weighted_by"]:
+                    options = ", ".join(filter(None, (options, f"times {' x '.join(row['weighted_by'])}")))
                 if options:
                     flow.append(f"\n{options}", "dim")
                 name, style = (f"  ({row['stage']})", "dim") if row["implicit"] else (f"  {row['stage']}", "")
@@ -176,7 +179,8 @@ def _models(console: Any, pipeline: Any) -> None:
     console.print(table)
 
 
-def _row(stage: Any) -> dict[str, Any]:
+def _row(stage: Any, above: Any) -> dict[str, Any]:
+    from guerdon.pipeline.weights import weighted_by
     from guerdon.quantities import QUANTITIES
 
     options = {k: getattr(v, "schedule", v) for k, v in stage.options.items()}
@@ -200,6 +204,7 @@ def _row(stage: Any) -> dict[str, Any]:
         "makes": [f"{m} [{axes[m]}]" if axes[m] else m for m in stage.makes],
         "options": options,
         "implicit": stage.implicit,
+        "weighted_by": weighted_by(stage, above) if stage.kind == "loss" else [],
     }
 
 

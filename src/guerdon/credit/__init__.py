@@ -78,7 +78,13 @@ from guerdon.credit.progress import (
 )
 from guerdon.credit.rank import EffectiveRankBonus, bounded_bonus, effective_rank, rank_dynamics
 from guerdon.credit.returns import discounted_returns, gae, returns_to_go
-from guerdon.credit.selection import best_of_group, best_share, sample_reinforcement
+from guerdon.credit.selection import (
+    best_of_group,
+    best_share,
+    drop_by_part,
+    drop_truncated,
+    sample_reinforcement,
+)
 from guerdon.credit.steps import (
     split_code_lines,
     split_lines,
@@ -122,6 +128,8 @@ __all__ = [
     "consistency_filter",
     "difficulty_weight",
     "discounted_returns",
+    "drop_by_part",
+    "drop_truncated",
     "effective_rank",
     "effective_reward",
     "entropy_modulated",

@@ -7,7 +7,8 @@ makes a weight of the ratio
     r   = exp(sum of old_logp - sampled_logp)          of a row, over its chosen positions
 
 with ``old_logp`` computed by the trained model itself and ``sampled_logp`` said by the engine. Weights carry no gradient and
-multiply with others. Where both are equal every weight is 1. A NaN log-probability makes its position (its row, in methods
+multiply with others. They are made once, from the policy that the iteration began with; what has to be seen of the policy as it
+is updated is `keep-ratio`'s. Where both are equal every weight is 1. A NaN log-probability makes its position (its row, in methods
 of rows) NaN, which takes it out of the loss and out of the denominator. A row with no chosen position has ratio 1.
 """
 
@@ -18,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from guerdon.kernels import pointwise
-from guerdon.kernels.ratios import OfRow
+from guerdon.kernels.ratios import OfRow, within
 from guerdon.method import method
 
 ICEPOP = "arXiv:2510.18855"
@@ -140,18 +141,12 @@ def sequence_mask(
     whole = _row_log_ratio(old_logp, sampled_logp, mask, "product").exp()
     held = whole if ratio == "product" else _row_log_ratio(old_logp, sampled_logp, mask, ratio).exp()
     kept = whole if weight == "ratio" else torch.where(torch.isnan(whole), whole, 1.0)
-    return _within(kept, held, low, high, counted)
+    return within(kept, held, low, high, outside=0.0 if counted else torch.nan)
 
 
 def _row_log_ratio(old_logp: Tensor, sampled_logp: Tensor, mask: Tensor, how: OfRow) -> Tensor:
     total = pointwise.row_sum(old_logp - sampled_logp, mask)
     return total if how == "product" else total / mask.sum(-1).clamp(min=1)
-
-
-def _within(value: Tensor, held: Tensor, low: float, high: float, counted: bool) -> Tensor:
-    """``value`` where ``held`` is within bounds; NaN stays."""
-    outside = (held < low) | (held > high)  # false for NaN
-    return torch.where(outside, 0.0 if counted else torch.nan, value)
 
 
 def _check_bounds(low: float, high: float, name: str, other: str) -> None:

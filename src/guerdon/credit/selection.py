@@ -1,19 +1,23 @@
-"""Which answers are learnt from, and which way: the right or the wrong ones only, the best of a group, the best share.
+"""Which answers are learnt from, and which way: the right or the wrong ones only, the best of a group, those fit to read.
 
 An advantage of NaN takes a row out of the loss and out of its denominator, as if it had not been drawn. So what these
 methods leave in decides the size of a step as well as its direction.
 """
 
+import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from guerdon.kernels import group_max, group_min
+from guerdon.kernels.ratios import within
 from guerdon.method import method
 
 RAFT = "arXiv:2304.06767"
+SPEAR = "arXiv:2509.22601"
 
 
 @method(makes="advantages", paper="arXiv:2506.01347")
@@ -88,3 +92,43 @@ def best_share(rewards: Float[Tensor, " B"], *, share: float = 0.2) -> Float[Ten
     count = int(share * int(scored.sum()) + 1e-9)  # 0.7 * 10 is a little less than 7
     order = torch.where(scored, rewards, -torch.inf).argsort(descending=True, stable=True)
     return torch.full_like(rewards, torch.nan).index_fill(0, order[:count], 1.0)
+
+
+@method(makes="advantages", paper=(SPEAR, "arXiv:2503.14476"), scale_equivariant="advantages")
+def drop_truncated(advantages: Float[Tensor, " B"], truncated: Bool[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """An answer that was cut off teaches nothing: its advantage is NaN, so out of the loss and its denominator.
+
+    Its reward stands in the baseline of its group, as released: a filter of rewards (`drop_by_part` with ``take = {advantages =
+    "rewards"}, make = "rewards"``) takes it out of that too.
+
+    References: Yu et al., DAPO, 2025, https://arxiv.org/abs/2503.14476 (overlong filtering); Qin et al., SPEAR, 2025,
+    https://arxiv.org/abs/2509.22601.
+    """
+    return torch.where(truncated, torch.nan, advantages)
+
+
+@method(makes="advantages", paper=SPEAR, scale_equivariant="advantages")
+def drop_by_part(
+    advantages: Float[Tensor, " B"],
+    parts: Mapping[str, Float[Tensor, " B"]],
+    *,
+    part: str,
+    low: float = -math.inf,
+    high: float = math.inf,
+) -> Float[Tensor, " B"]:
+    """An answer of which a signal says less than ``low`` or more than ``high`` teaches nothing: its advantage is NaN.
+
+    So any signal, with ``weight = 0``, is a filter. SPEAR leaves out answers that repeat themselves (`repetition`), that cannot
+    be read (`unreadable`), and that do not give an answer (a signal of format, ``low = 1``). Their rewards stand in the baseline
+    of their group. What the signal did not score is kept.
+
+    Reference: Qin et al., SPEAR, 2025, https://arxiv.org/abs/2509.22601, as released; bounds are not given there.
+
+    Raises:
+        ValueError: bounds that are not low <= high; KeyError: no such part.
+    """
+    if not low <= high:
+        raise ValueError(f"expected low <= high, got {low} and {high}")
+    if part not in parts:
+        raise KeyError(f"expected a part among {sorted(parts)}, got {part!r}; give the name of a [[reward]]")
+    return within(advantages, parts[part], low, high, outside=math.nan)

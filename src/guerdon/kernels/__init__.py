@@ -44,7 +44,7 @@ from guerdon.kernels.groups import (
 )
 from guerdon.kernels.last_layer import logp_and_entropy
 from guerdon.kernels.logprob import logp_and_entropy_of_logits
-from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, whiten
+from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, whiten, window_mean
 from guerdon.kernels.placement import (
     broadcast_rows,
     broadcast_to_tokens,
@@ -113,4 +113,5 @@ __all__ = [
     "upper_quantile",
     "upper_tail",
     "whiten",
+    "window_mean",
 ]

@@ -4,13 +4,17 @@ Each function takes logits [N, V] and gives one number per row, with gradient; `
 and makes their logits anew in the backward pass, so that [N, V] is never held.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+from guerdon.kernels.logprob import LOWEST
 
 _ROWS_TIMES_VOCABULARY = 1 << 24
 
@@ -59,8 +63,50 @@ def entropy_slope(logits: Float[Tensor, "N V"]) -> Float[Tensor, " N"]:
     return -(p.square() * (log_p + entropy)).sum(-1)
 
 
-OF_LOGITS: dict[str, Callable[..., Tensor]] = {"nucleus_entropy": nucleus_entropy, "entropy_slope": entropy_slope}
+def top_entropy(logits: Float[Tensor, "N V"], *, top: int = 10) -> Float[Tensor, " N"]:
+    """Entropy of the ``top`` most likely tokens and of all others as one more, in nats.
+
+        H = -sum_{v in top} p_v log p_v - p_rest log p_rest,    p_rest = 1 - sum_{v in top} p_v
+
+    What an engine that tells the likeliest tokens only can know of the entropy; at most the whole entropy, which it is where the
+    rest is one token or none. Which tokens are on top passes no gradient, all probabilities do.
+
+    Reference: Chen et al., ARES, 2025, https://arxiv.org/abs/2510.08457, as released (ten tokens and a rest).
+
+    Raises:
+        ValueError: a top below 1.
+    """
+    if top < 1:
+        raise ValueError(f"expected a top of at least 1, got {top}")
+    log_p = (logits.float() if logits.dtype != torch.float64 else logits).log_softmax(-1).clamp(min=LOWEST)
+    place = log_p.detach().topk(min(top, log_p.shape[-1]), dim=-1).indices
+    entries = log_p.gather(-1, place)
+    if top < log_p.shape[-1]:
+        # not 1 - sum: a rest of 1e-8 would be lost in it
+        rest = log_p.scatter(-1, place, LOWEST).logsumexp(-1, keepdim=True)
+        entries = torch.cat([entries, rest], dim=-1)
+    return -(entries.exp() * entries).sum(-1)
+
+
+OF_LOGITS: dict[str, Callable[..., Tensor]] = {
+    "nucleus_entropy": nucleus_entropy,
+    "top_entropy": top_entropy,
+    "entropy_slope": entropy_slope,
+}
 """By the name of the quantity."""
+
+
+def with_options(nucleus: Mapping[str, Any] | None = None, top: int | None = None) -> dict[str, Callable[..., Tensor]]:
+    """``OF_LOGITS`` with the options of a policy.
+
+    Raises:
+        ValueError: options that are impossible.
+    """
+    given = {"nucleus_entropy": dict(nucleus or {}), "top_entropy": {} if top is None else {"top": top}}
+    functions = {name: partial(function, **given.get(name, {})) for name, function in OF_LOGITS.items()}
+    for function in functions.values():
+        function(torch.zeros(1, 2))
+    return functions
 
 
 def of_hidden(

@@ -29,3 +29,10 @@ def row_log_ratio(
     """
     total = log_ratio(logp, other, mask).sum(-1)
     return total if how == "product" else total / mask.sum(-1).clamp(min=1)
+
+
+def within(
+    value: Float[Tensor, "*shape"], held: Float[Tensor, "*shape"], low: float, high: float, *, outside: float = 0.0
+) -> Float[Tensor, "*shape"]:
+    """``value`` where ``low <= held <= high``, ``outside`` elsewhere; where ``held`` is NaN, ``value`` stays."""
+    return torch.where((held < low) | (held > high), outside, value)

@@ -27,6 +27,7 @@ from guerdon.objectives.entropy import (
     select_surprising,
     surprise_selection,
     tea_coefficients,
+    windowed_entropy,
 )
 from guerdon.objectives.entropy_targets import (
     EntropyAnchor,
@@ -53,6 +54,7 @@ from guerdon.objectives.ranking import rrhf_loss
 from guerdon.objectives.ratio import (
     effective_positive_share,
     geometric_ratio,
+    keep_ratio,
     sequence_ratio,
     soft_gate,
     taper_ratio,
@@ -79,6 +81,7 @@ __all__ = [
     "exact_entropy_change",
     "exact_entropy_change_weights",
     "geometric_ratio",
+    "keep_ratio",
     "kl_cov",
     "kl_estimate",
     "kl_loss",
@@ -104,4 +107,5 @@ __all__ = [
     "turn_entropies",
     "value_loss",
     "weighted_likelihood",
+    "windowed_entropy",
 ]

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from guerdon.kernels import largest_share, logp_and_entropy_of_logits
+from guerdon.kernels import largest_share, logp_and_entropy_of_logits, window_mean
 from guerdon.kernels.masked import joint_means
 from guerdon.method import method, paper
 
@@ -21,6 +21,34 @@ def entropy_bonus(entropy: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> F
     Reference: Mnih et al., A3C, 2016, https://arxiv.org/abs/1602.01783.
     """
     return -torch.where(mask, entropy, 0.0)
+
+
+@method(makes="windowed_entropy", paper="arXiv:2510.08457", scale_equivariant="entropy")
+def windowed_entropy(
+    entropy: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, width: int = 4
+) -> Float[Tensor, "B T"]:
+    """Mean entropy of a position and of the chosen ones that follow it, ``width`` together; of fewer at the end of a row.
+
+        W_t = mean(H_t, ..., H_{t + width - 1})
+
+    One unsure token is noise, several in a row are hesitation. What takes an entropy takes this with ``take = {entropy =
+    "windowed_entropy"}``; the gradient goes to every position of the window. Of other entropies, and of those at the start of
+    the iteration:
+
+        [[pipeline]]
+        use = "windowed-entropy"
+        take = {entropy = "old_top_entropy"}
+        make = "old_windowed_entropy"
+
+    0 at unchosen positions. The windows of ARES begin behind the position (`guerdon.shaping.window_entropy`), since they count what
+    follows a word.
+
+    Reference: Chen et al., ARES, 2025, https://arxiv.org/abs/2510.08457 (width 4).
+
+    Raises:
+        ValueError: a width below 1.
+    """
+    return torch.where(mask, window_mean(torch.where(mask, entropy, 0.0), mask, width), 0.0)
 
 
 @paper(LIGHT_IF)
@@ -48,7 +76,7 @@ def scored_covariance(
     return torch.where(mask, product, torch.nan)
 
 
-@method(makes="token_weights", paper=LIGHT_IF, across=True)
+@method(makes="token_weights", paper=LIGHT_IF, across=True, for_penalty=True)
 def tea_coefficients(
     logp: Float[Tensor, "B T"],
     token_advantages: Float[Tensor, "B T"],

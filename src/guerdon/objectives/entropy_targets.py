@@ -189,7 +189,7 @@ def _mean_of_means(total: Tensor, number: Tensor, chosen: Tensor) -> Tensor:
     return (total / number.clamp(min=1)).sum() / (chosen > 0).sum().clamp(min=1)
 
 
-@method(makes="token_weights", paper=SIREN, across=True)
+@method(makes="token_weights", paper=SIREN, across=True, for_penalty=True, signed=True)
 class EntropyAnchor:
     """SIREN: the entropy of the tokens that matter, where the policy is least sure, is pulled to its first value.
 

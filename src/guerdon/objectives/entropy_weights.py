@@ -74,7 +74,7 @@ def clip_cov(
     return drop_some_(kept.to(logp.dtype), _CANDIDATE, share, generator)
 
 
-@method(makes="token_weights", paper=MECHANISM, across=True)
+@method(makes="token_weights", paper=MECHANISM, across=True, for_penalty=True)
 def kl_cov(
     logp: Float[Tensor, "B T"],
     token_advantages: Float[Tensor, "B T"],

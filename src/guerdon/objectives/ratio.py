@@ -14,11 +14,15 @@ the ratio against what acted: ``take = {old_logp = "sampled_logp"}``.
 Changes: `truncate_ratio` (between two bounds), `taper_ratio` (bounds that depend on the sign of the reward), `soft_gate`
 (a bump in place of a clip). All are differentiable; where a bound holds the gradient is 0.
 
+Keeps: `keep_ratio` leaves out of every weighted loss what has a ratio out of bounds, of a token or of a row, for any sign of the
+advantage or for one. It is a weight, so it goes with every surrogate, and reads the ratio as it stands above it.
+
 Rows are those of the loss: a position that has no credit is not in the ratio of its row. Ratios are 0 at unchosen
 positions. Log-ratios are cut at +-20, past every bound that anybody sets, so that values and gradients stay finite.
 """
 
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,7 +30,7 @@ from torch import Tensor
 
 from guerdon.kernels.compiling import recomputed
 from guerdon.kernels.placement import broadcast_rows
-from guerdon.kernels.ratios import OfRow, log_ratio, row_log_ratio
+from guerdon.kernels.ratios import OfRow, log_ratio, row_log_ratio, within
 from guerdon.method import method, paper
 
 LARGEST_LOG_RATIO = 20.0
@@ -205,6 +209,55 @@ def soft_gate(
         raise ValueError(f"expected positive temperatures, got {positive} and {negative}")
     tau = torch.where(token_advantages > 0, positive, negative)
     return torch.where(mask, 4 / tau * torch.sigmoid(tau * (ratio - 1)), 0.0)
+
+
+@method(makes="token_weights", paper=("arXiv:2512.02556", "arXiv:2510.18855"))
+def keep_ratio(
+    ratio: Float[Tensor, "B T"],
+    token_advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    low: float = 0.0,
+    high: float = math.inf,
+    over: Literal["token"] | OfRow = "token",
+    sign: Literal["any", "positive", "negative"] = "any",
+) -> Float[Tensor, "B T"]:
+    """Leaves out of the loss what the policy being updated finds far likelier, or less likely, than the one that acted did.
+
+        w_t = 0    where the advantage has the sign, and not low <= k_t <= high
+            = 1    at the other chosen positions
+        k_t = r_t                                              over = "token"
+            = product of r over the row's chosen positions     over = "product"
+            = its root of their number                         over = "geometric-mean"
+
+    A clip leaves out only what would move further; this leaves out both directions, and by the ratio of the row where wanted.
+
+    - IcePop with the policy as it is now: ``low = 0.5``, ``high = 5``, with the ratio against ``sampled_logp``.
+    - Off-policy sequence masking (DeepSeek-V3.2): ``over = "geometric-mean"``, ``sign = "negative"``, ``low = exp(-delta)``:
+      a bad row goes where the mean of ``log(pi_old / pi)`` is above delta.
+    - In place of a dual clip: ``sign = "negative"``, ``high = 3``: no pull from where its loss would stand still.
+    - The ratio may be another than that of the surrogate: a `token_ratio` with ``take = {old_logp = "sampled_logp"}``, this, and a
+      second `token_ratio` below.
+
+    Bounds that depend on the sign are two such stages with different names: their weights multiply. What is left out stays in the
+    denominator. Shapes: [B, T] in and out; 0 at unchosen positions, NaN where the advantage is.
+
+    References: DeepSeek-AI, DeepSeek-V3.2, 2025, https://arxiv.org/abs/2512.02556; Ling Team, Every Step Evolves (IcePop), 2025,
+    https://arxiv.org/abs/2510.18855; Ye et al., dual clip, 2019, https://arxiv.org/abs/1912.09729.
+
+    Raises:
+        ValueError: bounds that are not 0 <= low <= high.
+    """
+    _check("low", low, "high", high)
+    used = mask & ~torch.isnan(token_advantages)
+    held = torch.where(mask, ratio.detach(), 1.0)
+    if over != "token":
+        log = held.clamp(min=torch.finfo(held.dtype).tiny).log()
+        held = row_log_ratio(log, torch.zeros_like(log), mask, over).exp()[:, None].expand_as(held)
+    kept = within(torch.ones_like(held), held, low, high)
+    if sign != "any":
+        kept = torch.where(token_advantages > 0 if sign == "positive" else token_advantages < 0, kept, 1.0)
+    return torch.where(used, kept, torch.where(mask, torch.nan, 0.0))
 
 
 def _of_row(logp: Tensor, old_logp: Tensor, mask: Tensor, how: OfRow) -> Tensor:

@@ -15,12 +15,13 @@ from guerdon.pipeline.extra import check_extra
 from guerdon.pipeline.host import OWN, Host
 from guerdon.pipeline.known import Known, heads
 from guerdon.pipeline.levels import check_made, check_taken
-from guerdon.pipeline.losses import Objective
+from guerdon.pipeline.losses import DIFFERENTIABLE, Objective
 from guerdon.pipeline.models import BoundModels
 from guerdon.pipeline.nested import check_node, combined
 from guerdon.pipeline.ratios import check_ratios
 from guerdon.pipeline.run import Pipeline
 from guerdon.pipeline.stage import Binding, BoundStage, ModelFace
+from guerdon.pipeline.weights import check_weights
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Node, Recipe, RecipeError, Stage, check_options
 
@@ -84,7 +85,7 @@ class _Compiler:
             self._add(spec, "reward", f"reward[{i}] ({spec.label})")
         for i, spec in enumerate(self.recipe.pipeline):
             self.known.below = self.recipe.pipeline[i + 1 :]
-            if not self.objective and heads(spec) == {"ratio"}:
+            if not self.objective and heads(spec) <= DIFFERENTIABLE:
                 continue  # a part of the losses, which are left out
             self._add_tree(spec, f"pipeline[{i}]")
         if self.objective:
@@ -94,6 +95,7 @@ class _Compiler:
             self.models.close()
             self.known.refuse_unread()
             check_ratios(self.stages, self.losses)
+            check_weights(self.stages, self.losses)
         where = self.recipe.rollouts.where
         if where is not None and (where not in self.known.made or QUANTITIES[where.split(".")[0]].axes != "B"):
             raise RecipeError(
@@ -167,10 +169,10 @@ class _Compiler:
             implicit=implicit,
         )
         check_entries(stage, self.known)
-        fine = makes == ("ratio",) or set(makes) <= {"weights", "token_weights"}
+        fine = set(makes) <= DIFFERENTIABLE or set(makes) <= {"weights", "token_weights"}
         if stage.update_phase and kind != "loss" and not fine:
             raise RecipeError(
-                f"{place}: expected a stage that takes {self._update_reads(stage)} to make only weights or the ratio, got {makes[0]}; "
+                f"{place}: expected a stage that takes {self._update_reads(stage)} to make only weights, the ratio or windowed_entropy, got {makes[0]}; "
                 "stand it under [[loss]], or take the quantity at the start of the iteration (old_logp, old_entropy)"
             )
         if kind == "reward":

@@ -23,7 +23,8 @@ class Host:
         adapter: the module that runs a recipe in it.
         refuses: kinds of stages that its trainer has no place for, each with what to use instead: ``counts`` (rows that count
             several times), ``weighting`` (weights made in the update phase), ``across`` (those of
-            them that look across rows), ``together`` (stages of credit that need more than ``together``).
+            them that look across rows), ``together`` (stages of credit that need more than ``together``),
+            ``factors`` (weights of the rollouts of which a loss takes some).
         handed: what its losses, and what stands before them in the update phase, are given; None: all that it makes.
         elsewhere: what to use in place of a quantity that is not among ``handed``, where that is a matter of its own.
         alone: what it knows of a row while that is scored, where rows are scored one by one and credit is made later.

@@ -15,16 +15,20 @@ from guerdon.batch import Rollouts
 from guerdon.kernels.aggregate import aggregate, denominator
 from guerdon.kernels.placement import broadcast_rows
 from guerdon.pipeline.stage import BoundStage, merge
+from guerdon.pipeline.weights import FACTORS, known_factors, note_factor, product_of
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.schedules import at
+
+DIFFERENTIABLE = frozenset({"ratio", "windowed_entropy"})
+"""What stages of the update phase may make besides weights and losses."""
 
 
 class Objective:
     """The losses of a recipe, and the stages before them in the update phase: ratios, and weights.
 
     Args:
-        before: stages that make ``ratio``, ``weights`` or ``token_weights``, in the recipe's order. Ratios are computed
-            again for every micro-batch, with gradient; weights see the values without.
+        before: stages that make one of ``DIFFERENTIABLE``, ``weights`` or ``token_weights``, in the recipe's order. The former
+            are computed again for every micro-batch, with gradient; weights see the values without.
         losses: the stages under [[loss]].
         max_tokens: denominator per row of sequence-sum.
     """
@@ -36,29 +40,29 @@ class Objective:
 
     @property
     def stages(self) -> tuple[BoundStage, ...]:
-        """Ratios and weightings, then losses."""
+        """What stands before the losses, then these."""
         return (*self.before, *self.losses)
 
     @property
-    def ratios(self) -> tuple[BoundStage, ...]:
-        """The stages that make or change the ratio."""
-        return tuple(s for s in self.before if s.makes == ("ratio",))
+    def transforms(self) -> tuple[BoundStage, ...]:
+        """The stages that make what passes a gradient: the ratio, and what changes it; windows of entropies."""
+        return tuple(s for s in self.before if s.makes[0] in DIFFERENTIABLE)
 
     @property
     def weighting(self) -> tuple[BoundStage, ...]:
         """The stages that reweight in the update phase."""
-        return tuple(s for s in self.before if s.makes != ("ratio",))
+        return tuple(s for s in self.before if s.makes[0] not in DIFFERENTIABLE)
 
     @property
     def reads(self) -> set[str]:
         """Every quantity that a loss or a stage before it reads and none makes."""
-        return {r.split(".", 1)[0] for s in self.stages for r in s.reads} - {"ratio"}
+        return {r.split(".", 1)[0] for s in self.stages for r in s.reads} - DIFFERENTIABLE
 
     @property
     def policy_makes(self) -> frozenset[str]:
-        """What the policy's forward pass must make (logp, entropy, nucleus_entropy, entropy_slope, values, hidden)."""
-        made = ("logp", "entropy", "nucleus_entropy", "entropy_slope", "values", "hidden")
-        return frozenset(n for n in self.reads if n in made)
+        """What the policy's forward pass must make (logp, entropy, values, hidden ...)."""
+        made = {n for n in self.reads if (q := lookup(n)) is not None and q.phase == "update"}
+        return frozenset(n for n in made if QUANTITIES[n].provider in ("policy", "value"))
 
     @property
     def across(self) -> bool:
@@ -66,9 +70,14 @@ class Objective:
         return any(s.method.across for s in self.weighting)
 
     @property
+    def picks_weights(self) -> bool:
+        """Whether a loss takes some weights and not others."""
+        return any(isinstance(s.spec.weighted, list) for s in self.losses)
+
+    @property
     def idle_at_zero(self) -> bool:
         """Whether a row without advantage has exactly no gradient, so that its forward pass may be left out."""
-        return not self.weighting and all(s.method.claims.get("zero_advantage_zero_loss") for s in self.losses)
+        return not self.across and all(s.method.claims.get("zero_advantage_zero_loss") for s in self.losses)
 
     def boundary(self, batch: Rollouts) -> Rollouts:
         """Lift a row's advantage to its tokens, take the unscored out, and fill what lies outside the loss with 0.
@@ -86,6 +95,8 @@ class Objective:
         if "token_weights" in data:
             keep = keep & data["token_weights"].isfinite()
         data["mask"] = keep
+        if self.picks_weights:
+            known_factors(data)
         needed = {
             *self.reads,
             "mask",
@@ -96,16 +107,21 @@ class Objective:
             "weights",
             "token_weights",
             "counts",
+            *(FACTORS.values() if self.picks_weights else ()),
         }
+
+        def filled(value: Any, axes: str) -> Any:
+            if isinstance(value, Mapping):
+                return {key: filled(entry, axes) for key, entry in value.items()}
+            return (value.masked_fill(~keep, 0.0) if axes == "B T" else value).nan_to_num(nan=0.0)
+
         kept: dict[str, Any] = {}
         for name, value in data.items():
             quantity = QUANTITIES.get(name)
             if quantity is None or name not in needed:
                 continue
-            if quantity.dtype == "float" and isinstance(value, Tensor):
-                if quantity.axes == "B T":
-                    value = value.masked_fill(~keep, 0.0)
-                value = value.nan_to_num(nan=0.0)
+            if quantity.dtype == "float" and (isinstance(value, Tensor) or name in FACTORS.values()):
+                value = filled(value, quantity.axes)
             kept[name] = value
         return Rollouts(kept)
 
@@ -123,7 +139,7 @@ class Objective:
         progress: float,
         generator_for: Callable[[str], torch.Generator] | None = None,
     ) -> Rollouts:
-        """Run ratios and weightings on values without gradient; adds weights and token_weights.
+        """Run what stands before the losses on values without gradient; adds weights and token_weights, and the factors of both.
 
         ``generator_for`` gives a weighting that draws random numbers its generator, by its label; by default seeded
         with 0.
@@ -135,7 +151,8 @@ class Objective:
                 generator = generator_for(stage.label) if generator_for else torch.Generator().manual_seed(0)
                 values = _call(stage, batch, view, progress, generator)
                 for name, value in zip(stage.makes, values, strict=True):
-                    merge(view if name == "ratio" else work, name, value)
+                    merge(view if name in DIFFERENTIABLE else work, name, value)
+                    note_factor(work, stage.label, name, value)
         return Rollouts(work)
 
     def loss(
@@ -151,16 +168,14 @@ class Objective:
         """
         total = batch["mask"].new_zeros((), dtype=torch.float32)
         metrics: dict[str, float] = {}
-        weights = _token_weights(batch)
         made = dict(made)
-        for stage in self.ratios:
-            made["ratio"] = _call(stage, batch, made, progress)[0]
+        for stage in self.transforms:
+            made[stage.makes[0]] = _call(stage, batch, made, progress)[0]
         for stage, share in zip(self.losses, denominators, strict=True):
             value = _call(stage, batch, made, progress)[0]
             if QUANTITIES[stage.makes[0]].level == "token":
-                value = aggregate(
-                    value, batch["mask"], stage.spec.aggregate, share, weights if stage.spec.weighted else None
-                )
+                weights = product_of(batch, stage.spec.weighted)
+                value = aggregate(value, batch["mask"], stage.spec.aggregate, share, weights)
             total = total + at(stage.spec.weight, progress) * value
             metrics[stage.label] = float(value.detach())
         return total, metrics
@@ -179,11 +194,3 @@ def _call(
 def _read(batch: Rollouts, made: Mapping[str, Tensor], name: str) -> Any:
     quantity = lookup(name)
     return made[name] if quantity is not None and quantity.phase == "update" and name in made else batch[name]
-
-
-def _token_weights(batch: Rollouts) -> Tensor | None:
-    weights = batch.get("token_weights", None)
-    if "weights" in batch:
-        rows = batch["weights"][:, None]
-        weights = rows.expand(batch["mask"].shape) if weights is None else weights * rows
-    return weights

@@ -44,6 +44,8 @@ def _kind(stage: Stage) -> str:
     info = find(stage.use)
     if info.makes == ("ratio",):
         return "transform" if any(t.name == "ratio" for t in info.takes) else "ratio"
+    if info.makes == ("windowed_entropy",):
+        return "transform"
     return "weight" if set(info.makes) & {"weights", "token_weights", "counts"} else "credit and keep"
 
 

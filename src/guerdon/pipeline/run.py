@@ -11,6 +11,7 @@ from guerdon.batch import Rollouts, even_steps
 from guerdon.pipeline.asking import asking
 from guerdon.pipeline.losses import Objective
 from guerdon.pipeline.stage import BoundStage, ModelFace, merge
+from guerdon.pipeline.weights import note_factor
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Node, Recipe, Reward
 from guerdon.sandbox.threads import Started
@@ -217,6 +218,7 @@ class Pipeline:
             if stage.kind == "reward" and name == "correct" and name in work:
                 continue  # the first signal that verifies decides
             merge(work, name, value, key)
+            note_factor(work, stage.label, name, value)
             quantity = QUANTITIES[name.split(".", 1)[0]]
             if isinstance(value, Tensor) and quantity.level in ("row", "step"):
                 lineage.append(Record(stage.label, f"{name}.{key}" if key else name, value))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from guerdon.batch import Rollouts
-from guerdon.kernels.distribution import nucleus_entropy
+from guerdon.kernels.distribution import with_options
 from guerdon.kernels.last_layer import Transform
 from guerdon.policies.hf_decoding import decode, left_aligned
 from guerdon.policies.hf_loading import add_lora, copied, end_tokens, load, save_merged
@@ -45,6 +45,7 @@ class HuggingFace:
         chat: prompts go through the tokenizer's chat template, plain strings as a user's message; None: if it has one.
         seed: of the adapter's first weights.
         nucleus: options of `guerdon.kernels.distribution.nucleus_entropy`.
+        top: how many tokens ``top_entropy`` counts one by one.
         fused: never hold the logits of an update (`guerdon.kernels.last_layer`); False runs the model whole.
 
     Raises:
@@ -70,10 +71,10 @@ class HuggingFace:
         chat: bool | None = None,
         seed: int = 0,
         nucleus: dict[str, Any] | None = None,
+        top: int = 10,
         fused: bool = True,
     ):
-        self.nucleus, self.fused = nucleus or {}, fused
-        nucleus_entropy(torch.zeros(1, 2), **self.nucleus)  # impossible options are refused here
+        self.of_logits, self.fused = with_options(nucleus, top), fused
         place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self.device = torch.device(place)
         wrapped, self.tokenizer = load(
@@ -87,11 +88,20 @@ class HuggingFace:
         self.module.eval()
 
     @classmethod
-    def of(cls, model: Any, tokenizer: Any, *, chat: bool | None = None, fused: bool = True) -> "HuggingFace":
+    def of(
+        cls,
+        model: Any,
+        tokenizer: Any,
+        *,
+        chat: bool | None = None,
+        fused: bool = True,
+        nucleus: dict[str, Any] | None = None,
+        top: int = 10,
+    ) -> "HuggingFace":
         """A model that is there already, such as one that another trainer trains: not copied, not changed."""
         made, checkpointing = cls.__new__(cls), (getattr(p, "gradient_checkpointing", False) for p in model.modules())
         made.device, made.tokenizer = next(model.parameters()).device, tokenizer
-        made.nucleus, made.fused = {}, fused
+        made.of_logits, made.fused = with_options(nucleus, top), fused
         made._wrap(model, chat, any(checkpointing))
         return made
 
@@ -248,7 +258,7 @@ class HuggingFace:
         if make & OF_POSITIONS:
             at_hand = None if logits is None else logits[row, before - (ids.shape[1] - logits.shape[1])].float()
             where = {"hidden": chosen, "layer": self._layer, "logits": at_hand}
-            told = token_statistics(make, target, **where, temperature=temperature, nucleus=self.nucleus)
+            told = token_statistics(make, target, **where, temperature=temperature, functions=self.of_logits)
             made |= {name: placed(value.float(), row, at, mask) for name, value in told.items()}
         if "hidden" in make:
             assert chosen is not None

@@ -92,7 +92,7 @@ class Policy(Protocol):
         ...
 
     def evaluate(self, batch: Rollouts, make: frozenset[str], *, temperature: float = 1.0) -> dict[str, Tensor]:
-        """Forward pass over a batch; returns those of logp, entropy, nucleus_entropy, entropy_slope, values, hidden
+        """Forward pass over a batch; returns those of logp, entropy, nucleus_entropy, top_entropy, entropy_slope, values, hidden
         ([B, T]; hidden [B, T, D]) and bootstrap_values ([B]) that ``make`` names, with gradient unless the caller turned it off.
 
         ``logp`` and ``entropy`` are of softmax(logits / temperature), at the positions of ``mask``; 0 elsewhere.

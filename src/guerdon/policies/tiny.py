@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from guerdon.batch import Rollouts
-from guerdon.kernels.distribution import OF_LOGITS, nucleus_entropy
+from guerdon.kernels.distribution import OF_LOGITS, with_options
 from guerdon.policies.layout import lay_out
 from guerdon.policies.network import _HIDDEN, Network, Shape
 from guerdon.policies.protocol import Prompt, Sampling
@@ -42,6 +42,7 @@ class Tiny:
         layers, heads, hidden, vocabulary: the rest of its shape; ``hidden`` None is four times the width.
         seed: of the initialisation.
         nucleus: which tokens ``nucleus_entropy`` is about (`guerdon.kernels.distribution.nucleus_entropy`'s options).
+        top: how many tokens ``top_entropy`` counts one by one.
 
     Raises:
         ValueError: an unreadable checkpoint or an impossible shape.
@@ -61,9 +62,9 @@ class Tiny:
         vocabulary: str = ARITHMETIC,
         seed: int = 0,
         nucleus: Mapping[str, Any] | None = None,
+        top: int = 10,
     ):
-        self.nucleus = dict(nucleus or {})
-        nucleus_entropy(torch.zeros(1, 2), **self.nucleus)  # impossible options are refused here
+        self.of_logits = with_options(nucleus, top)
         weights: dict[str, Tensor] = {}
         if width is None:
             shape, weights = _read(Path(checkpoint) if checkpoint else BASE)
@@ -211,8 +212,7 @@ class Tiny:
             if entropy is not None:
                 made["entropy"] = blank.masked_scatter(mask, entropy)
             for name in sorted(make & OF_LOGITS.keys()):
-                options = self.nucleus if name == "nucleus_entropy" else {}
-                made[name] = blank.masked_scatter(mask, OF_LOGITS[name](logits / temperature, **options))
+                made[name] = blank.masked_scatter(mask, self.of_logits[name](logits / temperature))
         if "hidden" in make:
             hidden = states.index_select(0, before[:, :width].flatten()).view(rows, width, -1)
             made["hidden"] = hidden * exists[..., None]

@@ -1,8 +1,6 @@
 """What a language model's logits say of each chosen position, from hidden states in pieces or from logits that exist."""
 
-from collections.abc import Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
@@ -22,7 +20,7 @@ def token_statistics(
     layer: LastLayer | None = None,
     logits: Tensor | None = None,
     temperature: float = 1.0,
-    nucleus: Mapping[str, Any],
+    functions: Mapping[str, Callable[..., Tensor]],
 ) -> dict[str, Tensor]:
     """Those of ``OF_POSITIONS`` that ``make`` names, [N] each, for N target tokens.
 
@@ -33,13 +31,10 @@ def token_statistics(
         layer: what makes logits of them.
         logits: [N, V].
         temperature: divides the logits.
-        nucleus: options of `guerdon.kernels.distribution.nucleus_entropy`.
+        functions: `guerdon.kernels.distribution.with_options`.
     """
     entropy = "entropy" in make
-    functions = {
-        name: partial(OF_LOGITS[name], **nucleus) if name == "nucleus_entropy" else OF_LOGITS[name]
-        for name in sorted(make & OF_LOGITS.keys())
-    }
+    functions = {name: functions[name] for name in sorted(make & OF_LOGITS.keys())}
     if logits is None:
         assert hidden is not None
         assert layer is not None

@@ -17,6 +17,7 @@ from guerdon.recipe.options import check_options
 from guerdon.recipe.spec import (
     Component,
     EngineSpec,
+    ImitationSpec,
     Loss,
     Model,
     Node,
@@ -34,6 +35,7 @@ from guerdon.recipe.words import RecipeError
 __all__ = [
     "Component",
     "EngineSpec",
+    "ImitationSpec",
     "Loss",
     "Model",
     "Node",

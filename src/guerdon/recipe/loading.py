@@ -85,7 +85,7 @@ def _json(value: Any) -> Any:
 
 def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     merged = {**base, **own}
-    for table in ("training", "sampling", "rollouts", "replay"):
+    for table in ("training", "sampling", "rollouts", "replay", "imitation"):
         if table in base and table in own:
             merged[table] = {**base[table], **own[table]}
     merged["pipeline"] = [*own.get("pipeline", []), *base.get("pipeline", [])]

@@ -102,8 +102,9 @@ class Loss(Stage):
     aggregate: Literal["token-mean", "sequence-mean", "sequence-sum"] = "token-mean"
     constant: float | None = Field(default=None, gt=0)
     """Denominator per row of sequence-sum; by default sampling.max_tokens."""
-    weighted: bool = True
-    """Whether weights and token_weights multiply it; false for a price, such as a KL, that all positions pay alike."""
+    weighted: bool | list[str] = True
+    """Whether weights and token_weights multiply it; false for a price, such as a KL, that all positions pay alike. A list
+    names the stages whose weights do: ``["truncated-importance", "kl-cov"]``."""
 
 
 class Model(Component):
@@ -156,8 +157,35 @@ class ReplaySpec(_Strict):
     """Mean rewards of groups, the newest, whose median kept answers are measured by."""
     tolerance: int = Field(default=10, ge=1)
     """Iterations after which a kept answer is dropped."""
+    where: str | None = None
+    """A quantity of rows, such as ``parts.turn-bonus``: only answers of which it is above 0 are kept."""
     weight: float | Schedule = 1.0
     """Of the mean loss of the replayed rows beside the mean loss of the fresh ones."""
+
+
+class ImitationSpec(_Strict):
+    """Demonstrations that are learnt beside the recipe's losses, with a weight that moves (see `guerdon.training.balance`)."""
+
+    column: str = "answer"
+    """The task's column that holds what is to be said behind each prompt."""
+    prompts: int = Field(default=64, ge=1)
+    """Demonstrations of an optimiser step."""
+    weight: float = Field(default=0.5, ge=0, le=1)
+    """mu at the start; the recipe's losses have 1 - mu."""
+    low: float = Field(default=0.05, ge=0, le=1)
+    high: float = Field(default=0.95, ge=0, le=1)
+    """Bounds of mu."""
+    every: int = Field(default=20, ge=0)
+    """Iterations between two looks ahead; 0: only the entropy moves mu."""
+    meta_rate: float = Field(default=1e-4, ge=0)
+    entropy_rate: float = Field(default=5e-4, ge=0)
+    """How far a look ahead, and a distance of one nat from the target, move mu."""
+    normalise: bool = False
+    """Whether a look ahead counts by its direction only (a cosine), whatever the size of the gradients."""
+    target: float | None = Field(default=None, ge=0)
+    """Entropy in nats per token below which mu rises; none: that on demonstrations when training begins."""
+    heldout: int = Field(default=16, ge=1)
+    """Held-out prompts of a look ahead, behind those of the evaluation."""
 
 
 class EngineSpec(Component):
@@ -241,6 +269,7 @@ class Recipe(_Strict):
     sampling: SamplingSpec = SamplingSpec()
     rollouts: RolloutSpec = RolloutSpec()
     replay: ReplaySpec | None = None
+    imitation: ImitationSpec | None = None
     model: tuple[Model, ...] = ()
     reward: tuple[Reward, ...] = ()
     pipeline: tuple[Stage, ...] = ()
@@ -290,7 +319,7 @@ def _plain(value: Any) -> Any:
 
 SETTINGS = [
     f
-    for m in (Recipe, Training, SamplingSpec, EngineSpec, RolloutSpec, ReplaySpec, When, Schedule)
+    for m in (Recipe, Training, SamplingSpec, EngineSpec, RolloutSpec, ReplaySpec, ImitationSpec, When, Schedule)
     for f in m.model_fields
 ]
 STAGE_SETTINGS = tuple(dict.fromkeys(f for m in (Reward, Loss, Node, EngineSpec) for f in m.model_fields if f != "use"))

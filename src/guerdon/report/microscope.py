@@ -17,6 +17,7 @@ from torch import Tensor
 from guerdon.batch import Rollouts
 from guerdon.kernels.placement import broadcast_rows, broadcast_to_tokens
 from guerdon.pipeline.run import Outcome
+from guerdon.pipeline.weights import FACTORS
 from guerdon.quantities import QUANTITIES
 from guerdon.recipe import RecipeError, load
 from guerdon.report.views import Comparison, Made, Microscope, Number, Peer, Span, Step, Token, View
@@ -256,9 +257,14 @@ def _stages(outcome: Outcome, makers: Mapping[str, str], row: int) -> list[Made]
 def _makers(folder: RunFolder) -> dict[str, str]:
     """Which stage of the run's recipe makes a quantity, the last one; nothing where the recipe is not to be built."""
     try:
-        return {m: s.label for s in build(load(folder.recipe)).pipeline.stages for m in s.makes}
+        stages = build(load(folder.recipe)).pipeline.stages
+        return {m: s.label for s in stages for made in s.makes for m in (made, *_factors(made, s.label))}
     except RecipeError:
         return {}
+
+
+def _factors(made: str, label: str) -> tuple[str, ...]:
+    return (f"{FACTORS[made]}.{label}",) if made in FACTORS else ()
 
 
 def _ended(batch: Rollouts, row: int) -> str:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from guerdon.kernels import group_mean, group_sum
+from guerdon.kernels import group_mean, group_sum, window_mean
 from guerdon.kernels.divergence import Estimator, kl_estimate
 from guerdon.method import method, paper
 
@@ -40,17 +40,7 @@ def window_entropy(entropy: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, 
     Raises:
         ValueError: a width below 1.
     """
-    if width < 1:
-        raise ValueError(f"expected a width of at least 1, got {width}")
-    place = mask.long().cumsum(-1)  # number of chosen positions up to here, this one included
-    spare = torch.where(mask, place, 0)  # the k-th chosen position goes to column k, the rest to column 0
-    row = entropy.new_zeros(mask.shape[0], mask.shape[1] + 1, dtype=torch.float64)
-    total = row.scatter(1, spare, torch.where(mask, entropy, 0.0).double()).index_fill(1, spare.new_zeros(1), 0.0)
-    total = total.cumsum(-1)
-    end = (place + width).clamp(max=mask.shape[1])
-    means = (total.gather(1, end) - total.gather(1, place)) / width
-    there = mask & (place + width <= mask.sum(-1, keepdim=True))
-    return torch.where(there, means, torch.nan).to(entropy.dtype)
+    return window_mean(entropy, mask, width, skip=1, whole=True)
 
 
 @paper(AEPO)

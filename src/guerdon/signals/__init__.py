@@ -15,7 +15,7 @@ also makes ``correct``, which no mixture changes.
 - `overlap`: how many of the answer's words are there (`answer_f1`, of IGPO)?
 - `ngrams`: how near a reference on the surface (`bleu`, `chrf`, `rouge`, and `bleuberi` with its data selection)?
 - `matching`, `relevance`: how near in meaning (`bert_score`, `query_relevance`, `r3`)? `encoders` makes the vectors.
-- `diversity`: does it repeat itself (`distinct_n`, `repetition`)?
+- `diversity`: does it repeat itself (`distinct_n`, `repetition`), can it be read (`unreadable`)?
 - `spans`: what a critique says of phrases, on the tokens that they cover (Text2Grad);
 - `format`: has the completion the asked form (`tag_format`); prompt styles as data.
 - `patterns`: does it talk as one who reasons?
@@ -44,7 +44,7 @@ from guerdon.signals.cache import Cache
 from guerdon.signals.calculation import inverted_reward, random_calculation_reward, random_reward
 from guerdon.signals.choices import exact_string, multiple_choice, numeric_tolerance
 from guerdon.signals.criteria import decision, decision_report, mentioned
-from guerdon.signals.diversity import distinct_n, length_incentive, repetition
+from guerdon.signals.diversity import distinct_n, length_incentive, repetition, unreadable
 from guerdon.signals.efficiency import efficiency_tiers, program_efficiency
 from guerdon.signals.encoders import Encoder, TokenVectors, find_encoder
 from guerdon.signals.environment import environment_score, environment_steps, turn_bonus
@@ -179,5 +179,6 @@ __all__ = [
     "tulu_verifier",
     "turn_bonus",
     "unit_tests",
+    "unreadable",
     "verified_steps",
 ]

@@ -1,6 +1,7 @@
 """Does the text say one thing again and again, and how much does it say? Counts of words, without a reference."""
 
 from collections.abc import Sequence
+from unicodedata import category
 
 import torch
 from jaxtyping import Float32
@@ -46,6 +47,25 @@ def repetition(completions: Sequence[str], *, n: int = 4) -> Float32[Tensor, "B"
     """
     shares = [distinct_share(words, n) if words else 1.0 for words in (t[:LONGEST].split() for t in completions)]
     return 1 - torch.tensor(shares, dtype=torch.float32)
+
+
+@method(makes="parts", paper="arXiv:2509.22601")
+def unreadable(completions: Sequence[str]) -> Float32[Tensor, "B"]:
+    """Share of characters that nobody can read: control, private, unassigned, and what stands for bytes that are no text.
+
+        part = characters of the Unicode categories Cc, Cn, Co, Cs, or U+FFFD / characters
+
+    Line ends and tabs are read. To be given a negative weight, or to filter by (`drop-by-part`). 0 for the empty text.
+
+    Shapes: [B] out, in [0, 1]. Reference: Qin et al., SPEAR, 2025, https://arxiv.org/abs/2509.22601, where what a broken
+    tokenizer leaves is meant; the measure is ours.
+    """
+    return torch.tensor([_broken(text[:LONGEST]) for text in completions], dtype=torch.float32)
+
+
+def _broken(text: str) -> float:
+    bad = sum(c == "\ufffd" or (category(c) in ("Cc", "Cn", "Co", "Cs") and c not in "\n\r\t") for c in text)
+    return bad / len(text) if text else 0.0
 
 
 @method(makes="parts", paper=R3)

@@ -49,6 +49,8 @@ class Cast:
                     '(use = "openai") without fsdp, leave the engine out, or leave torchrun out'
                 )
             policy.lead = ranks.lead
+        if parts.recipe.imitation is not None and ranks.size > 1:
+            raise RecipeError(f"imitation: expected one process, got {ranks.size}; leave it out, or torchrun")
         reference = policy.reference() if "ref_logp" in parts.pipeline.needs else None
         sharded = parts.recipe.training.fsdp and ranks.size > 1
         frozen = None if reference is None else reference.module

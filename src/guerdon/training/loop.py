@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from guerdon.policies.engines.protocol import EngineError
 from guerdon.policies.protocol import Policy
 from guerdon.recipe import Recipe, RecipeError, load
 from guerdon.training import checkpoint
+from guerdon.training.balance import Balance
 from guerdon.training.cast import Cast
 from guerdon.training.counters import NonFinite
 from guerdon.training.evaluate import Evaluation, evaluate
@@ -31,7 +33,7 @@ from guerdon.training.parts import Parts, build
 from guerdon.training.process import interrupts, threads
 from guerdon.training.ranks import Ranks
 from guerdon.training.replay import Replay
-from guerdon.training.rollouts import collect
+from guerdon.training.rollouts import collect, heldout
 from guerdon.training.runfolder import RunFolder, write_text
 from guerdon.training.sharding import whole
 
@@ -131,7 +133,10 @@ class _Loop:
         self.cast, self.policy, self.models, self.counters = cast, cast.policy, cast.models, cast.counters
         self.optimiser = make_optimiser(self.policy, self.spec)
         self.replay = Replay(parts.recipe.replay) if parts.recipe.replay else None
-        self.holders = (parts.pipeline, self.models, self.cast.anchor, *([self.replay] if self.replay else []))
+        spec = parts.recipe.imitation
+        self.balance = None if spec is None else Balance(spec, parts.task, self.spec.micro_tokens)
+        own = [held for held in (self.replay, self.balance) if held is not None]
+        self.holders = (parts.pipeline, self.models, self.cast.anchor, *own)
         self.stop = threading.Event()
         self.board = _tensorboard(folder.path) if self.spec.tensorboard and self.ranks.first else None
 
@@ -215,6 +220,8 @@ class _Loop:
                     temperature=self.parts.sampling.temperature,
                     ranks=self.ranks,
                     replay=self.replay,
+                    balance=self.balance,
+                    look_ahead=partial(heldout, self.parts, self.cast, iteration),
                 )
             except NonFinite as failure:
                 self._checkpoint(iteration)

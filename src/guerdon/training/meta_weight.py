@@ -35,7 +35,7 @@ def meta_gradient(
     """
     apart = [i.double() - e.double() for i, e in zip(imitation, exploration, strict=True)]
     product = sum((float((u.double() * d).sum()) for u, d in zip(utility, apart, strict=True)), 0.0)
-    if normalise:
+    if normalise and apart:
         size = _norm(apart) * _norm(utility)
         product = product / size if size > 0 else 0.0
     return -learning_rate * product
@@ -48,8 +48,9 @@ class MetaWeight:
         mu <- clip(mu + meta_rate * dU/dmu + entropy_rate * (target - H), low, high)
 
     An entropy below the target moves it towards imitation. ``target`` is, in the paper, the policy's entropy on
-    demonstrations after a warm-up of imitation alone. Use as ``loss = weight.mix(imitation_loss, exploration_loss)``,
-    and call `update` every so many steps (the paper: 20).
+    demonstrations after a warm-up of imitation alone. [imitation] of a recipe runs it (`guerdon.training.balance`); in a loop of one's
+    own, use it as ``loss = weight.mix(imitation_loss, exploration_loss)`` and call `update` every so many steps (the paper: 20). Without
+    gradients (empty lists) only the entropy moves it, as between two looks ahead.
 
     Args:
         start: the first mu.

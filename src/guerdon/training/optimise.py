@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -9,9 +10,12 @@ import torch
 from torch import Tensor
 
 from guerdon.batch import Rollouts
+from guerdon.kernels import broadcast_rows, masked_mean
 from guerdon.pipeline import Pipeline
+from guerdon.pipeline.weights import FACTORS, OTHERS
 from guerdon.policies.protocol import Policy
 from guerdon.recipe import Training
+from guerdon.training.balance import Balance
 from guerdon.training.counters import PATIENCE, Counters, NonFinite
 from guerdon.training.generators import derive
 from guerdon.training.micro import shares_prompts
@@ -54,6 +58,8 @@ def update(
     temperature: float,
     ranks: Ranks = ONE,
     replay: Replay | None = None,
+    balance: Balance | None = None,
+    look_ahead: Callable[[], Rollouts] | None = None,
 ) -> dict[str, float]:
     """One iteration's optimiser steps.
 
@@ -73,23 +79,39 @@ def update(
         data = Rollouts(ranks.same(dict(data.data)))
     told: dict[str, float] = {}
     if replay is not None:
-        fresh, (rewards, group) = data, ranks.same((batch["rewards"], batch["group"]))
+        where = replay.spec.where
+        told_of_rows = (batch["rewards"], batch["group"], None if where is None else batch[where])
+        fresh, (rewards, group, wanted) = data, ranks.same(told_of_rows)
         data, told = replay.mix(fresh, pipeline, iteration, derive(spec.seed, iteration, "replay"))
-        replay.add(fresh, rewards, group, iteration)
+        replay.add(fresh, rewards, group, iteration, wanted)
     if "counts" in data:
         data = data.index(torch.arange(data.rows).repeat_interleave(data["counts"]))
     rate = learning_rate(spec, iteration)
     for group in optimiser.param_groups:
         group["lr"] = rate
+    progress = iteration / spec.iterations
+    if balance is not None and look_ahead is not None:
+
+        def gradient_of(rows: Rollouts) -> None:
+            draws = partial(derive, spec.seed, iteration, "look ahead")
+            accumulate(policy, pipeline, rows, progress, temperature, ranks, draws)
+
+        told |= balance.move(
+            policy,
+            iteration,
+            float(-masked_mean(batch["sampled_logp"], batch["mask"])),
+            explore=lambda: gradient_of(data),
+            look_ahead=lambda: gradient_of(pipeline.objective.boundary(look_ahead())),
+            temperature=temperature,
+            learning_rate=rate,
+        )
     order = derive(spec.seed, iteration, "minibatches")
     sums: dict[str, list[float]] = {}
     for _ in range(spec.epochs):
         for rows in _minibatches(data.rows, spec.minibatches, order):
             mini = data if rows is None else data.index(rows)
             draws = partial(derive, spec.seed, iteration, "weights", counters.steps + counters.skipped)
-            metrics = _step(
-                policy, pipeline, mini, optimiser, counters, iteration / spec.iterations, temperature, ranks, draws
-            )
+            metrics = _step(policy, pipeline, mini, optimiser, counters, progress, temperature, ranks, draws, balance)
             for name, value in metrics.items():
                 sums.setdefault(name, []).append(value)
     totals = ("trained_rows", "trained_tokens")
@@ -112,7 +134,53 @@ def _step(
     temperature: float,
     ranks: Ranks,
     draws: Callable[[str], torch.Generator],
+    balance: Balance | None,
 ) -> dict[str, float]:
+    optimiser.zero_grad(set_to_none=True)
+    mu = 0.0 if balance is None else balance.mu
+    done = accumulate(policy, pipeline, mini, progress, temperature, ranks, draws, scale=1 - mu)
+    loss = done.loss
+    if balance is not None:
+        number = counters.steps + counters.skipped
+        done.parts["imitation"] = balance.imitate(policy, number, scale=mu, temperature=temperature)
+        loss += mu * done.parts["imitation"]
+    norm = _apply(policy, optimiser, counters, loss, done.parts, pipeline.recipe.training)
+    counters.total_tokens += int(mini["mask"].sum())
+    return {
+        "loss": loss,
+        **{f"loss/{label}": amount for label, amount in done.parts.items()},
+        **({"effective_sample_size": effective_sample_size(done.spread)} if done.spread else {}),
+        **{name: amount / max(1, done.tokens) for name, amount in done.factors.items()},
+        "gradient_norm": norm,
+        "trained_rows": float(done.rows),
+        "trained_tokens": float(done.tokens),
+    }
+
+
+@dataclass
+class Accumulated:
+    """What the passes over one mini-batch gave, over all ranks, beside the gradient."""
+
+    loss: float
+    parts: dict[str, float]
+    factors: dict[str, float]
+    spread: dict[str, float]
+    rows: int
+    tokens: int
+
+
+def accumulate(
+    policy: Policy,
+    pipeline: Pipeline,
+    mini: Rollouts,
+    progress: float,
+    temperature: float,
+    ranks: Ranks,
+    draws: Callable[[str], torch.Generator],
+    *,
+    scale: float = 1.0,
+) -> Accumulated:
+    """Add ``scale`` times the gradient of the losses on a mini-batch to that of the policy's weights."""
     objective, spec = pipeline.objective, pipeline.recipe.training
     denominators = objective.denominators(mini)
     together = objective.across and spec.statistics == "mini-batch"
@@ -125,9 +193,9 @@ def _step(
         alive &= (mini["token_advantages"] != 0).any(-1)
     active = mini if bool(alive.all()) else mini.index(alive)
     parts: dict[str, float] = {}
+    factors: dict[str, float] = {}
     spread: dict[str, float] = {}
     loss = 0.0
-    optimiser.zero_grad(set_to_none=True)
     if active.rows:
         dealt = dealt_micro_batches(ranks, active, spec.micro_tokens, by_prompt=shares_prompts(policy))
         for rows, counts in passes_of(dealt, ranks.rank, lockstep=lockstep(policy)):
@@ -139,29 +207,33 @@ def _step(
             if objective.weighting and not together:
                 micro = objective.weigh(micro, made, progress, draws)
             value, named = objective.loss(micro, made, denominators, progress)
+            value = scale * value
             if value.requires_grad:
                 value.backward()
             loss += float(value.detach())
             _add(parts, named)
+            _add(factors, weight_sums(micro))
             if "old_logp" in micro and "logp" in made:
                 _add(spread, importance(made["logp"].detach(), micro["old_logp"], micro["mask"]))
     if ranks.size > 1:
         if not lockstep(policy):
             ranks.add_gradients(policy.module.parameters())
-        sums = ranks.total({"": loss, **{f"loss/{k}": v for k, v in parts.items()}, **spread})
-        loss, spread = sums.pop(""), {k: v for k, v in sums.items() if not k.startswith("loss/")}
+        sums = ranks.total({"": loss, **{f"loss/{k}": v for k, v in parts.items()}, **factors, **spread})
+        loss = sums.pop("")
         parts = {k.removeprefix("loss/"): v for k, v in sums.items() if k.startswith("loss/")}
-    norm = _apply(policy, optimiser, counters, loss, parts, spec)
-    tokens = int(active["mask"].sum()) if active.rows else 0
-    counters.total_tokens += int(mini["mask"].sum())
-    return {
-        "loss": loss,
-        **{f"loss/{label}": amount for label, amount in parts.items()},
-        **({"effective_sample_size": effective_sample_size(spread)} if spread else {}),
-        "gradient_norm": norm,
-        "trained_rows": float(active.rows),
-        "trained_tokens": float(tokens),
-    }
+        factors = {k: v for k, v in sums.items() if k.startswith("weight/")}
+        spread = {k: v for k, v in sums.items() if not k.startswith(("loss/", "weight/"))}
+    return Accumulated(loss, parts, factors, spread, active.rows, int(active["mask"].sum()) if active.rows else 0)
+
+
+def weight_sums(micro: Rollouts) -> dict[str, float]:
+    """Of each stage that weighs in the update phase: the sum of its weights over the chosen positions."""
+    mask, sums = micro["mask"], {}
+    for product, factors in FACTORS.items():
+        for label, value in micro.get(factors, {}).items():
+            spread = value if product == "token_weights" else broadcast_rows(value, mask)
+            sums |= {f"weight/{label}": float(spread[mask].sum())} if label != OTHERS else {}
+    return sums
 
 
 def importance(logp: Tensor, other_logp: Tensor, mask: Tensor) -> dict[str, float]:

@@ -19,6 +19,7 @@ from guerdon.reward_models.protocol import InLoopModel
 from guerdon.tasks import TASKS
 from guerdon.tasks.environment import EnvironmentTask
 from guerdon.tasks.protocol import Task
+from guerdon.training.balance import check_imitation
 from guerdon.training.generators import derive
 from guerdon.training.micro import shares_prompts
 from guerdon.training.models import LoopModel, LoopModels
@@ -172,6 +173,8 @@ def build(recipe: Recipe) -> Parts:
         )
     if recipe.replay is not None:
         check_replay(pipeline)
+    if recipe.imitation is not None:
+        check_imitation(recipe.imitation, task, columns)
     return Parts(recipe, task, pipeline, sampling)
 
 

@@ -17,6 +17,8 @@ from guerdon.kernels import broadcast_rows, group_mean
 from guerdon.kernels.aggregate import denominator
 from guerdon.method import paper
 from guerdon.pipeline import Pipeline
+from guerdon.pipeline.weights import FACTORS, OTHERS, note_factor
+from guerdon.quantities import QUANTITIES
 from guerdon.recipe import RecipeError, ReplaySpec
 from guerdon.schedules import at
 
@@ -49,13 +51,24 @@ class Replay:
         self.born = torch.zeros(0, dtype=torch.long)
         self.baselines = torch.zeros(0)
 
-    def add(self, data: Rollouts, rewards: Float[Tensor, " B"], group: Int[Tensor, " B"], iteration: int) -> None:
-        """Keep the rows whose mean advantage over positions is positive, and note what each group earned."""
+    def add(
+        self,
+        data: Rollouts,
+        rewards: Float[Tensor, " B"],
+        group: Int[Tensor, " B"],
+        iteration: int,
+        wanted: Float[Tensor, " B"] | None = None,
+    ) -> None:
+        """Keep the rows whose mean advantage over positions is positive, and note what each group earned.
+
+        ``wanted``: what ``where`` of the recipe names; rows of which it is not above 0 are not kept.
+        """
         means = group_mean(rewards, group)[_first_of(group)]
         self.baselines = torch.cat([self.baselines, means[~means.isnan()]])[-self.spec.baselines :]
         advantages, mask = data["token_advantages"], data["mask"]
         mean = torch.where(mask, advantages, 0.0).sum(-1) / mask.sum(-1).clamp(min=1)
         good = (mean > 0) & rewards.isfinite()
+        good = good if wanted is None else good & (wanted > 0)
         if bool(good.any()):
             new = data.index(good)
             self.rows = new if self.rows is None else Rollouts.cat([self.rows, new])
@@ -107,20 +120,33 @@ class Replay:
         counts = [denominator(rows["mask"], spec.aggregate, spec.constant or 1.0) for rows in (data, old)]
         parts = []
         for rows, share, count in ((data, 1.0, counts[0]), (old, weight, counts[1])):
-            own = rows["weights"] if "weights" in rows else torch.ones(rows.rows)
-            parts.append(rows.with_(weights=own * share * sum(counts) / count))
+            weights = torch.ones(rows.rows) * share * sum(counts) / count
+            made: dict[str, Any] = {"weights": weights * rows.get("weights", 1.0)}
+            if pipeline.objective.picks_weights:
+                made[FACTORS["weights"]] = rows.get(FACTORS["weights"], {})
+                note_factor(made, OTHERS, "weights", weights)
+            parts.append(rows.with_(**made))
         return Rollouts.cat(parts), told
 
     def state(self) -> dict[str, Any]:
         """Rows and history, by place."""
-        rows = {} if self.rows is None else {f"rows.{k}": v for k, v in self.rows.data.items() if isinstance(v, Tensor)}
+        rows: dict[str, Tensor] = {}
+        for name, value in self.rows.data.items() if self.rows is not None else ():
+            if isinstance(value, Tensor):
+                rows[f"rows.{name}"] = value
+            elif name in FACTORS.values():
+                rows |= {f"rows.{name}.{label}": factor for label, factor in value.items()}
         return {"replay": {"rewards": self.rewards, "born": self.born, "baselines": self.baselines, **rows}}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state`` gave."""
         own = state["replay"]
         self.rewards, self.born, self.baselines = own["rewards"], own["born"], own["baselines"]
-        rows = {k.removeprefix("rows."): v for k, v in own.items() if k.startswith("rows.")}
+        rows: dict[str, Any] = {}
+        for key, value in own.items():
+            held, _, label = key.removeprefix("rows.").partition(".")
+            if key.startswith("rows."):
+                rows[held] = {**rows.get(held, {}), label: value} if held in FACTORS.values() else value
         self.rows = Rollouts(rows) if rows else None
 
 
@@ -138,6 +164,12 @@ def check_replay(pipeline: Pipeline) -> None:
                 f"replay: expected a recipe that {'makes' if need == 'rewards' else 'has a loss that reads'} {need}, got "
                 "none; replayed rows are judged by their rewards and learnt from by a ratio, as in clipped-surrogate"
             )
+    spec = pipeline.recipe.replay
+    names = {name for stage in pipeline.stages for name in stage.makes if QUANTITIES[name.split(".")[0]].axes == "B"}
+    if spec is not None and spec.where is not None and spec.where not in names:
+        raise RecipeError(
+            f"replay.where: expected a quantity of rows that a stage makes, got {spec.where!r}; name one of {sorted(names)}"
+        )
 
 
 def _first_of(group: Tensor) -> Tensor:

@@ -63,6 +63,23 @@ def collect(parts: Parts, cast: Cast, iteration: int) -> tuple[Outcome, "Provide
     return outcome, provider
 
 
+def heldout(parts: Parts, cast: Cast, iteration: int) -> Rollouts:
+    """Rollouts of held-out prompts, behind those of the evaluation, with credit: what [imitation] looks ahead to."""
+    spec, own = parts.recipe.training, parts.recipe.imitation
+    assert own is not None
+    start = spec.evaluate_prompts + iteration * own.heldout
+    columns = parts.task.problems("heldout", start, own.heldout)
+    draws = derive(spec.seed, iteration, "heldout")
+    batch = sample(cast.policy, columns, parts.sampling, spec.samples, start, draws, parts.task)
+    outcome = parts.pipeline.run(
+        batch,
+        provide=Provider(parts, cast, columns, start, iteration, main=False),
+        progress=iteration / spec.iterations,
+        generator_for=lambda label: derive(spec.seed, iteration, "heldout", label),
+    )
+    return outcome.batch
+
+
 def _draw_in_chunks(
     parts: Parts, cast: Cast, columns: dict[str, list[Any]], start: int, iteration: int, chunks: int
 ) -> tuple[Rollouts, dict[str, Said]]:
@@ -230,6 +247,7 @@ class Provider:
                 "old_logp": "logp",
                 "old_entropy": "entropy",
                 "old_nucleus_entropy": "nucleus_entropy",
+                "old_top_entropy": "top_entropy",
                 "old_values": "values",
                 "old_hidden": "hidden",
                 "bootstrap_values": "bootstrap_values",

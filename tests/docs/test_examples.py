@@ -27,7 +27,6 @@ def blocks(file: str, language: str) -> list[str]:
         "docs/signals.md",
         "docs/engines.md",
         "docs/shaping-lengths.md",
-        "docs/shaping-selection.md",
     ],
 )
 def test_python_examples_print_what_they_say(file, capsys):
@@ -85,7 +84,9 @@ def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
     assert len(list(train(recipe.model_copy(update={"training": short}), tmp_path / "run").run.events())) == 2
 
 
-@pytest.mark.parametrize("page", ["docs/answers.md", "docs/text.md", "docs/shaping.md", "docs/entropy.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/answers.md", "docs/text.md", "docs/shaping.md", "docs/shaping-selection.md", "docs/entropy.md"]
+)
 def test_the_examples_of_a_page_print_what_they_say(page, capsys):
     code = "\n".join(blocks(page, "python"))
     exec(compile(code, page, "exec"), {"__name__": "example"})  # our own documentation

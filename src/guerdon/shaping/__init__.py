@@ -20,6 +20,7 @@ are bent before credit is given:
 - `verified`: a reward model that ranks only within right and within wrong answers (Qwen2.5-Math);
 - `kl`: the price of leaving the reference, taken from the reward of each token;
 - `products`: rewards that ask for every part: signed geometric means (KRC), penalties that multiply (CaRL);
+- `teams`: what an agent earns for itself, for its team and against the others (Lucy-SKG);
 - `hybrid`: a rule where there is one and a reward model elsewhere (HARMO);
 - `bounds`: process scores with a bounded sum (Clip and Delta);
 - `rarity`: unlikely right answers are worth more;
@@ -87,6 +88,7 @@ from guerdon.shaping.selection import (
     top_groups,
     top_rows,
 )
+from guerdon.shaping.teams import team_spirit
 from guerdon.shaping.transforms import (
     amplify_by_sign,
     log_sigmoid,
@@ -179,6 +181,7 @@ __all__ = [
     "soft_length_weight",
     "sum_part_advantages",
     "switched_length",
+    "team_spirit",
     "too_short_penalty",
     "top_groups",
     "top_rows",

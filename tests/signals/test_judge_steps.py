@@ -117,20 +117,11 @@ def test_votes_are_put_together(server):
         ask(server, ["x;x"], votes=0)
 
 
-def test_a_recipe_judges_steps_and_renorms_them(server, tmp_path):
+def test_the_preset_judges_steps_and_renorms_them(server, tmp_path):
     recipe = {
+        "preset": "ppr",
         "task": {"use": "arithmetic"},
-        "reward": [
-            {"use": "final-answer"},
-            {"use": "judge-steps", "model": "judge", "url": server.url, "name": "principles"},
-        ],
-        "pipeline": [
-            {"use": "weighted-sum"},
-            {"use": "renorm", "take": {"step_rewards": "step_parts.principles"}},
-            {"use": "place-step-rewards"},
-            {"use": "gae", "gamma": 1.0, "lam": 1.0},
-        ],
-        "loss": [{"use": "clipped-surrogate"}, {"use": "value-loss"}],
+        "reward": [{"use": "final-answer"}, {"use": "judge-steps", "model": "judge", "url": server.url}],
         "training": {"iterations": 2, "prompts": 4, "samples": 2, "evaluate_prompts": 0, "learning_rate": 1e-4},
     }
     assert len(list(train(load(recipe), tmp_path / "run").run.events())) == 2

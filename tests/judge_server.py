@@ -103,12 +103,15 @@ class JudgeServer:
         texts = _texts(asked)
         if model == "fooled":
             return texts["Answer"], None
-        tag = re.search(r"<(verdict-[0-9a-f]+)>", asked)[1]
+        tag = re.search(r"<(verdict-[0-9a-f]+|final_score)>", asked)[1]
         if model == "vague":
             return "It is a fine answer.", None
         if model == "torn":
             return f"<{tag}>1</{tag}> or rather <{tag}>9</{tag}>", None
-        if "yes or no" in asked:
+        if "SCORE,MAX" in asked:
+            step = texts["Step"]
+            verdict = f"{step.count('x')},{len(step)}" if step.strip(" ;") else "of no use"
+        elif "yes or no" in asked:
             verdict = "yes" if _share(texts["Answer"]) else "no"
         elif "A, B or even" in asked:
             a, b = _share(texts["Answer A"]), _share(texts["Answer B"])

@@ -32,7 +32,9 @@ def bits(*rows):
     return torch.tensor([[c == "1" for c in row] for row in rows], dtype=torch.bool)
 
 
-def run_parts(parts, stages, *, weights=None, group=None, mask=None, columns=None, loss="reinforce", **quantities):
+def run_parts(
+    parts, stages, *, weights=None, group=None, mask=None, columns=None, loss="reinforce", progress=0.0, **quantities
+):
     """The batch of a recipe whose rewards are given: ``parts`` by name, at most four, of which NaN is unscored.
 
     ``weights`` of the parts are 1 by default. Without ``group`` all rows answer one prompt.
@@ -58,7 +60,7 @@ def run_parts(parts, stages, *, weights=None, group=None, mask=None, columns=Non
     ids = torch.zeros(n, dtype=torch.int64) if group is None else torch.tensor(group)
     batch = Rollouts({**given, **told, **(columns or {}), "group": ids, "lengths": mask.sum(-1), **quantities})
     pipeline = compile_recipe(recipe, columns={*told, *(columns or {})})
-    return pipeline.run(batch).batch
+    return pipeline.run(batch, progress=progress).batch
 
 
 def a(prompts, completions, a, **_):

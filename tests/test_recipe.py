@@ -14,6 +14,7 @@ REWARDS = [{"use": "final-answer"}, {"use": "length", "weight": 0.1}]
 OWN = {
     "wco": REWARDS[:1],
     "uwo": REWARDS[:1],
+    "ppr": [*REWARDS, {"use": "verified-steps"}],
     "trust-grpo": [*REWARDS, {"use": "tag-format", "name": "thinking", "weight": 0.0}],
 }
 """Presets that ask for rewards of their own."""

@@ -24,6 +24,12 @@ def test_a_plain_recipe_runs_as_far_as_the_host_goes():
     assert left_to(HOSTS["slime"], advantages) == ("clipped-surrogate",)
 
 
+def test_a_host_samples_as_it_does_and_that_is_said():
+    recipe = {**GRPO, "rollouts": {"branches": {"share": 0.5}}}
+    assert left_to(HOSTS["trl"], compile_for(HOSTS["trl"], recipe, columns={"answer"})) == ("rollouts.branches",)
+    assert left_to(HOSTS["guerdon"], compile_for(HOSTS["guerdon"], recipe, columns={"answer"})) == ()
+
+
 @pytest.mark.parametrize(
     ("preset", "host", "words"),
     [

@@ -76,10 +76,11 @@ COLUMNS: dict[str, list[Any]] = {
     "entry": [{"question": "q", "answer": a, "metadata": {"source_dataset": "basic_arithmetic"}} for a in "974102710"],
     "reference_rewards": [[0.0, 1.0, 2.0], 0.5, [1.0], [-1.0, None, 1.0], [0.2] * 4, 0, [3], [0.1, 0.2], -2],
     "pool": ["a", "b", "a", "c", "b", "a", "d", "d", "b"],
+    "team": ["blue", "orange", "blue", "orange", "blue", "orange", "blue", "blue", "orange"],
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     **{key: {"part": "a"} for key in ("consistency-bonus", "gate-rewards", "lift-low-rewards", "reward-for-wrong")},
-    **{key: {"model": "judge"} for key in ("judge-score", "judge-pairwise", "judge-exemplar")},
+    **{key: {"model": "judge"} for key in ("judge-score", "judge-pairwise", "judge-exemplar", "judge-steps")},
     "judge-log-odds": {"model": "sure"},
     "self-certainty": {"vocabulary": 50},
     "trust-thinking": {"part": "a"},

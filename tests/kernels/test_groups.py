@@ -142,3 +142,19 @@ def test_the_best_groups_are_as_many_as_asked_for_and_no_worse_than_the_rest(pro
     for i in torch.nonzero(chosen).flatten().tolist():
         worse = (means[rest] < means[i]) | ((means[rest] == means[i]) & (group[rest] > group[i]))
         assert worse.all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sums_of_bins_equal_a_loop(seed):
+    g = torch.Generator().manual_seed(seed)
+    x, bins = torch.randn(40, generator=g), torch.randint(-1, 7, (40,), generator=g)
+    x[torch.rand(40, generator=g) < 0.2] = torch.nan
+    close(groups.bin_sums(x, bins, 6), twins.bin_sums(x, bins, 6))
+    assert groups.bin_sums(torch.ones(3, dtype=torch.int64), torch.tensor([2, 0, 2]), 4).tolist() == [1, 0, 2, 0]
+    assert groups.bin_sums(x[:0], bins[:0], 2).tolist() == [0.0, 0.0]
+    assert groups.bin_sums(x, bins, 0).tolist() == []
+
+
+def test_numbers_of_groups_are_all_used():
+    index, n = groups.numbered(torch.tensor([900, 3, 900, -1]))
+    assert (index.tolist(), n) == ([2, 1, 2, 0], 3)

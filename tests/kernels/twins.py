@@ -272,3 +272,13 @@ def joint_ids(*ids):
     seen = {}
     combined = list(zip(*(i.reshape(-1).tolist() for i in ids), strict=True))
     return torch.tensor([seen.setdefault(c, len(seen)) for c in combined], dtype=torch.int64).reshape(ids[0].shape)
+
+
+def bin_sums(x, bins, count):
+    """One sum for each bin; NaN and bins outside are in none."""
+    return torch.stack(
+        [
+            sum((v for v, k in zip(x, bins, strict=True) if k == b and not v.isnan()), x.new_zeros(()))
+            for b in range(count)
+        ]
+    )

@@ -13,7 +13,7 @@ from guerdon.adapters import settings
 from guerdon.adapters.halves import credit_together, halves
 from guerdon.adapters.hosts import TRL
 from guerdon.method import find
-from guerdon.pipeline import BoundStage, Host, Pipeline, compile_recipe
+from guerdon.pipeline import OWN, BoundStage, Host, Pipeline, compile_recipe
 from guerdon.pipeline.extra import ancestors, check_turns
 from guerdon.pipeline.weights import makers
 from guerdon.quantities import QUANTITIES, lookup
@@ -118,9 +118,11 @@ def columns_of(recipe: Recipe) -> frozenset[str]:
 
 
 def left_to(host: Host, pipeline: Pipeline) -> tuple[str, ...]:
-    """Stages and losses of the recipe that ``compile_for`` left to the host, by label; an adapter tells the person."""
+    """Stages and losses of the recipe that ``compile_for`` left to the host, by label, and ``rollouts.branches``, for a host
+    samples as it does; an adapter tells the person."""
     recipe, kept = pipeline.recipe, [s.spec for s in (*pipeline.stages, *pipeline.objective.stages)]
-    return tuple(s.label for s in (*recipe.pipeline, *recipe.loss) if not any(s is other for other in kept))
+    left = tuple(s.label for s in (*recipe.pipeline, *recipe.loss) if not any(s is other for other in kept))
+    return (*(["rollouts.branches"] if host is not OWN and recipe.rollouts.branching is not None else []), *left)
 
 
 def refuse_update(host: Host, pipeline: Pipeline) -> None:

@@ -28,6 +28,7 @@ where a mask is False is never read. Nothing here knows about methods, recipes o
 
 from guerdon.kernels.divergence import kl_estimate
 from guerdon.kernels.groups import (
+    bin_sums,
     degenerate,
     group_count,
     group_max,
@@ -39,6 +40,7 @@ from guerdon.kernels.groups import (
     group_sum,
     joint_ids,
     leave_one_out_mean,
+    numbered,
     standardise,
     top_groups,
 )
@@ -63,6 +65,7 @@ from guerdon.kernels.select import kth_largest, largest_share, outliers, upper_q
 
 __all__ = [
     "added",
+    "bin_sums",
     "broadcast_rows",
     "broadcast_to_tokens",
     "decay",
@@ -93,6 +96,7 @@ __all__ = [
     "masked_sum",
     "masked_var",
     "next_step",
+    "numbered",
     "outliers",
     "penalised",
     "place_on_last",

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int, Int64
+from jaxtyping import Bool, Float, Int, Int64, Shaped
 from torch import Tensor
 
 
@@ -55,6 +55,24 @@ def joint_ids(*ids: Int[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
             index, total = _number_groups(index)
         index, total = index * n + other, total * n
     return _number_groups(index)[0].reshape(ids[0].shape)
+
+
+def numbered(group: Int[Tensor, " B"]) -> tuple[Int64[Tensor, " B"], int]:
+    """The groups numbered 0 .. n-1 in the order of their ids, every number used, and n: for one draw for each group."""
+    used, index = torch.unique(group, return_inverse=True)
+    return index, used.numel()
+
+
+def bin_sums(x: Shaped[Tensor, " N"], bins: Int[Tensor, " N"], count: int) -> Shaped[Tensor, " n"]:
+    """One sum for each of ``count`` bins, in the order of the bins: ``sum over bins_i = k of x_i``; 0 for an empty bin.
+
+    For statistics that nobody's row reads: bins are ranks, difficulties, draws. A mean is the quotient of two sums. NaN and
+    bins outside of 0 .. count-1 are in no sum. Floats add up in float64. The dtype is that of ``x``.
+    """
+    there = (bins >= 0) & (bins < count)
+    wide = x.double() if x.is_floating_point() else x
+    kept = torch.where(there & ~x.isnan(), wide, 0)
+    return wide.new_zeros(count).index_add_(0, torch.where(there, bins, 0).long(), kept).to(x.dtype) if count else x[:0]
 
 
 class _Groups:

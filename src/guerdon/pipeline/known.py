@@ -18,7 +18,7 @@ _BY_ENVIRONMENT = "choose a task with an environment (guerdon explain --quantiti
 _CARRIED_BY = {
     "turn_ids": f"{_BY_ENVIRONMENT}, or add split-turns above",
     "turn_mask": f"{_BY_ENVIRONMENT}, or add split-turns above",
-    "node_ids": "set rollouts.forks to at least 2, so that completions branch",
+    "node_ids": "set rollouts.forks to at least 2, or rollouts.branches, so that completions branch",
     "turn_scores": _BY_ENVIRONMENT,
     "turn_accepted": _BY_ENVIRONMENT,
     "potentials": f"{_BY_ENVIRONMENT}, or take = prefix_values",

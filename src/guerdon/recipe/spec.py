@@ -128,11 +128,26 @@ class Model(Component):
         return self.name or self.use.split(":")[-1].replace("_", "-")
 
 
+class BranchSpec(_Strict):
+    """Branches where a policy was undecided (see `guerdon.training.trees.sample_branches`)."""
+
+    share: float = Field(default=0.25, ge=0, lt=1)
+    """Of a prompt's completions: those that branch off the others; 0: none, as if nothing was said of branches."""
+    width: int = Field(default=4, ge=1)
+    """Positions of a window of entropy."""
+    quantile: float = Field(default=0.95, ge=0, le=1)
+    """Of a row's windows; its median over the rows is the threshold."""
+    words: tuple[str, ...] = ()
+    """Where branches may begin; by default anywhere."""
+
+
 class RolloutSpec(_Strict):
     """How the rollouts of an iteration branch and are continued from their prefixes, and which rows are asked of more."""
 
     forks: int = Field(default=1, ge=1)
     """Branches that an unfinished completion may take after each step; 1: completions of a prompt are independent."""
+    branches: BranchSpec | None = None
+    """Completions that branch off others where those were undecided; by default none do."""
     prefix_draws: int = Field(default=4, ge=1)
     """Continuations from each step boundary whose mean reward is prefix_values."""
     prefix_suffix: str = ""
@@ -144,6 +159,11 @@ class RolloutSpec(_Strict):
     models and extra rollouts that come after it, and what those would have given is NaN."""
     prover: Component | None = None
     """The policy that continues prefixes; by default the policy itself as it is now."""
+
+    @property
+    def branching(self) -> BranchSpec | None:
+        """The branches, where there are any."""
+        return self.branches if self.branches is not None and self.branches.share > 0 else None
 
 
 class ReplaySpec(_Strict):
@@ -319,7 +339,18 @@ def _plain(value: Any) -> Any:
 
 SETTINGS = [
     f
-    for m in (Recipe, Training, SamplingSpec, EngineSpec, RolloutSpec, ReplaySpec, ImitationSpec, When, Schedule)
+    for m in (
+        Recipe,
+        Training,
+        SamplingSpec,
+        EngineSpec,
+        RolloutSpec,
+        BranchSpec,
+        ReplaySpec,
+        ImitationSpec,
+        When,
+        Schedule,
+    )
     for f in m.model_fields
 ]
 STAGE_SETTINGS = tuple(dict.fromkeys(f for m in (Reward, Loss, Node, EngineSpec) for f in m.model_fields if f != "use"))

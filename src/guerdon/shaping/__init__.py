@@ -21,6 +21,7 @@ are bent before credit is given:
 - `kl`: the price of leaving the reference, taken from the reward of each token; `controlled_kl`: one that moves toward a
   target, or shares its weight with constrained parts;
 - `products`: rewards that ask for every part: signed geometric means (KRC), penalties that multiply (CaRL);
+- `teams`: what an agent earns for itself, for its team and against the others (Lucy-SKG);
 - `hybrid`: a rule where there is one and a reward model elsewhere (HARMO);
 - `bounds`: process scores with a bounded sum (Clip and Delta);
 - `rarity`: unlikely right answers are worth more;
@@ -96,6 +97,7 @@ from guerdon.shaping.selection import (
     top_groups,
     top_rows,
 )
+from guerdon.shaping.teams import team_spirit
 from guerdon.shaping.transforms import (
     amplify_by_sign,
     log_sigmoid,
@@ -112,6 +114,8 @@ from guerdon.shaping.windows import (
     effort_bonus,
     effort_targets,
     entropy_threshold,
+    measure_effort,
+    moved_alphas,
     window_entropy,
     word_starts,
 )
@@ -161,12 +165,14 @@ __all__ = [
     "log_sigmoid",
     "logical_and",
     "logical_or",
+    "measure_effort",
     "member_disagreement",
     "member_mean",
     "member_uncertainty_weighted",
     "member_worst_case",
     "minimum",
     "missing_end_penalty",
+    "moved_alphas",
     "only_if",
     "overlong_penalty",
     "penalised_progress",
@@ -194,6 +200,7 @@ __all__ = [
     "soft_length_weight",
     "sum_part_advantages",
     "switched_length",
+    "team_spirit",
     "too_short_penalty",
     "top_groups",
     "top_rows",

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from guerdon.kernels import numbered
 from guerdon.method import PartName, method
 from guerdon.shaping.parts import part_named
 
@@ -48,8 +49,8 @@ def flip_noise(
     if per == "row":
         flips[scored] = _chances(int(scored.sum()), generator, rewards.device) < rate
     else:
-        ids, place = torch.unique(group[scored], return_inverse=True)
-        flips[scored] = (_chances(len(ids), generator, rewards.device) < rate)[place]
+        place, n = numbered(group[scored])
+        flips[scored] = (_chances(n, generator, rewards.device) < rate)[place]
     return torch.where(flips, low + high - rewards, rewards)
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from guerdon.kernels import group_count, group_rank
+from guerdon.kernels import bin_sums, group_count, group_rank
 from guerdon.method import method, paper
 
 UNLIKELY = "arXiv:2506.02355"
@@ -60,9 +60,8 @@ def uplift_by_rank(
     rank = group_rank(before, group)
     right = (correct > 0.5) & ~rank.isnan()
     ranks = int(group_count(before, group).max()) if len(before) else 0
-    place = rank[right].long()
     change = (after - before)[right]
-    total, count = (change.new_zeros(ranks).index_add_(0, place, x) for x in (change, torch.ones_like(change)))
+    total, count = (bin_sums(x, rank[right].long(), ranks) for x in (change, torch.ones_like(change)))
     return total / count
 
 

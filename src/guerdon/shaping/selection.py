@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from guerdon.kernels import degenerate, group_count, group_max, group_min, group_std, group_sum
+from guerdon.kernels import bin_sums, degenerate, group_count, group_max, group_min, group_std, group_sum, numbered
 from guerdon.method import method, paper
 
 PF_PPO = "arXiv:2409.06957"
@@ -51,8 +51,8 @@ def top_groups(
     """
     _check_share(share)
     scored = ~rewards.isnan()
-    ids, place = torch.unique(group[scored], return_inverse=True)
-    spread = rewards.new_zeros(len(ids)).index_copy_(0, place, group_std(rewards, group, ddof=0)[scored])
+    place, n = numbered(group[scored])
+    spread = rewards.new_zeros(n).index_copy_(0, place, group_std(rewards, group, ddof=0)[scored])
     kept = torch.zeros_like(scored)
     kept[scored] = _largest(spread, share, generator)[place]
     return torch.where(kept, rewards, torch.nan)
@@ -97,15 +97,15 @@ def refill_groups(
     Reference: the filter is that of Yu et al., DAPO, 2025, https://arxiv.org/abs/2503.14476; the refill is ours.
     """
     scored = ~rewards.isnan()
-    ids, place = torch.unique(group[scored], return_inverse=True)
-    flat = torch.zeros(len(ids), dtype=torch.bool, device=rewards.device)
+    place, n = numbered(group[scored])
+    flat = torch.zeros(n, dtype=torch.bool, device=rewards.device)
     flat[place] = degenerate(rewards, group)[scored]
     times = (~flat).long()
     live = times.nonzero().squeeze(-1)
     if len(live) == 0:
         return scored.long()
     drawn = torch.randint(len(live), (int(flat.sum()),), generator=generator).to(live.device)
-    times = times.index_add(0, live[drawn], torch.ones_like(drawn))
+    times = times + bin_sums(torch.ones_like(drawn), live[drawn], n)
     counts = torch.zeros_like(scored, dtype=torch.int64)
     counts[scored] = times[place]
     return counts
@@ -194,7 +194,7 @@ def resample_filtered(
     counts = torch.zeros_like(scored, dtype=torch.int64)
     if len(share):
         drawn = torch.multinomial(share.cpu(), len(share), replacement=True, generator=generator)
-        counts[scored] = drawn.bincount(minlength=len(share)).to(counts.device)
+        counts[scored] = bin_sums(torch.ones_like(drawn), drawn, len(share)).to(counts.device)
     return counts
 
 
@@ -256,8 +256,8 @@ def filter_r2(
     r, s, w = (x[known][order].double() for x in (rewards, truth, weights))
     bins = torch.arange(len(r)) // size
     n = int(bins[-1]) + 1 if len(bins) else 0
-    total = w.new_zeros(n).index_add_(0, bins, w)
-    r, s = (w.new_zeros(n).index_add_(0, bins, w * x) / total for x in (r, s))
+    total = bin_sums(w, bins, n)
+    r, s = (bin_sums(w * x, bins, n) / total for x in (r, s))
     share = total / total.sum()
     r, s = r - (share * r).sum(), s - (share * s).sum()
     return float((share * r * s).sum().square() / ((share * r * r).sum() * (share * s * s).sum()))

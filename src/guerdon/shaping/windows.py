@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from guerdon.kernels import group_mean, group_sum, window_mean
+from guerdon.kernels import bin_sums, group_mean, group_sum, window_mean
 from guerdon.kernels.divergence import Estimator, kl_estimate
 from guerdon.method import method, paper
 
@@ -89,7 +89,7 @@ def effort_targets(
     """
     mean, size = group_mean(count, group), group_sum(torch.where(count.isnan(), count, 1.0), group)
     known = ~count.isnan() & (bucket >= 0)
-    total, prompts = (mean.new_zeros(3).index_add_(0, bucket[known], x[known]) for x in (mean / size, 1 / size))
+    total, prompts = (bin_sums(torch.where(known, x, torch.nan), bucket, 3) for x in (mean / size, 1 / size))
     return (total / prompts).round()
 
 
@@ -138,6 +138,54 @@ def effort_bonus(
     return made.masked_fill(correct.isnan() | (bucket < 0), torch.nan)
 
 
+@paper(AEPO)
+def moved_alphas(
+    alphas: Float[Tensor, " 3"],
+    count: Float[Tensor, " B"],
+    bucket: Int64[Tensor, " B"],
+    targets: Float[Tensor, " 3"],
+    *,
+    rate: float = 0.05,
+) -> Float[Tensor, " 3"]:
+    """The weights of the bonus after a batch: ``alpha + rate * (mean count - target)``, hard prompts the other way, in [0, 2]."""
+    total, rows = (bin_sums(x, bucket, 3).to(alphas) for x in (count, torch.where(count.isnan(), count, 1.0)))
+    step = rate * (total / rows - targets) * alphas.new_tensor([1.0, 1.0, -1.0])
+    return (alphas + step.nan_to_num(nan=0.0)).clamp(0.0, 2.0)
+
+
+@paper(AEPO)
+def measure_effort(
+    rewards: Float[Tensor, " B"],
+    correct: Float[Tensor, " B"],
+    entropy: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    group: Int64[Tensor, " B"],
+    completions: Sequence[str],
+    token_spans: Int64[Tensor, "B T 2"],
+    *,
+    before: Float[Tensor, ""],
+    width: int = 4,
+    quantile: float = 0.95,
+    smooth: float = 0.99,
+    words: Sequence[str] = WORDS,
+) -> tuple[Float[Tensor, " B"], Int64[Tensor, " B"], Float[Tensor, ""]]:
+    """How often each answer hesitates, how hard its prompt is, and the threshold that was used.
+
+    The threshold is ``smooth * before + (1 - smooth)`` times that of this batch, or that of the batch where ``before`` is NaN.
+    Rows whose reward or correctness is NaN are in no statistic and have no count.
+    """
+    scored = ~(rewards.isnan() | correct.isnan())
+    windows = torch.where(scored[:, None], window_entropy(entropy, mask, width=width), torch.nan)
+    now, before = entropy_threshold(windows, quantile=quantile), before.to(windows)
+    tau = torch.where(before.isnan(), now, smooth * before + (1 - smooth) * now)
+    tau = torch.where(tau.isnan(), before, tau)
+    high = windows >= tau
+    if words:
+        high = high & word_starts(completions, token_spans, words=words)
+    count = torch.where(scored, high.sum(-1).to(rewards.dtype), torch.nan)
+    return count, difficulty(torch.where(scored, correct, torch.nan), group), tau
+
+
 @method(makes="rewards", paper=AEPO)
 class DifficultyEffort:
     """AEPO: hesitation is paid for on hard prompts, and costs on easy ones.
@@ -177,8 +225,10 @@ class DifficultyEffort:
         target: Literal["batch", "last"] = "batch",
         centred: bool = False,
     ):
-        self.alpha, self.width, self.quantile, self.words = alpha, width, quantile, tuple(words)
-        self.rate, self.smooth, self.target, self.centred = rate, smooth, target, centred
+        if target not in ("batch", "last"):
+            raise ValueError(f"expected target to be batch or last, got {target!r}")
+        self.how = {"width": width, "quantile": quantile, "smooth": smooth, "words": tuple(words)}
+        self.rate, self.last, self.centred = rate, target == "last", centred
         self.tau = torch.full((), torch.nan)
         self.alphas = torch.full((3,), alpha)
         self.targets = torch.full((3,), torch.nan)
@@ -193,12 +243,9 @@ class DifficultyEffort:
         completions: Sequence[str],
         token_spans: Int64[Tensor, "B T 2"],
     ) -> Float[Tensor, " B"]:
-        count, bucket, _ = self._measure(rewards, correct, old_entropy, mask, group, completions, token_spans)
-        targets = effort_targets(count, bucket, group)
-        if self.target == "last":
-            targets = torch.where(self.targets.isnan(), targets, self.targets.to(targets))
-        elif self.target != "batch":
-            raise ValueError(f"expected target to be batch or last, got {self.target!r}")
+        told = (rewards, correct, old_entropy, mask, group, completions, token_spans)
+        count, bucket, _ = measure_effort(*told, before=self.tau, **self.how)
+        targets = _kept(self.targets.to(rewards), effort_targets(count, bucket, group), self.last)
         place = bucket.clamp(min=0)
         alpha = self.alphas.to(rewards)[place]
         return rewards + effort_bonus(correct, count, targets[place], bucket, alpha, centred=self.centred)
@@ -214,18 +261,11 @@ class DifficultyEffort:
         token_spans: Int64[Tensor, "B T 2"],
     ) -> None:
         """Move tau, the alphas and the targets by one batch."""
-        count, bucket, tau = self._measure(rewards, correct, old_entropy, mask, group, completions, token_spans)
+        told = (rewards, correct, old_entropy, mask, group, completions, token_spans)
+        count, bucket, tau = measure_effort(*told, before=self.tau, **self.how)
         made = effort_targets(count, bucket, group).cpu()
-        targets = torch.where(self.targets.isnan(), made, self.targets) if self.target == "last" else made
-        known = ~count.isnan() & (bucket >= 0)
-        total, rows = (
-            torch.zeros(3).index_add_(0, bucket[known].cpu(), x)
-            for x in (count[known].cpu(), torch.ones(int(known.sum())))
-        )
-        step = self.rate * (total / rows - targets) * torch.tensor([1.0, 1.0, -1.0])
-        self.alphas = (self.alphas + step.nan_to_num(nan=0.0)).clamp(0.0, 2.0)
-        self.targets = torch.where(made.isnan(), self.targets, made)
-        self.tau = tau.cpu()
+        self.alphas = moved_alphas(self.alphas, count, bucket, _kept(self.targets, made, self.last), rate=self.rate)
+        self.targets, self.tau = _kept(made, self.targets, True), tau.cpu()
 
     def state_dict(self) -> dict[str, Tensor]:
         """``{"tau": [], "alphas": [3], "targets": [3]}``."""
@@ -235,27 +275,10 @@ class DifficultyEffort:
         """Restore what ``state_dict`` gave."""
         self.tau, self.alphas, self.targets = (state[name].clone() for name in ("tau", "alphas", "targets"))
 
-    def _measure(
-        self,
-        rewards: Tensor,
-        correct: Tensor,
-        entropy: Tensor,
-        mask: Tensor,
-        group: Tensor,
-        completions: Sequence[str],
-        token_spans: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Count [B], difficulty [B] and threshold of this batch."""
-        scored = ~(rewards.isnan() | correct.isnan())
-        windows = torch.where(scored[:, None], window_entropy(entropy, mask, width=self.width), torch.nan)
-        now, before = entropy_threshold(windows, quantile=self.quantile), self.tau.to(windows)
-        tau = torch.where(before.isnan(), now, self.smooth * before + (1 - self.smooth) * now)
-        tau = torch.where(tau.isnan(), before, tau)
-        high = windows >= tau
-        if self.words:
-            high = high & word_starts(completions, token_spans, words=self.words)
-        count = torch.where(scored, high.sum(-1).to(rewards.dtype), torch.nan)
-        return count, difficulty(torch.where(scored, correct, torch.nan), group), tau
+
+def _kept(old: Tensor, new: Tensor, keep: bool) -> Tensor:
+    """The old ones where they are known and to be kept, the new ones elsewhere."""
+    return torch.where(old.isnan(), new, old) if keep else new
 
 
 @method(makes="token_rewards", paper=AEPO)

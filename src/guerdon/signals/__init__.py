@@ -58,7 +58,14 @@ from guerdon.signals.format import (
     tag_format,
 )
 from guerdon.signals.instructions import constraint_reward, dense_instructions, instructions
-from guerdon.signals.judges import judge_exemplar, judge_log_odds, judge_pairwise, judge_score
+from guerdon.signals.judges import (
+    judge_exemplar,
+    judge_log_odds,
+    judge_pairwise,
+    judge_score,
+    judge_steps,
+    principle_score,
+)
 from guerdon.signals.language import language_match
 from guerdon.signals.length import budget_length, length
 from guerdon.signals.lines import line_labels
@@ -140,6 +147,7 @@ __all__ = [
     "judge_log_odds",
     "judge_pairwise",
     "judge_score",
+    "judge_steps",
     "language_match",
     "length",
     "length_incentive",
@@ -151,6 +159,7 @@ __all__ = [
     "parse_critique",
     "ppe_accuracy",
     "preference_agreement",
+    "principle_score",
     "program_efficiency",
     "query_relevance",
     "r3",

@@ -133,21 +133,12 @@ def build(recipe: Recipe) -> Parts:
                 'training.old_logp: expected "auto" or "recompute" with an engine, whose log-probabilities are not the '
                 'policy\'s, got "sampled"; leave it out'
             )
-    if recipe.rollouts.forks > 1 and task.separator is None:
-        raise RecipeError(
-            f"rollouts.forks: expected a task whose steps are separated, got {type(task).__name__} without a separator; "
-            "set task.separator, or forks = 1"
-        )
-    if recipe.rollouts.chunks > 1 and recipe.rollouts.forks > 1:
-        raise RecipeError(
-            f"rollouts.chunks: expected 1 where completions branch, got {recipe.rollouts.chunks} with forks = "
-            f"{recipe.rollouts.forks}; leave one of them out"
-        )
+    branching = _branching(recipe, task)
     pipeline = compile_recipe(
         recipe,
         columns=set(columns) - {"prompts"},
         steps=task.separator is not None or isinstance(task, EnvironmentTask),
-        structure=turn_structure(task) | ({"node_ids"} if recipe.rollouts.forks > 1 else set()),
+        structure=turn_structure(task) | branching,
         models=faces(recipe),
     )
     check_turns(pipeline.stages)
@@ -176,6 +167,29 @@ def build(recipe: Recipe) -> Parts:
     if recipe.imitation is not None:
         check_imitation(recipe.imitation, task, columns)
     return Parts(recipe, task, pipeline, sampling)
+
+
+def _branching(recipe: Recipe, task: Task) -> set[str]:
+    """The structure that branching completions bring with them."""
+    spec = recipe.rollouts
+    if spec.forks > 1 and task.separator is None:
+        raise RecipeError(
+            f"rollouts.forks: expected a task whose steps are separated, got {type(task).__name__} without a separator; "
+            "set task.separator, or forks = 1"
+        )
+    if spec.branching is not None and (spec.forks > 1 or isinstance(task, EnvironmentTask)):
+        got = f"forks = {spec.forks}" if spec.forks > 1 else f"{type(task).__name__}, which is played in turns"
+        raise RecipeError(
+            f"rollouts.branches: expected completions of one turn without forks, got {got}; set rollouts.branches.share = 0, or leave the other out"
+        )
+    if spec.chunks > 1 and (spec.forks > 1 or spec.branching is not None):
+        how = f"forks = {spec.forks}" if spec.forks > 1 else "branches"
+        raise RecipeError(
+            f"rollouts.chunks: expected 1 where completions branch, got {spec.chunks} with {how}; leave one of them out"
+        )
+    if spec.branching is not None:
+        return {"node_ids", "step_ids"}
+    return {"node_ids"} if spec.forks > 1 else set()
 
 
 def faces(recipe: Recipe) -> dict[str, ModelFace]:

@@ -34,7 +34,7 @@ from guerdon.training.shares import (
     shared_passes,
     split_of,
 )
-from guerdon.training.trees import sample_tree
+from guerdon.training.trees import sample_branches, sample_tree
 from guerdon.training.turns import continue_turns, sample_turns
 
 
@@ -132,6 +132,8 @@ def _draw(
             separator=parts.task.separator,
         )
         batch = with_columns(grown, columns, spec.samples, start)
+    elif parts.recipe.rollouts.branching is not None:
+        batch = with_columns(_branched(parts, cast, columns, generator), columns, spec.samples, start)
     else:
         batch = sample(cast.policy, columns, parts.sampling, spec.samples, start, generator, parts.task)
     version = cast.policy.version if isinstance(cast.policy, EnginePolicy) else cast.counters.steps
@@ -140,6 +142,24 @@ def _draw(
         origin=torch.zeros(batch.rows, dtype=torch.long),
         policy_version=torch.full((batch.rows,), version, dtype=torch.long),
     )
+
+
+def _branched(parts: Parts, cast: Cast, columns: dict[str, list[Any]], generator: torch.Generator) -> Rollouts:
+    """Completions that branch where the policy was undecided; their steps are those of the task unless nodes are read."""
+    spec, recipe = parts.recipe.rollouts.branching, parts.recipe
+    assert spec is not None
+    passes = partial(evaluate_all, cast.policy, make=frozenset({"entropy"}), temperature=parts.sampling.temperature)
+    batch = sample_branches(
+        cast.policy,
+        columns["prompts"],
+        parts.sampling,
+        recipe.training.samples,
+        generator,
+        entropy_of=lambda whole: passes(batch=whole, micro_tokens=recipe.training.micro_tokens)["entropy"].cpu(),
+        **spec.model_dump(),
+    )
+    own = parts.task.separator is not None and not any("node_ids" in stage.reads for stage in parts.pipeline.stages)
+    return batch.without("step_ids", "node_ids") if own else batch
 
 
 def sample(

@@ -1,7 +1,8 @@
-"""Rollouts that branch: completions of a prompt share the steps before they part."""
+"""Rollouts that branch: completions of a prompt share what stands before they part, steps or any beginning."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from guerdon.batch import Rollouts
 from guerdon.method import paper
 from guerdon.policies.prefixes import left_padded, token_lists
 from guerdon.policies.protocol import Policy, Prompt, Sampling
+from guerdon.shaping import entropy_threshold, window_entropy, word_starts
 
 
 @dataclass
@@ -33,6 +35,13 @@ class _Path:
             self.steps + [step] * len(tokens),
             [*self.nodes, node],
             ended,
+        )
+
+    def before(self, place: int) -> "_Path":
+        """The steps that end at or before ``place``, as a path that has not ended."""
+        steps = self.steps[:place]
+        return _Path(
+            self.prompt, self.tokens[:place], self.logp[:place], steps, self.nodes[: max(steps, default=-1) + 1]
         )
 
 
@@ -105,6 +114,106 @@ def _keep(
             wanted[owner] -= 1
             kept.append(k)
     return [proposals[k] for k in sorted(kept)]
+
+
+@paper("arXiv:2510.08457")
+@torch.no_grad()
+def sample_branches(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    copies: int,
+    generator: torch.Generator,
+    *,
+    entropy_of: Callable[[Rollouts], Tensor],
+    share: float,
+    width: int = 4,
+    quantile: float = 0.95,
+    words: Sequence[str] = (),
+) -> Rollouts:
+    """``copies`` completions of each prompt, of which a share branches off the others where those were most undecided.
+
+    First ``copies - round(share * copies)`` completions of each prompt are drawn as always. Then a prompt's budget of
+    branches goes to the positions of its completions behind which a window of ``width`` positions has the highest mean
+    entropy, and at least the threshold: the median over all rows of each row's ``quantile``. What stands up to there is
+    kept, the rest is drawn anew. Points of one row are at least ``width`` apart, and equal beginnings are one point. Where
+    ``words`` are given, only positions where one of them starts count. What is left of a budget, because a prompt has fewer
+    such positions, is drawn from the prompt alone: a prompt that nobody wonders about gets no branches.
+
+    Gives what the policy's ``sample`` gives, and ``step_ids`` and ``node_ids``: a step is what lies between two branching
+    points of its row, and rows with the same node share all up to the end of that step. Branches are no independent draws of
+    the policy, for their beginnings were chosen by what followed.
+
+    Args:
+        entropy_of: entropies [R, T] of completions, 0 where ``mask`` is not.
+        share: of the completions of a prompt, below 1.
+
+    Reference: Chen et al., ARES, 2025, https://arxiv.org/abs/2510.08457, whose text has branches at windows of high entropy
+    and whose released code has none: how many branches there are and how points are chosen is ours.
+    """
+    branches = min(round(share * copies), copies - 1)
+    whole = policy.sample(prompts, sampling, copies=copies - branches, generator=generator).to("cpu")
+    windows = window_entropy(entropy_of(whole), whole["mask"], width=width)
+    tau = entropy_threshold(windows, quantile=quantile)
+    if words:
+        starts = word_starts(whole["completions"], whole["token_spans"], words=words)
+        windows = torch.where(starts, windows, torch.nan)
+    said = token_lists(whole["tokens"], whole["attention_mask"])
+    points = _branching_points(
+        torch.where(windows >= tau, windows, torch.nan), said, copies - branches, branches, width
+    )
+    ids, mask = policy.encode_prompts(prompts)
+    paths = _cut(whole, said, points, copies - branches)
+    begun = [paths[row].before(place) for row, place in points]
+    begun += [_Path(i) for i in range(len(prompts)) for _ in range(branches - sum(p.prompt == i for p in begun))]
+    if begun:
+        asked = token_lists(ids, mask)
+        contexts = left_padded([asked[path.prompt] + path.tokens for path in begun])
+        room = sampling.max_tokens - min(len(path.tokens) for path in begun)
+        drawn = policy.extend(*contexts, replace(sampling, max_tokens=room), copies=1, generator=generator)
+        node = sum(len(path.nodes) for path in paths)
+        more = token_lists(drawn["tokens"], drawn["attention_mask"])
+        for k, (path, tokens) in enumerate(zip(begun, more, strict=True)):
+            kept = tokens[: sampling.max_tokens - len(path.tokens)]
+            ended = bool(drawn["terminated"][k]) and len(kept) == len(tokens)
+            paths.append(path.grown(kept, drawn["sampled_logp"][k][: len(kept)].tolist(), node + k, ended))
+    paths.sort(key=lambda path: path.prompt)
+    return _batch(paths, ids, mask, policy).with_(prompts=[prompts[path.prompt] for path in paths])
+
+
+def _branching_points(
+    windows: Tensor, said: list[list[int]], copies: int, budget: int, width: int
+) -> list[tuple[int, int]]:
+    """Rows and lengths of the beginnings that are continued anew; candidates are where ``windows`` is not NaN."""
+    rows, places = (~windows.isnan()).nonzero(as_tuple=True)
+    order = windows[rows, places].argsort(descending=True, stable=True)
+    points: list[tuple[int, int]] = []
+    of_row: dict[int, list[int]] = {}
+    of_prompt: dict[int, set[tuple[int, ...]]] = {}
+    for row, place in zip(rows[order].tolist(), (places[order] + 1).tolist(), strict=True):
+        begun, near = of_prompt.setdefault(row // copies, set()), of_row.setdefault(row, [])
+        if len(begun) >= budget or any(abs(place - other) < width for other in near):
+            continue
+        start = tuple(said[row][:place])
+        if start not in begun:
+            begun.add(start)
+            near.append(place)
+            points.append((row, place))
+    return points
+
+
+def _cut(whole: Rollouts, said: list[list[int]], points: list[tuple[int, int]], copies: int) -> list[_Path]:
+    """The rows as paths whose steps end where something branches off."""
+    paths, node = [], 0
+    for row, tokens in enumerate(said):
+        path = _Path(row // copies)
+        cuts = sorted(place for at, place in points if at == row)
+        logp = whole["sampled_logp"][row][: len(tokens)].tolist()
+        for begin, end in pairwise([0, *cuts, len(tokens)]):
+            path = path.grown(tokens[begin:end], logp[begin:end], node, bool(whole["terminated"][row]))
+            node += 1
+        paths.append(path)
+    return paths
 
 
 def _batch(paths: list[_Path], ids: Tensor, mask: Tensor, policy: Policy) -> Rollouts:

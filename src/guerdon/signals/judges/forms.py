@@ -20,16 +20,19 @@ SYSTEM = (
 )
 
 
-def question(task: str, material: Mapping[str, str], verdict: str, system: str = SYSTEM) -> tuple[Messages, str]:
+def question(
+    task: str, material: Mapping[str, str], verdict: str, system: str = SYSTEM, *, tag: str | None = None
+) -> tuple[Messages, str]:
     """Messages for a judge and the tag in which its verdict is read.
 
     Args:
         task: what to judge, in words.
         material: texts by their headings, in order.
         verdict: what the tag is to hold, such as ``a number from 1 to 10``.
+        tag: the tag of a model that was trained to use it; by default one that no completion can know.
     """
     number = hashlib.blake2b(repr([task, *material.items()]).encode("utf-8", "replace"), digest_size=4).hexdigest()
-    tag = f"verdict-{number}"
+    tag = tag or f"verdict-{number}"
     shown = [f"{name}:\n<text-{number}>\n{cut(text)}\n</text-{number}>" for name, text in material.items()]
     last = f"You may think first. End with one line that holds {verdict}: <{tag}>...</{tag}>"
     text = "\n\n".join([task, *shown, last]).encode("utf-8", "replace").decode()

@@ -66,7 +66,7 @@ class _Compiler:
         objective: bool,
     ):
         self.recipe = recipe
-        self.known = Known(columns, carried, host)
+        self.known = Known(columns, carried, host, recipe.rollouts.demonstration)
         self.models = self.known.models = BoundModels(recipe, models, self.known.known, self.known.read)
         self.objective = objective
         self.stages: list[BoundStage] = []
@@ -167,6 +167,13 @@ class _Compiler:
             implicit=implicit,
         )
         check_entries(stage, self.known)
+        apart = {n: (q := lookup(n)) is not None and q.provider == "demonstration" for n in stage.reads}
+        if any(apart.values()) and not all(apart.values()):
+            other = next(name for name, its in apart.items() if not its)
+            raise RecipeError(
+                f"{place}: expected a loss of demonstrations to read nothing else, since their rows are not those of the rollouts, "
+                f"got {other}; take a quantity of demonstrations in its place"
+            )
         fine = makes == ("ratio",) or set(makes) <= {"weights", "token_weights"}
         if stage.update_phase and kind != "loss" and not fine:
             raise RecipeError(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from guerdon.pipeline import Pipeline
 from guerdon.policies.protocol import Policy
 from guerdon.recipe import Training
 from guerdon.training.counters import PATIENCE, Counters, NonFinite
+from guerdon.training.demonstrations import demonstrations
 from guerdon.training.generators import derive
 from guerdon.training.micro import shares_prompts
 from guerdon.training.ranks import ONE, Ranks
@@ -61,7 +63,7 @@ def update(
 
     Returns:
         Metrics: ``loss``, each loss by label, ``gradient_norm``, ``learning_rate``, ``trained_rows``,
-        ``trained_tokens``, and, where a loss reads ``old_logp``, ``effective_sample_size``: of the weights that the
+        ``trained_tokens``, ``demonstrations`` where a loss imitates them, and, where a loss reads ``old_logp``, ``effective_sample_size``: of the weights that the
         tokens of the old policy have under the policy at each step, the mean over steps.
 
     Raises:
@@ -81,18 +83,20 @@ def update(
     rate = learning_rate(spec, iteration)
     for group in optimiser.param_groups:
         group["lr"] = rate
-    order = derive(spec.seed, iteration, "minibatches")
+    shown = _demonstrations(policy, pipeline, batch)
+    order, dealing = derive(spec.seed, iteration, "minibatches"), derive(spec.seed, iteration, "demonstrations")
     sums: dict[str, list[float]] = {}
     for _ in range(spec.epochs):
-        for rows in _minibatches(data.rows, spec.minibatches, order):
+        cuts = _minibatches(0 if shown is None else shown.rows, spec.minibatches, dealing)
+        for rows, own in zip_longest(_minibatches(data.rows, spec.minibatches, order), cuts, fillvalue=torch.arange(0)):
             mini = data if rows is None else data.index(rows)
+            demos = shown if own is None or shown is None else shown.index(own)
             draws = partial(derive, spec.seed, iteration, "weights", counters.steps + counters.skipped)
-            metrics = _step(
-                policy, pipeline, mini, optimiser, counters, iteration / spec.iterations, temperature, ranks, draws
-            )
+            progress = iteration / spec.iterations
+            metrics = _step(policy, pipeline, mini, demos, optimiser, counters, progress, temperature, ranks, draws)
             for name, value in metrics.items():
                 sums.setdefault(name, []).append(value)
-    totals = ("trained_rows", "trained_tokens")
+    totals = ("trained_rows", "trained_tokens", "demonstrations")
     return {"learning_rate": rate, **told} | {k: sum(v) if k in totals else sum(v) / len(v) for k, v in sums.items()}
 
 
@@ -102,10 +106,21 @@ def _minibatches(rows: int, count: int, generator: torch.Generator) -> list[Tens
     return list(torch.randperm(rows, generator=generator).chunk(count))
 
 
+def _demonstrations(policy: Policy, pipeline: Pipeline, batch: Rollouts) -> Rollouts | None:
+    """Those of the iteration's prompts, where a loss imitates them."""
+    if not pipeline.objective.imitations:
+        return None
+    said = pipeline.recipe.sampling
+    return demonstrations(
+        policy, batch, pipeline.recipe.rollouts.demonstration, stop=said.stop, max_tokens=said.max_tokens
+    )
+
+
 def _step(
     policy: Policy,
     pipeline: Pipeline,
     mini: Rollouts,
+    demos: Rollouts | None,
     optimiser: torch.optim.Optimizer,
     counters: Counters,
     progress: float,
@@ -126,25 +141,27 @@ def _step(
     active = mini if bool(alive.all()) else mini.index(alive)
     parts: dict[str, float] = {}
     spread: dict[str, float] = {}
-    loss = 0.0
     optimiser.zero_grad(set_to_none=True)
-    if active.rows:
-        dealt = dealt_micro_batches(ranks, active, spec.micro_tokens, by_prompt=shares_prompts(policy))
-        for rows, counts in passes_of(dealt, ranks.rank, lockstep=lockstep(policy)):
-            micro = active.index(rows).trim()
-            made = policy.evaluate(micro, objective.policy_makes, temperature=temperature)
-            if not counts:
-                torch.stack([value.sum() for value in made.values()]).sum().mul(0.0).backward()
-                continue
-            if objective.weighting and not together:
-                micro = objective.weigh(micro, made, progress, draws)
-            value, named = objective.loss(micro, made, denominators, progress)
-            if value.requires_grad:
-                value.backward()
-            loss += float(value.detach())
-            _add(parts, named)
-            if "old_logp" in micro and "logp" in made:
-                _add(spread, importance(made["logp"].detach(), micro["old_logp"], micro["mask"]))
+
+    def of_rollouts(micro: Rollouts, made: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        if objective.weighting and not together:
+            micro = objective.weigh(micro, made, progress, draws)
+        if "old_logp" in micro and "logp" in made:
+            _add(spread, importance(made["logp"].detach(), micro["old_logp"], micro["mask"]))
+        return objective.loss(micro, made, denominators, progress)
+
+    loss = 0.0
+    passes = partial(_accumulate, policy, micro_tokens=spec.micro_tokens, ranks=ranks, parts=parts)
+    if active.rows and objective.losses:
+        loss += passes(active, objective.policy_makes, of_rollouts, temperature=temperature)
+    if demos is not None and demos.rows:
+        shares = objective.denominators(demos, imitations=True)
+        loss += passes(
+            demos,
+            frozenset({"logp"}),
+            lambda micro, made: objective.imitation(micro, made["logp"], shares, progress),
+            temperature=1.0,
+        )
     if ranks.size > 1:
         if not lockstep(policy):
             ranks.add_gradients(policy.module.parameters())
@@ -158,10 +175,39 @@ def _step(
         "loss": loss,
         **{f"loss/{label}": amount for label, amount in parts.items()},
         **({"effective_sample_size": effective_sample_size(spread)} if spread else {}),
+        **({"demonstrations": float(demos.rows)} if demos is not None else {}),
         "gradient_norm": norm,
         "trained_rows": float(active.rows),
         "trained_tokens": float(tokens),
     }
+
+
+def _accumulate(
+    policy: Policy,
+    batch: Rollouts,
+    make: frozenset[str],
+    loss_of: Callable[[Rollouts, dict[str, Tensor]], tuple[Tensor, dict[str, float]]],
+    *,
+    temperature: float,
+    micro_tokens: int,
+    ranks: Ranks,
+    parts: dict[str, float],
+) -> float:
+    """Add the gradients of this rank's micro-batches; their loss, and, to ``parts``, that of each loss by label."""
+    loss = 0.0
+    dealt = dealt_micro_batches(ranks, batch, micro_tokens, by_prompt=shares_prompts(policy))
+    for rows, counts in passes_of(dealt, ranks.rank, lockstep=lockstep(policy)):
+        micro = batch.index(rows).trim()
+        made = policy.evaluate(micro, make, temperature=temperature)
+        if not counts:
+            torch.stack([value.sum() for value in made.values()]).sum().mul(0.0).backward()
+            continue
+        value, named = loss_of(micro, made)
+        if value.requires_grad:
+            value.backward()
+        loss += float(value.detach())
+        _add(parts, named)
+    return loss
 
 
 def importance(logp: Tensor, other_logp: Tensor, mask: Tensor) -> dict[str, float]:

@@ -65,6 +65,8 @@ def test_the_recipe_of_the_readme_compiles(tmp_path):
             "answers",
             "ranks",
             "text",
+            "structure",
+            "noise",
             "shaping",
             "shaping-lengths",
             "shaping-selection",
@@ -85,9 +87,9 @@ def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
     assert len(list(train(recipe.model_copy(update={"training": short}), tmp_path / "run").run.events())) == 2
 
 
-@pytest.mark.parametrize("page", ["docs/answers.md", "docs/text.md", "docs/shaping.md", "docs/entropy.md"])
+@pytest.mark.parametrize("page", ["answers", "text", "structure", "noise", "shaping", "entropy"])
 def test_the_examples_of_a_page_print_what_they_say(page, capsys):
-    code = "\n".join(blocks(page, "python"))
+    code = "\n".join(blocks(f"docs/{page}.md", "python"))
     exec(compile(code, page, "exec"), {"__name__": "example"})  # our own documentation
     said = [line.split("  # ", 1)[1] for line in code.splitlines() if line.startswith("print(")]
     assert said == capsys.readouterr().out.splitlines()

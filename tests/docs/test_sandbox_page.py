@@ -42,7 +42,10 @@ def test_without_a_jail_only_when_told_and_it_says_what_is_lost(tmp_path):
     assert json.loads(done.stdout)["reasons"] == {}
     done = CliRunner().invoke(app, ["train", "--unsafe-local", "--run", str(out)])
     assert done.exit_code == 2
-    assert "--unsafe-local: expected a reward that runs programs, got ['final-answer', 'verified-steps']; leave it out" in done.stderr
+    assert (
+        "--unsafe-local: expected a reward that runs programs, got ['final-answer', 'verified-steps']; leave it out"
+        in done.stderr
+    )
     assert not out.exists()
 
 

@@ -22,7 +22,7 @@ def measure(arm: str, seed: int) -> dict[str, float]:
             ],
             "loss": [{"use": "clipped-surrogate"}, {"use": "value-loss", "weight": 0.1}],
             "training": {
-                "iterations": 100,
+                "iterations": 45,
                 "prompts": 64,
                 "samples": 4,
                 "learning_rate": 5e-4,
@@ -62,9 +62,10 @@ CLAIM = Claim(
     measure=measure,
     effects=effects,
     judge=judge,
-    variants_tried=2,
+    variants_tried=3,
     limits="""The embedded task and policy, as many steps in every arm. A first variant, with a weaker base of two layers, was
-    stopped after three seeds because even the clean arm gained only four points. The signal of a flipped reward is 1 - 2 rate of
+    stopped after three seeds because even the clean arm gained only four points; the second ran for 100 iterations in place of 45,
+    which took ten minutes, and had the same verdict: under flips the accuracy fell far below its start. The signal of a flipped reward is 1 - 2 rate of
     the clean one, a fifth at 0.4; the paper trains until the curves are flat.""",
 )
 

@@ -14,7 +14,19 @@ from typing import Literal
 Phase = Literal["rollout", "update"]
 Merge = Literal["replace", "key", "multiply", "add"]
 
-PROVIDED = ("rollout", "derived", "policy", "reference", "value", "greedy", "extra", "model", "recipe", "column")
+PROVIDED = (
+    "rollout",
+    "derived",
+    "policy",
+    "reference",
+    "value",
+    "greedy",
+    "extra",
+    "model",
+    "demonstration",
+    "recipe",
+    "column",
+)
 
 
 @dataclass(frozen=True)
@@ -24,8 +36,8 @@ class Quantity:
     ``provider`` says who makes it when no method does: ``rollout`` (comes with the samples), ``derived`` (read from
     other quantities, never stored), ``policy`` (a forward pass), ``reference`` (a frozen copy), ``value`` (a value
     head), ``greedy`` (one extra greedy completion per prompt), ``extra`` (other extra rollouts), ``model`` (an auxiliary
-    model under [[model]]), ``recipe`` (written in the recipe), or ``None`` (only a method makes it). ``merge`` says what
-    happens when two stages make it.
+    model under [[model]]), ``demonstration`` (a completion that the data give, said by the policy), ``recipe`` (written in
+    the recipe), or ``None`` (only a method makes it). ``merge`` says what happens when two stages make it.
     """
 
     name: str
@@ -262,6 +274,16 @@ _TABLE = [
     ),
     _q("hidden", "B T D", "float", "hidden state before each position of the policy being updated", "policy", "update"),
     _q("values", "B T", "float", "value before each position under the value head being updated", "value", "update"),
+    _q(
+        "demonstration_logp",
+        "B T",
+        "float",
+        "log-probability of the position of a completion that the data give (the column that rollouts.demonstration names) "
+        "under the policy being updated; its rows are the prompts that have one",
+        "demonstration",
+        "update",
+    ),
+    _q("demonstration_mask", "B T", "bool", "positions that the demonstration has", "demonstration", "update"),
     _q("token_loss", "B T", "float", "loss of each position, before aggregation", None, "update", "add"),
     _q("loss", "", "float", "the scalar that is minimised", None, "update", "add"),
 ]

@@ -176,6 +176,7 @@ def world(seed: int, *, groups: list[int] | None = None, flat: bool = False) -> 
         "step_mask": step_mask,
         "turn_mask": step_mask.clone(),
         "lengths": mask.sum(-1),
+        "demonstration_mask": mask.clone(),
         "group": torch.tensor(groups or [7, 3, 7, 3, 7, 900, 3, 5, 5]),
         "terminated": torch.rand(B, generator=g) < 0.6,
         "prompts": [f"{e}=" for e in COLUMNS["expression"]],

@@ -13,7 +13,9 @@ from guerdon.quantities import QUANTITIES
 from guerdon.recipe import Loss
 from tests.contract.inputs import ALL, OPTIONS, B, unscored, world
 
-LOSSES = [m for m in ALL if set(m.makes) & {"token_loss"}]
+OF_DEMONSTRATIONS = {m.name for m in ALL if any(t.quantity and t.quantity.provider == "demonstration" for t in m.takes)}
+"""Their rows are others than those of the rollouts: tests/training/test_demonstrations.py."""
+LOSSES = [m for m in ALL if set(m.makes) & {"token_loss"} and m.name not in OF_DEMONSTRATIONS]
 HOWS = ["token-mean", "sequence-mean", "sequence-sum"]
 RATIOS = [(m.name,) for m in ALL if m.makes == ("ratio",) and "ratio" not in {t.name for t in m.takes}]
 RATIOS += [("sequence-ratio", m.name) for m in ALL if m.makes == ("ratio",) and "ratio" in {t.name for t in m.takes}]

@@ -22,10 +22,13 @@ SINGLE = [
     "docs/shaping-lengths.md",
 ]
 """Pages whose one block of Python prints what stands behind its lines."""
-PRINTING = ["docs/answers.md", "docs/text.md", "docs/entropy.md", *(p for p in SHAPING if p not in SINGLE)]
+PRINTING = [f"docs/{page}.md" for page in ("answers", "text", "structure", "noise", "entropy")] + [
+    page for page in SHAPING if page not in SINGLE
+]
 """Pages whose blocks of Python, one after the other, print what stands behind their lines."""
 RECIPES = [
-    f"docs/{page}.md" for page in ("credit", "entropy", "signals", "judges", "answers", "ranks", "text")
+    f"docs/{page}.md"
+    for page in ("credit", "entropy", "signals", "judges", "answers", "ranks", "text", "structure", "noise")
 ] + SHAPING
 """Pages whose recipes train."""
 

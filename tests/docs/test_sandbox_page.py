@@ -32,6 +32,23 @@ def test_the_file_of_programs_is_scored(tmp_path):
     assert [row["correct"] for row in rows] == [1, 0, 0, 1, 1, 0]
 
 
+def test_without_a_jail_only_when_told_and_it_says_what_is_lost(tmp_path):
+    recipe, out = tmp_path / "code.toml", tmp_path / "run"
+    recipe.write_text(blocks(PAGE, "toml")[0], "utf-8")
+    score = ["score", str(ROOT / "docs" / "programs.jsonl"), "--recipe", str(recipe), "--unsafe-local", "--json"]
+    done = CliRunner().invoke(app, score)
+    assert done.exit_code == 0, done.output
+    assert "no jail for unit-tests: programs see every file that you may read" in " ".join(done.stderr.split())
+    assert json.loads(done.stdout)["reasons"] == {}
+    done = CliRunner().invoke(app, ["train", "--unsafe-local", "--run", str(out)])
+    assert done.exit_code == 2
+    assert (
+        "--unsafe-local: expected a reward that runs programs, got ['final-answer', 'verified-steps']; leave it out"
+        in done.stderr
+    )
+    assert not out.exists()
+
+
 def test_the_recipe_of_factors_trains(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     file = tmp_path / "lare.toml"

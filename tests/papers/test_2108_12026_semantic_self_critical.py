@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from guerdon.batch import Rollouts
 from guerdon.credit import greedy_baseline
+from guerdon.pipeline import compile_recipe
+from guerdon.recipe import load
 from guerdon.signals import bert_score, greedy_matching
 
 AXES = torch.eye(5)
@@ -61,3 +64,24 @@ def test_the_signal():
     assert torch.allclose(spread, (scores[:3] - 0.1) / 0.9, atol=1e-4)
     with pytest.raises(ValueError, match="expected floor below 1, got 1"):
         bert_score(["a"], ["a"], floor=1.0)
+
+
+def test_the_mixture_with_the_likelihood_of_the_reference():
+    """0.9 of the worked example's policy gradient, 0.1 of the likelihood of a reference of two tokens, by a recipe's losses."""
+    recipe = {"preset": "self-critical", "reward": [{"use": "bert-score"}]}
+    objective = compile_recipe(load(recipe), columns=["answer"]).objective
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    sample = {"mask": mask, "token_advantages": torch.full((1, 2), 0.07)}
+    logp = torch.tensor([[-2.0, -4.0]], requires_grad=True)
+    share = [torch.tensor(1.0)]
+    policy_gradient, parts = objective.loss(Rollouts(sample), {"logp": logp}, share, 0.0)
+    assert parts["reinforce"] == pytest.approx(0.42, abs=1e-6)
+    reference = torch.tensor([[-1.0, -2.0]], requires_grad=True)
+    likelihood, parts = objective.imitation(Rollouts({"mask": mask}), reference, share, 0.0)
+    assert parts["likelihood-loss"] == pytest.approx(3.0)
+    assert (policy_gradient + likelihood).item() == pytest.approx(0.9 * 0.42 + 0.1 * 3.0, abs=1e-6)
+    (policy_gradient + likelihood).backward()
+    assert logp.grad is not None
+    assert reference.grad is not None
+    torch.testing.assert_close(logp.grad, torch.full((1, 2), -0.9 * 0.07))
+    torch.testing.assert_close(reference.grad, torch.full((1, 2), -0.1))

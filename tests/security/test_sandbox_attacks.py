@@ -263,3 +263,9 @@ def test_a_module_that_tests_use_is_the_real_one(sandbox, outside):
     tests = "for x in [1]:\n    assert math.isclose(f(x), 2.0)"
     attacked(sandbox, outside, Check(fake, tests, limits=LIMITS))
     assert sandbox.run(Check("import math\ndef f(x): return 2.0", tests, limits=LONG)).score == 1
+
+
+def test_there_are_enough():
+    tried = [code for attacks in (REACHES, BOMBS, FORGERIES, SOURCES) for code in attacks.values()]
+    assert len(tried) >= 80
+    assert len({str(code) for code in tried}) == len(tried)

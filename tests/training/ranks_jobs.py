@@ -126,8 +126,8 @@ def updated(ranks: Ranks, policy_table: dict[str, Any], *, fsdp: bool, **tables:
     """Gradients (after the clip) and loss of one update on given rollouts, by the pipeline's own credit."""
     parts = build(load(run_recipe(policy=policy_table, **tables, training={"minibatches": 1, "micro_tokens": 64})))
     policy = parts.policy()
-    prompts = parts.task.problems("train", 0, 5)["prompts"]
-    given = policy.sample(prompts, parts.sampling, copies=4, generator=torch.Generator().manual_seed(1))
+    asked = parts.task.problems("train", 0, 5)
+    given = policy.sample(asked["prompts"], parts.sampling, copies=4, generator=torch.Generator().manual_seed(1))
     noise = torch.Generator().manual_seed(2)
     made = {
         name: torch.randn(given["mask"].shape, generator=noise) * given["mask"] for name in ("returns", "old_values")
@@ -135,6 +135,7 @@ def updated(ranks: Ranks, policy_table: dict[str, Any], *, fsdp: bool, **tables:
     extra = {"token_returns": made["returns"], "old_values": made["old_values"], "ref_logp": given["sampled_logp"]}
     given = given.with_(
         group=torch.arange(5).repeat_interleave(4),
+        answer=[answer for answer in asked["answer"] for _ in range(4)],
         advantages=torch.randn(20, generator=noise),
         old_logp=given["sampled_logp"],
         **extra,
@@ -236,7 +237,11 @@ def jobs(folder: str) -> dict[str, Any]:
     across = {"pipeline": [*run_recipe()["pipeline"], {"use": f"{HERE}:likelier"}]}
     dropping = {"use": "clip-cov", "share": 0.2, "low": 0.0}
     drawn = {"pipeline": [*run_recipe()["pipeline"], dropping], "replay": {"size": 4, "fill": 0.1, "weight": 0.5}}
+    losses = [{"use": "clipped-surrogate"}, {"use": "likelihood-loss", "weight": 0.5}]
+    shown = {"loss": losses, "rollouts": {"demonstration": "answer"}}
     given = {
+        "tiny, demonstrations": (tiny(), False, shown),
+        "tiny, demonstrations, sharded": (tiny(), True, shown),
         "tiny": (tiny(), False, {}),
         "tiny, sharded": (tiny(), True, {}),
         "tiny, weights across rows": (tiny(), False, across),

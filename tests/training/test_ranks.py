@@ -85,6 +85,8 @@ def test_group_statistics_are_over_all_processes(two, alone):
 
 
 UPDATES = [
+    "tiny, demonstrations",
+    "tiny, demonstrations, sharded",
     "tiny, random weights and replay",
     "tiny",
     "tiny, sharded",

@@ -12,12 +12,12 @@ from typing import Any
 from guerdon.adapters import settings
 from guerdon.adapters.halves import credit_together, halves
 from guerdon.adapters.hosts import TRL
-from guerdon.method import find
+from guerdon.method import Take, find
 from guerdon.pipeline import OWN, BoundStage, Host, Pipeline, compile_recipe
 from guerdon.pipeline.extra import ancestors, check_turns
 from guerdon.pipeline.weights import makers
 from guerdon.quantities import QUANTITIES, lookup
-from guerdon.recipe import Recipe, RecipeError, load
+from guerdon.recipe import Loss, Recipe, RecipeError, load
 from guerdon.training.parts import faces
 
 _ANYTHING_ELSE = f"take token_advantages in its place where that will do, or {TRL}"
@@ -67,6 +67,7 @@ def compile_for(
         return pipeline if host.runs == "loss" else replace(pipeline, stages=())
     wanted = {"rewards"} if host.runs == "rewards" else {"advantages", "token_advantages"}
     targets = {"token_returns"} if host.runs == "advantages" else set[str]()  # a host's critic may learn from them
+    _refuse_demonstrations(host, loaded)
     kept = ancestors(list(pipeline.stages), wanted | targets)
     if not kept or not {m for s in kept for m in s.makes} & wanted:
         raise RecipeError(
@@ -113,6 +114,8 @@ def columns_of(recipe: Recipe) -> frozenset[str]:
             takes = tuple(t for t in takes if t.quantity is None)
         names = [spec.take.get(t.name, "" if t.optional else t.name) for t in takes]
         asked |= {name for name in names if name and lookup(name) is None}
+    if any(t.quantity and t.quantity.provider == "demonstration" for s in recipe.loss for t in _takes(s)):
+        asked.add(recipe.rollouts.demonstration)
     asked |= {name for face in faces(recipe).values() for name in face.reads if lookup(name) is None}
     return frozenset(asked)
 
@@ -174,6 +177,24 @@ def _refuse_counts(host: Host, pipeline: Pipeline) -> None:
             raise RecipeError(
                 f"{stage.place}: makes counts ({_meaning('counts')}), for which {host.name} has no place; {host.refuses['counts']}"
             )
+
+
+def _takes(spec: Loss) -> tuple[Take, ...]:
+    try:
+        return find(spec.use).takes
+    except LookupError:
+        return ()  # the compiler says it better, and a host that has losses of its own need not know this one
+
+
+def _refuse_demonstrations(host: Host, recipe: Recipe) -> None:
+    """A loss of completions that the host does not have cannot be left to it."""
+    for i, spec in enumerate(recipe.loss):
+        for take in _takes(spec):
+            if take.quantity is not None and take.quantity.provider == "demonstration" and not host.provides(take.name):
+                raise RecipeError(
+                    f"loss[{i}] ({spec.label}): takes {take.name} ({take.quantity.meaning}), which {host.name} does not "
+                    f"provide; {host.instead(take.name)}"
+                )
 
 
 def _refuse(host: Host, dropped: list[BoundStage]) -> None:

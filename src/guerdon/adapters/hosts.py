@@ -8,7 +8,10 @@ from guerdon.recipe.words import nearest
 
 OURS = "train it with guerdon train"
 TRL = "train it in TRL with guerdon.adapters.trl.GuerdonGRPOTrainer, or with guerdon train"
-_TREES = {"node_ids": f"its completions do not branch; {OURS}"}
+_OURS_ALONE = {
+    "node_ids": f"its completions do not branch; {OURS}",
+    "demonstration": f"it learns from what its policy said and from nothing else; {OURS}",
+}
 _GAMES = dict.fromkeys(("turn_accepted", "potentials"), f"its environments do not say it; {OURS}")
 _TURNS = {
     "turn_ids": f"its completions have one turn; {TRL}, or make turns with split-turns",
@@ -30,7 +33,7 @@ _NO_PASS = {
     "reference": f"it hands out no reference; {TRL}",
     "value": f"it hands out no values; use a baseline of the group such as leave-one-out, or {TRL}",
 }
-_NO_PLAY = _TREES | _GAMES
+_NO_PLAY = _OURS_ALONE | _GAMES
 _ROWS = _NO_PLAY | _TURNS | _EXTRA
 _SPANS = f"its traces do not say which characters a token stands for; {TRL}"
 
@@ -108,7 +111,7 @@ HOSTS: dict[str, Host] = {
     "prime-rl": Host(
         "an algorithm of prime-rl",
         frozenset({"rollout", "old_logp"}),
-        _TREES
+        _OURS_ALONE
         | _EXTRA
         | _NO_HIDDEN
         | _NO_PASS
@@ -169,7 +172,7 @@ HOSTS: dict[str, Host] = {
             {"mask", "attention_mask", "turn_ids", "turn_scores", "terminated", "truncated"}
             | {"old_values", "bootstrap_values", "old_logp"}
         ),
-        _TREES
+        _OURS_ALONE
         | _EXTRA
         | _NO_HIDDEN
         | {

@@ -75,6 +75,31 @@ def overridden(source: str | None, changes: dict[str, Any], settings: list[str])
     return load({**data, **tables, "set": stages})
 
 
+def without_a_jail(source: Any) -> list[str]:
+    """The settings that let every reward of a recipe that runs programs run them without a jail; says what is lost.
+
+    Raises:
+        RecipeError: no reward of the recipe runs programs.
+    """
+    from rich.console import Console
+
+    from guerdon.method import find
+    from guerdon.recipe import load
+    from guerdon.sandbox.jail import LOST
+
+    rewards = load(source).reward
+    labels = [reward.label for reward in rewards if "unsafe_local" in find(reward.use).hypers]
+    if not labels:
+        raise RecipeError(
+            f"--unsafe-local: expected a reward that runs programs, got {[reward.label for reward in rewards]}; leave it out"
+        )
+    Console(stderr=True, highlight=False).print(
+        f"[yellow]warning:[/] no jail for {', '.join(labels)}: {LOST}. Only for programs that you would run by hand.",
+        soft_wrap=True,
+    )
+    return [f"{label}.unsafe_local=true" for label in labels]
+
+
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from guerdon.cli.common import fail, mistakes_end_the_command, print_json
+from guerdon.cli.common import fail, mistakes_end_the_command, overridden, print_json, without_a_jail
 
 
 def score(
@@ -13,6 +13,9 @@ def score(
     recipe: Annotated[str | None, typer.Option(help="Recipe file or shipped name; none: the embedded task's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where scored rows go: .jsonl or .parquet.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Summary as one JSON object.")] = False,
+    unsafe_local: Annotated[
+        bool, typer.Option("--unsafe-local", help="Run programs without a jail; it says what is lost.")
+    ] = False,
 ) -> None:
     """Score completions offline with a recipe's signals, and combine them as the recipe does.
 
@@ -37,8 +40,9 @@ def score(
         from guerdon.training.offline import score_table, write_scored
 
         try:
+            chosen = overridden(recipe, {}, without_a_jail(recipe)) if unsafe_local else recipe
             with waiting.status(f"scoring {file} ..."):
-                summary, outcome = score_table(str(file), recipe)
+                summary, outcome = score_table(str(file), chosen)
             if out is not None:
                 write_scored(outcome, out)
                 summary["out"] = str(out)

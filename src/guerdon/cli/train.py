@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from guerdon.cli.common import fail, mistakes_end_the_command, overridden, print_json
+from guerdon.cli.common import fail, mistakes_end_the_command, overridden, print_json, without_a_jail
 
 
 def train(
@@ -19,6 +19,9 @@ def train(
         list[str] | None,
         typer.Option("--set", help="stage.option=value, or training., sampling., task., policy.; repeatable."),
     ] = None,
+    unsafe_local: Annotated[
+        bool, typer.Option("--unsafe-local", help="Run programs without a jail; it says what is lost.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress on stderr.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -51,7 +54,11 @@ def train(
         fail(f"expected one recipe, got {recipe!r} and --recipe {recipe_file!r}; leave one out", 2)
     if resume is not None:
         given = {"a recipe": recipe or recipe_file, "--run": run, "--seed": seed, "--iterations": iterations}
-        also = [name for name, value in {**given, "--set": settings or None}.items() if value is not None]
+        also = [
+            name
+            for name, value in {**given, "--set": settings or None, "--unsafe-local": unsafe_local or None}.items()
+            if value is not None
+        ]
         if also:
             fail(f"expected --resume alone, got {also[0]} too; the run folder holds its recipe: leave it out", 2)
     with mistakes_end_the_command():
@@ -62,7 +69,9 @@ def train(
                     result = run_training(None, resume, resume=True, observe=progress)
                 else:
                     changes = {"seed": seed, "iterations": iterations}
-                    chosen = overridden(recipe_file or recipe, changes, settings or [])
+                    source = recipe_file or recipe
+                    unsafe = without_a_jail(source) if unsafe_local else []
+                    chosen = overridden(source, changes, [*unsafe, *(settings or [])])
                     result = run_training(chosen, run, observe=progress)
             except CheckpointError as error:
                 fail(str(error), 2)

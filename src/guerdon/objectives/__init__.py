@@ -5,7 +5,7 @@ pipeline multiplies by the recipe's ``weight``, adds up what several objectives 
 batch and its micro-batches give the same gradient.
 
 - `ratio`: how much likelier the updated policy finds what was said, and how far that is trusted;
-- `policy`: make good tokens likelier (REINFORCE; surrogates of the ratio, clipped or not);
+- `policy`: make good tokens likelier (REINFORCE; surrogates of the ratio, clipped or not; demonstrations);
 - `kl`: stay near the reference, as a loss;
 - `entropy`: stay undecided, evenly or where credit and confidence meet; which demonstrated tokens to learn;
 - `entropy_weights`: which tokens spend the entropy, and what they count for;
@@ -49,7 +49,14 @@ from guerdon.objectives.entropy_weights import (
     kl_cov,
 )
 from guerdon.objectives.kl import kl_estimate, kl_loss
-from guerdon.objectives.policy import clipped_surrogate, oreal, reinforce, surrogate, weighted_likelihood
+from guerdon.objectives.policy import (
+    clipped_surrogate,
+    likelihood_loss,
+    oreal,
+    reinforce,
+    surrogate,
+    weighted_likelihood,
+)
 from guerdon.objectives.ranking import rrhf_loss
 from guerdon.objectives.ratio import (
     effective_positive_share,
@@ -85,6 +92,7 @@ __all__ = [
     "kl_cov",
     "kl_estimate",
     "kl_loss",
+    "likelihood_loss",
     "oreal",
     "peak_entropy",
     "peak_mask",

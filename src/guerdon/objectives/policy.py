@@ -1,4 +1,4 @@
-"""Make good tokens likelier: REINFORCE, surrogates of the ratio, and cloning of right answers.
+"""Make good tokens likelier: REINFORCE, surrogates of the ratio, and cloning of right answers or of demonstrations.
 
 `surrogate`, `clipped_surrogate` and `weighted_likelihood` read ``ratio``, which stages under [[pipeline]] make and change
 (`guerdon.objectives.ratio`); without one it is that of each token.
@@ -152,6 +152,28 @@ def oreal(
     one = 1 + (chosen - chosen.detach())  # in value and gradient, as the exponential of the difference is
     loss = -advantages * torch.where(advantages > 0, chosen, one)
     return _show(loss, used, mask)
+
+
+@method(makes="token_loss")
+def likelihood_loss(
+    demonstration_logp: Float[Tensor, "B T"], demonstration_mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """Say what the data say: the negative log-likelihood of a demonstration of each prompt, in nats.
+
+        loss_t = -logp_t
+
+    Beside a policy gradient it is the second term of a mixture, ``(1 - w) L_RL + w L_ML``: the weights are those of the two
+    [[loss]] tables, each a number or a schedule. ``rollouts.demonstration`` names the column with the completion to be said;
+    a prompt without one is not in the loss and not in its denominator, and whether its rollouts are scored plays no part.
+    A demonstration is spoken at temperature 1 and ends with the policy's end token, unless one of ``sampling.stop`` ends it
+    or ``sampling.max_tokens`` cuts it off. Each is read once per epoch, however many rollouts its prompt has. ``sequence-sum``
+    with ``constant = 1`` gives the likelihood of whole completions, ``token-mean`` cross-entropy as it is usual in
+    fine-tuning. 0 at positions that are not there.
+
+    Reference: Paulus et al., A deep reinforced model for abstractive summarization, ICLR 2018,
+    https://arxiv.org/abs/1705.04304, equation 16.
+    """
+    return -torch.where(demonstration_mask, demonstration_logp, 0.0)
 
 
 def _usable(advantages: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from guerdon.pipeline.extra import check_extra
 from guerdon.pipeline.host import OWN, Host
 from guerdon.pipeline.known import Known, heads
 from guerdon.pipeline.levels import check_made, check_taken
-from guerdon.pipeline.losses import DIFFERENTIABLE, Objective
+from guerdon.pipeline.losses import DIFFERENTIABLE, Objective, imitates
 from guerdon.pipeline.models import BoundModels
 from guerdon.pipeline.nested import check_node, combined
 from guerdon.pipeline.ratios import check_ratios
@@ -67,7 +67,7 @@ class _Compiler:
         objective: bool,
     ):
         self.recipe = recipe
-        self.known = Known(columns, carried, host)
+        self.known = Known(columns, carried, host, recipe.rollouts.demonstration)
         self.models = self.known.models = BoundModels(recipe, models, self.known.known, self.known.read)
         self.objective = objective
         self.stages: list[BoundStage] = []
@@ -95,7 +95,7 @@ class _Compiler:
             self.models.close()
             self.known.refuse_unread()
             check_ratios(self.stages, self.losses)
-            check_weights(self.stages, self.losses)
+            check_weights(self.stages, [loss for loss in self.losses if not imitates(loss)])
         where = self.recipe.rollouts.where
         if where is not None and (where not in self.known.made or QUANTITIES[where.split(".")[0]].axes != "B"):
             raise RecipeError(
@@ -169,6 +169,13 @@ class _Compiler:
             implicit=implicit,
         )
         check_entries(stage, self.known)
+        apart = {n: (q := lookup(n)) is not None and q.provider == "demonstration" for n in stage.reads}
+        if any(apart.values()) and not all(apart.values()):
+            other = next(name for name, its in apart.items() if not its)
+            raise RecipeError(
+                f"{place}: expected a loss of demonstrations to read nothing else, since their rows are not those of the rollouts, "
+                f"got {other}; take a quantity of demonstrations in its place"
+            )
         fine = set(makes) <= DIFFERENTIABLE or set(makes) <= {"weights", "token_weights"}
         if stage.update_phase and kind != "loss" and not fine:
             raise RecipeError(

@@ -86,7 +86,7 @@ class Host:
 
 OWN = Host(
     "Guerdon's trainer",
-    frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model"}),
+    frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model", "demonstration"}),
     carries=frozenset({"step_ids", "turn_ids", "node_ids", "turn_scores", "turn_accepted", "potentials"}),
 )
 """Our own trainer."""

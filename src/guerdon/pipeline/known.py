@@ -32,9 +32,11 @@ class Known:
         columns: of the task.
         carried: structure that the rollouts bring with them.
         host: the trainer that provides the rest.
+        demonstration: the column that holds demonstrations.
     """
 
-    def __init__(self, columns: Iterable[str], carried: set[str], host: Host):
+    def __init__(self, columns: Iterable[str], carried: set[str], host: Host, demonstration: str = "demonstration"):
+        self.demonstration = demonstration
         self.columns = frozenset(columns)
         self.structure = carried
         self.host = host
@@ -64,6 +66,8 @@ class Known:
             return False
         if head in ("origin",) or quantity.provider == "derived":
             return True
+        if quantity.provider == "demonstration" and self.demonstration not in self.columns:
+            return False
         return self.host.provides(head)
 
     def missing(self, place: str, take: Take, name: str) -> str:
@@ -71,6 +75,11 @@ class Known:
         provider = QUANTITIES[head].provider
         if not self.host.provides(head) and (head in self.host.lacks or provider in (*self.host.lacks, "model")):
             return self._not_here(place, head)
+        if provider == "demonstration" and self.host.provides(head):
+            return (
+                f"{place}: expected a column {self.demonstration!r} with completions to imitate, got columns "
+                f"{sorted(self.columns) or 'none'}; add it to the data, or name another as rollouts.demonstration"
+            )
         if key:
             return f"{place}: expected an entry of {head} among {self.part_names(head)}, got {name!r}; add a [[reward]] of that name or correct it"
         if head in ("step_ids", "step_mask", "step_end") or (

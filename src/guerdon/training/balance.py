@@ -12,11 +12,11 @@ from torch import Tensor
 from guerdon.batch import Rollouts
 from guerdon.kernels import masked_mean
 from guerdon.method import paper
-from guerdon.policies.prefixes import left_padded
 from guerdon.policies.protocol import Policy
 from guerdon.recipe import ImitationSpec, RecipeError
 from guerdon.tasks.environment import EnvironmentTask
 from guerdon.tasks.protocol import Task
+from guerdon.training.demonstrations import demonstrations
 from guerdon.training.meta_weight import AMFT, MetaWeight
 from guerdon.training.micro import micro_batches
 
@@ -60,13 +60,14 @@ class Balance:
         """The ``number``-th batch of demonstrations: prompts with what is to be said."""
         columns = self.task.problems("train", number * self.spec.prompts, self.spec.prompts)
         prompts, prompt_mask = policy.encode_prompts(columns["prompts"])
-        end = list(policy.ends)[:1]  # pyright: ignore[reportAttributeAccessIssue]  checked in check_imitation
-        said = [[*policy.encode(str(text)), *end] for text in columns[self.spec.column]]
-        turned, mask = (x.flip(-1) for x in left_padded([row[::-1] for row in said]))
-        return Rollouts(
-            {"prompt_tokens": prompts, "prompt_mask": prompt_mask, "tokens": turned.to(prompts.device)}
-            | {name: mask.to(prompts.device) for name in ("mask", "attention_mask")}
-        )
+        said = [str(text) for text in columns[self.spec.column]]
+        asked = {"prompt_tokens": prompts, "prompt_mask": prompt_mask, "group": torch.arange(len(said))}
+        shown = demonstrations(policy, Rollouts({**asked, self.spec.column: said}), self.spec.column)
+        if shown is None:
+            raise ValueError(
+                f"expected text in the column {self.spec.column!r}, got none in {len(said)} prompts; name another as imitation.column"
+            )
+        return shown
 
     def imitate(self, policy: Policy, number: int, *, scale: float, temperature: float) -> float:
         """Mean cross-entropy per token of a batch of demonstrations; ``scale`` times its gradient is added."""

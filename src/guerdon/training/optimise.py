@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from guerdon.policies.protocol import Policy
 from guerdon.recipe import Training
 from guerdon.training.balance import Balance
 from guerdon.training.counters import PATIENCE, Counters, NonFinite
+from guerdon.training.demonstrations import demonstrations
 from guerdon.training.generators import derive
 from guerdon.training.micro import shares_prompts
 from guerdon.training.ranks import ONE, Ranks
@@ -67,7 +69,7 @@ def update(
 
     Returns:
         Metrics: ``loss``, each loss by label, ``gradient_norm``, ``learning_rate``, ``trained_rows``,
-        ``trained_tokens``, and, where a loss reads ``old_logp``, ``effective_sample_size``: of the weights that the
+        ``trained_tokens``, ``demonstrations`` where a loss imitates them, and, where a loss reads ``old_logp``, ``effective_sample_size``: of the weights that the
         tokens of the old policy have under the policy at each step, the mean over steps.
 
     Raises:
@@ -105,16 +107,21 @@ def update(
             temperature=temperature,
             learning_rate=rate,
         )
-    order = derive(spec.seed, iteration, "minibatches")
+    shown = _demonstrations(policy, pipeline, batch)
+    order, dealing = derive(spec.seed, iteration, "minibatches"), derive(spec.seed, iteration, "demonstrations")
     sums: dict[str, list[float]] = {}
     for _ in range(spec.epochs):
-        for rows in _minibatches(data.rows, spec.minibatches, order):
+        cuts = _minibatches(0 if shown is None else shown.rows, spec.minibatches, dealing)
+        for rows, own in zip_longest(_minibatches(data.rows, spec.minibatches, order), cuts, fillvalue=torch.arange(0)):
             mini = data if rows is None else data.index(rows)
+            demos = shown if own is None or shown is None else shown.index(own)
             draws = partial(derive, spec.seed, iteration, "weights", counters.steps + counters.skipped)
-            metrics = _step(policy, pipeline, mini, optimiser, counters, progress, temperature, ranks, draws, balance)
+            metrics = _step(
+                policy, pipeline, mini, demos, optimiser, counters, progress, temperature, ranks, draws, balance
+            )
             for name, value in metrics.items():
                 sums.setdefault(name, []).append(value)
-    totals = ("trained_rows", "trained_tokens")
+    totals = ("trained_rows", "trained_tokens", "demonstrations")
     return {"learning_rate": rate, **told} | {k: sum(v) if k in totals else sum(v) / len(v) for k, v in sums.items()}
 
 
@@ -124,10 +131,21 @@ def _minibatches(rows: int, count: int, generator: torch.Generator) -> list[Tens
     return list(torch.randperm(rows, generator=generator).chunk(count))
 
 
+def _demonstrations(policy: Policy, pipeline: Pipeline, batch: Rollouts) -> Rollouts | None:
+    """Those of the iteration's prompts, where a loss imitates them."""
+    if not pipeline.objective.imitations:
+        return None
+    said = pipeline.recipe.sampling
+    return demonstrations(
+        policy, batch, pipeline.recipe.rollouts.demonstration, stop=said.stop, max_tokens=said.max_tokens
+    )
+
+
 def _step(
     policy: Policy,
     pipeline: Pipeline,
     mini: Rollouts,
+    demos: Rollouts | None,
     optimiser: torch.optim.Optimizer,
     counters: Counters,
     progress: float,
@@ -138,7 +156,7 @@ def _step(
 ) -> dict[str, float]:
     optimiser.zero_grad(set_to_none=True)
     mu = 0.0 if balance is None else balance.mu
-    done = accumulate(policy, pipeline, mini, progress, temperature, ranks, draws, scale=1 - mu)
+    done = accumulate(policy, pipeline, mini, progress, temperature, ranks, draws, demos=demos, scale=1 - mu)
     loss = done.loss
     if balance is not None:
         number = counters.steps + counters.skipped
@@ -151,6 +169,7 @@ def _step(
         **{f"loss/{label}": amount for label, amount in done.parts.items()},
         **({"effective_sample_size": effective_sample_size(done.spread)} if done.spread else {}),
         **{name: amount / max(1, done.tokens) for name, amount in done.factors.items()},
+        **({"demonstrations": float(demos.rows)} if demos is not None else {}),
         "gradient_norm": norm,
         "trained_rows": float(done.rows),
         "trained_tokens": float(done.tokens),
@@ -178,9 +197,10 @@ def accumulate(
     ranks: Ranks,
     draws: Callable[[str], torch.Generator],
     *,
+    demos: Rollouts | None = None,
     scale: float = 1.0,
 ) -> Accumulated:
-    """Add ``scale`` times the gradient of the losses on a mini-batch to that of the policy's weights."""
+    """Add ``scale`` times the gradient of the losses on a mini-batch, and on demonstrations, to that of the policy's weights."""
     objective, spec = pipeline.objective, pipeline.recipe.training
     denominators = objective.denominators(mini)
     together = objective.across and spec.statistics == "mini-batch"
@@ -196,25 +216,26 @@ def accumulate(
     factors: dict[str, float] = {}
     spread: dict[str, float] = {}
     loss = 0.0
-    if active.rows:
-        dealt = dealt_micro_batches(ranks, active, spec.micro_tokens, by_prompt=shares_prompts(policy))
-        for rows, counts in passes_of(dealt, ranks.rank, lockstep=lockstep(policy)):
-            micro = active.index(rows).trim()
-            made = policy.evaluate(micro, objective.policy_makes, temperature=temperature)
-            if not counts:
-                torch.stack([value.sum() for value in made.values()]).sum().mul(0.0).backward()
-                continue
-            if objective.weighting and not together:
-                micro = objective.weigh(micro, made, progress, draws)
-            value, named = objective.loss(micro, made, denominators, progress)
-            value = scale * value
-            if value.requires_grad:
-                value.backward()
-            loss += float(value.detach())
-            _add(parts, named)
-            _add(factors, weight_sums(micro))
-            if "old_logp" in micro and "logp" in made:
-                _add(spread, importance(made["logp"].detach(), micro["old_logp"], micro["mask"]))
+
+    def of_rollouts(micro: Rollouts, made: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        if objective.weighting and not together:
+            micro = objective.weigh(micro, made, progress, draws)
+        _add(factors, weight_sums(micro))
+        if "old_logp" in micro and "logp" in made:
+            _add(spread, importance(made["logp"].detach(), micro["old_logp"], micro["mask"]))
+        return objective.loss(micro, made, denominators, progress)
+
+    passes = partial(_passes, policy, micro_tokens=spec.micro_tokens, ranks=ranks, parts=parts, scale=scale)
+    if active.rows and objective.losses:
+        loss += passes(active, objective.policy_makes, of_rollouts, temperature=temperature)
+    if demos is not None and demos.rows:
+        shares = objective.denominators(demos, imitations=True)
+        loss += passes(
+            demos,
+            frozenset({"logp"}),
+            lambda micro, made: objective.imitation(micro, made["logp"], shares, progress),
+            temperature=1.0,
+        )
     if ranks.size > 1:
         if not lockstep(policy):
             ranks.add_gradients(policy.module.parameters())
@@ -234,6 +255,36 @@ def weight_sums(micro: Rollouts) -> dict[str, float]:
             spread = value if product == "token_weights" else broadcast_rows(value, mask)
             sums |= {f"weight/{label}": float(spread[mask].sum())} if label != OTHERS else {}
     return sums
+
+
+def _passes(
+    policy: Policy,
+    batch: Rollouts,
+    make: frozenset[str],
+    loss_of: Callable[[Rollouts, dict[str, Tensor]], tuple[Tensor, dict[str, float]]],
+    *,
+    temperature: float,
+    micro_tokens: int,
+    ranks: Ranks,
+    parts: dict[str, float],
+    scale: float,
+) -> float:
+    """Add the gradients of this rank's micro-batches; their loss, and, to ``parts``, that of each loss by label."""
+    loss = 0.0
+    dealt = dealt_micro_batches(ranks, batch, micro_tokens, by_prompt=shares_prompts(policy))
+    for rows, counts in passes_of(dealt, ranks.rank, lockstep=lockstep(policy)):
+        micro = batch.index(rows).trim()
+        made = policy.evaluate(micro, make, temperature=temperature)
+        if not counts:
+            torch.stack([value.sum() for value in made.values()]).sum().mul(0.0).backward()
+            continue
+        value, named = loss_of(micro, made)
+        value = scale * value
+        if value.requires_grad:
+            value.backward()
+        loss += float(value.detach())
+        _add(parts, named)
+    return loss
 
 
 def importance(logp: Tensor, other_logp: Tensor, mask: Tensor) -> dict[str, float]:

@@ -58,7 +58,14 @@ from guerdon.signals.format import (
     tag_format,
 )
 from guerdon.signals.instructions import constraint_reward, dense_instructions, instructions
-from guerdon.signals.judges import judge_exemplar, judge_log_odds, judge_pairwise, judge_score
+from guerdon.signals.judges import (
+    judge_critique,
+    judge_exemplar,
+    judge_log_odds,
+    judge_pairwise,
+    judge_score,
+    judge_steps,
+)
 from guerdon.signals.language import language_match
 from guerdon.signals.length import budget_length, length
 from guerdon.signals.lines import line_labels
@@ -136,10 +143,12 @@ __all__ = [
     "instructions",
     "inverted_reward",
     "json_schema",
+    "judge_critique",
     "judge_exemplar",
     "judge_log_odds",
     "judge_pairwise",
     "judge_score",
+    "judge_steps",
     "language_match",
     "length",
     "length_incentive",

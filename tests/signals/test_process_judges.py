@@ -87,9 +87,7 @@ def test_what_cannot_be_read_is_unscored_and_never_wrong(server, model):
         assert made.values[0].isnan().all()
         assert made.values[1].isnan().all()
         assert all(r.startswith("failed: ") for r in made.reasons)
-    marks = judge_critique(
-        ["p"] * 2, texts, given["token_spans"], given["mask"], model=model, url=server.url, tries=1
-    )
+    marks = judge_critique(["p"] * 2, texts, given["token_spans"], given["mask"], model=model, url=server.url, tries=1)
     assert marks.values.isnan().all()
     assert all(r.startswith("failed: ") for r in marks.reasons)
 

@@ -8,8 +8,11 @@ import copy
 import math
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from guerdon.method import methods
+from guerdon.policies.tiny import Tiny
 from guerdon.training import train
 
 ARITHMETIC = {
@@ -64,7 +67,7 @@ RECIPES = {
     "icepop": {"pipeline": [SUM, CENTRE, "icepop"]},
     "sequence-mask": {"pipeline": [SUM, CENTRE, "sequence-mask"]},
     # 101
-    "min-form step-token-baseline returns-to-go add-levels": {
+    "min-form step-token-baseline returns-to-go add-levels mask-step-ends": {
         "reward": STEPS,
         "pipeline": [
             SUM,
@@ -73,6 +76,7 @@ RECIPES = {
             "step-token-baseline",
             {"use": "returns-to-go", "make": "step_advantages"},
             "add-levels",
+            "mask-step-ends",
         ],
     },
     "min-return": {
@@ -128,12 +132,13 @@ RECIPES = {
         "watch": True,
         "iterations": 3,
     },
-    "pooled-normalise": {
+    "step-max-norm pooled-normalise": {
         "model": [{**PRM, "loss": "trajectory-dpo", "reference": "old"}],
         "pipeline": [
             SUM,
             "leave-one-out",
             {"use": "implicit-step-reward", "take": {"ref_logp": "old_logp"}},
+            "step-max-norm",
             "pooled-normalise",
             "add-levels",
         ],
@@ -229,27 +234,61 @@ RECIPES = {
 }
 
 
+PRESETS = {
+    "mrt": {"rollouts": {"prefix_draws": 2, "prefix_suffix": "="}},
+    "oreal": {"set": {"judge.warm_up": 1, "judge.learning_rate": 1e-2}, "iterations": 3},
+    "pure": {"reward": STEPS},
+    "rlfr": {},
+    "rlp": {"set": {"ema.suffix": "="}, "watch": True},
+    "rto": {"set": {"dpo.checkpoint": "tuned.safetensors"}},
+    "spa": {"base": TURNS},
+    "verl-rank": {"set": {"effective-rank-bonus.stride": 2}},
+}
+"""Compositions of papers that need something of their own, or no other test trains."""
+
+
 def recipe_of(named):
-    change = copy.deepcopy(RECIPES[named])
+    return made_of(copy.deepcopy(RECIPES[named]))
+
+
+def made_of(change):
     recipe = {**copy.deepcopy(change.pop("base", ARITHMETIC))}
     if change.pop("watch", False):  # the outcome is known, but is no reward
         change["reward"] = [{**r, "weight": 0.0} for r in change.get("reward", recipe["reward"])]
     recipe["training"]["iterations"] = change.pop("iterations", 2)
     recipe |= change
+    if "preset" in recipe:
+        return {name: value for name, value in recipe.items() if name != "loss"}
     recipe["pipeline"] = [{"use": s} if isinstance(s, str) else s for s in recipe["pipeline"]]
     return recipe
+
+
+def trained(recipe, folder):
+    """Every iteration learned something, or waited for a model."""
+    events = [e for e in train(recipe, folder).run.events() if e["event"] == "iteration"]
+    last = events[-1]
+    assert last["skipped"] == 0
+    assert last["trained_rows"] > 0
+    assert math.isfinite(last["loss"])
+    assert max(e.get("gradient_norm", 0.0) for e in events) > 0
 
 
 @pytest.mark.parametrize("named", RECIPES)
 def test_a_policy_is_trained(named, tmp_path):
     used = {stage["use"] for stage in recipe_of(named)["pipeline"]}
     assert set(named.split()) <= used | {CENTRE}
-    events = [e for e in train(recipe_of(named), tmp_path / "run").run.events() if e["event"] == "iteration"]
-    last = events[-1]
-    assert last["skipped"] == 0
-    assert last["trained_rows"] > 0
-    assert math.isfinite(last["loss"])
-    assert max(e["gradient_norm"] for e in events) > 0
+    trained(recipe_of(named), tmp_path / "run")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_trains(preset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if preset == "rto":
+        tuned = Tiny()
+        generator = torch.Generator().manual_seed(0)
+        moved = {n: w + 0.01 * torch.randn(w.shape, generator=generator) for n, w in tuned.state().items()}
+        save_file({n: w.detach().contiguous() for n, w in moved.items()}, tmp_path / "tuned.safetensors")
+    trained(made_of({"preset": preset, **copy.deepcopy(PRESETS[preset])}), tmp_path / "run")
 
 
 def test_no_method_of_the_room_is_left_out():

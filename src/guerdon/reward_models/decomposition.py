@@ -14,7 +14,6 @@ from guerdon.recipe import RecipeError
 from guerdon.reward_models import losses
 from guerdon.reward_models.factors import CODE, FACTORS, FactorProgram, Row, plain_sandbox, propose_factors
 from guerdon.sandbox import Sandbox
-from guerdon.signals.step_texts import step_texts as texts_by_step
 
 
 @paper("arXiv:2412.11120")
@@ -164,9 +163,18 @@ class FactorDecomposition:
 
 
 def step_texts(batch: Rollouts) -> list[list[str]]:
-    """The text of every step that a row has, in order (`guerdon.signals.step_texts`)."""
-    texts = texts_by_step(batch["completions"], batch["token_spans"], batch["step_ids"], batch["mask"])
-    return [list(row.values()) for row in texts]
+    """The text of every step that a row has: the characters of its tokens, from the first to the last."""
+    ids, spans = batch["step_ids"], batch["token_spans"]
+    chosen = batch["mask"] & (ids >= 0)
+    texts: list[list[str]] = []
+    for i, text in enumerate(batch["completions"]):
+        at: dict[int, list[int]] = {}
+        where = chosen[i]
+        for step, (start, end) in zip(ids[i][where].tolist(), spans[i][where].tolist(), strict=True):
+            known = at.setdefault(step, [start, end])
+            known[1] = max(known[1], end)
+        texts.append([text[start:end] for _, (start, end) in sorted(at.items())])
+    return texts
 
 
 class _Weighing(nn.Module):

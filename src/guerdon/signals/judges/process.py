@@ -14,7 +14,7 @@ from guerdon.signals.judges.endpoint import Endpoint, Reply
 from guerdon.signals.judges.forms import as_text, majority, question, told, told_text
 from guerdon.signals.scores import NAN, Scores
 from guerdon.signals.spans import Span, critique_spans, parse_critique
-from guerdon.signals.step_texts import step_texts
+from guerdon.signals.steps import split_pieces
 
 LONGEST_STEPS = 100
 """Most steps of one completion that a judge is asked about; a row with more is not asked."""
@@ -24,13 +24,10 @@ LONGEST_STEPS = 100
 def judge_steps(
     prompts: Sequence[object],
     completions: Sequence[str],
-    token_spans: Int64[Tensor, "B T 2"],
-    step_ids: Int64[Tensor, "B T"],
-    mask: Bool[Tensor, "B T"],
-    step_mask: Bool[Tensor, "B S"],
     reference: Sequence[object] | None = None,
     *,
     model: str,
+    separator: str = "\n\n",
     url: str | None = None,
     key: str = "OPENAI_API_KEY",
     rubric: str = "Judge each step of the solution: is it right, given the problem and the steps before it?",
@@ -50,39 +47,38 @@ def judge_steps(
     numbered steps, thinks, and ends with one 1 or 0 per step. The paper takes 16 votes to make labels and 1 in
     reinforcement learning; with several the temperature should not be 0. A tie counts as wrong. A verification that
     cannot be read, or judges another number of steps, is not in the vote; a row without any is unscored, never wrong.
-    `step-augmented` and `selective-advantage` read the verdicts (``preset = "spark"``). Steps must be cut as they will
-    be credited: this takes the ``step_ids`` of the task or of a splitter above.
+    `step-augmented` and `selective-advantage` read the verdicts (``preset = "spark"``). Steps are the pieces between
+    ``separator``; cut them by the same one for credit (``task.separator`` or `split-steps`).
 
-    Shapes: [B, S] and [B] out; NaN where the row lacks the step, and in a row without a step or with more than 100.
+    Shapes: [B, S] and [B] out, S the most steps of any row; NaN where the row has no such step, and in a row with more
+    than 100, which the judge is not asked about.
 
     Reference: SPARK, 2025, https://arxiv.org/abs/2512.03244.
 
     Raises:
-        ValueError: fewer than one vote.
+        ValueError: fewer than one vote, or an empty separator.
     """
-    if votes < 1:
-        raise ValueError(f"expected at least one vote, got {votes}")
+    if votes < 1 or not separator:
+        raise ValueError(f"expected at least one vote and a separator, got {votes} and {separator!r}")
     same_rows(completions, prompts=prompts)
     endpoint = Endpoint(model, url, key, temperature, max_tokens, None, parallel, tries - 1, wait, False, prices)
     asked = []
-    steps = step_texts(completions, token_spans, step_ids, mask)
+    steps = [split_pieces(text, separator) for text in completions]
     for row, texts in enumerate(steps):
-        if 0 < len(texts) <= LONGEST_STEPS:
-            material = {"Problem": as_text(prompts[row])}
-            if reference is not None:
-                material["Reference answer"] = str(reference[row])
-            material |= {f"Step {k + 1}": text for k, text in enumerate(texts.values())}
-            form = f"one 1 (right) or 0 (wrong) for each of the {len(texts)} steps, in order, separated by blanks"
-            messages, tag = question(rubric, material, form)
-            asked += [Question(row, messages, partial(_verdicts, tag=tag, count=len(texts)))] * votes
+        if len(texts) > LONGEST_STEPS:
+            continue
+        material = {"Problem": as_text(prompts[row])}
+        if reference is not None:
+            material["Reference answer"] = str(reference[row])
+        material |= {f"Step {k + 1}": text for k, text in enumerate(texts)}
+        form = f"one 1 (right) or 0 (wrong) for each of the {len(texts)} steps, in order, separated by blanks"
+        messages, tag = question(rubric, material, form)
+        asked += [Question(row, messages, partial(_verdicts, tag=tag, count=len(texts)))] * votes
     said, reasons, costs = ask_rows(endpoint, asked, len(completions))
-    verdicts = torch.full(step_mask.shape, NAN)
-    for row, votes_of_row in enumerate(said):
-        if votes_of_row:
-            voted = [float(majority(step) > 0.5) for step in zip(*votes_of_row, strict=True)]
-            verdicts[row, list(steps[row])] = torch.tensor(voted)
-    scored = torch.tensor([bool(votes_of_row) for votes_of_row in said], dtype=torch.bool)
-    overall = torch.where(scored, verdicts.nan_to_num(nan=1.0).amin(-1) if step_mask.shape[1] else 0.0, NAN)
+    voted = [[float(majority(step) > 0.5) for step in zip(*votes_of_row, strict=True)] for votes_of_row in said]
+    width = max((len(row) for row in voted), default=0) or 1
+    verdicts = torch.tensor([row + [NAN] * (width - len(row)) for row in voted]).reshape(len(voted), width)
+    overall = torch.tensor([min(row, default=NAN) for row in voted])
     told_why = [None if got else reason for got, reason in zip(said, reasons, strict=True)]
     return Scores((verdicts, overall), told_why, costs)
 

@@ -208,6 +208,7 @@ RECIPES = {
         ],
     },
     "thought-information-gain": {
+        "rollouts": {"prefix_suffix": "="},
         "model": [{"use": "average-policy", "name": "ema", "update": "never", "suffix": "="}],
         "pipeline": ["thought-information-gain", "leave-one-out"],
         "watch": True,
@@ -239,7 +240,7 @@ PRESETS = {
     "oreal": {"set": {"judge.warm_up": 1, "judge.learning_rate": 1e-2}, "iterations": 3},
     "pure": {"reward": STEPS},
     "rlfr": {},
-    "rlp": {"set": {"ema.suffix": "="}, "watch": True},
+    "rlp": {"set": {"ema.suffix": "="}, "rollouts": {"prefix_suffix": "="}, "watch": True},
     "rto": {"set": {"dpo.checkpoint": "tuned.safetensors"}},
     "spa": {"base": TURNS},
     "verl-rank": {"set": {"effective-rank-bonus.stride": 2}},

@@ -1,12 +1,13 @@
 """Judges that look inside a completion, over real HTTP: verdicts on steps, and critiques of phrases."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
 from guerdon.recipe import load
-from guerdon.signals import judge_critique, judge_steps
+from guerdon.signals import ask, judge_critique, judge_steps
 from guerdon.signals.judges.forms import told_text
 from guerdon.signals.judges.process import LONGEST_STEPS
 from guerdon.training import train
@@ -95,6 +96,15 @@ def test_phrases_of_a_critique_stand_on_their_tokens(server):
     made = judge_critique(["p"] * 3, texts, **laid_out(texts), model="judge", url=server.url)
     same(made.values, [[0.0, 1, -1, 0], [1, 0, 0, 0], [0, 0, 0, 0]])
     assert made.reasons == [None] * 3
+
+
+def test_a_signal_of_tokens_that_fails_whole_leaves_every_position_unscored():
+    texts = ["ax_", "x"]
+    given = {"prompts": ["p"] * 2, "completions": texts, **laid_out(texts)}
+    made = ask(partial(judge_critique, model="none"), given, 2, makes=["token_parts"])  # neither key nor url
+    assert made.values["token_parts"].shape == (2, 4)
+    assert made.values["token_parts"].isnan().all()
+    assert made.failed == 2
 
 
 def test_a_critique_may_hold_any_character():

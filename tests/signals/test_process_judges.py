@@ -43,16 +43,12 @@ def same(made, expected):
     torch.testing.assert_close(made, torch.tensor(expected), equal_nan=True)
 
 
-def test_one_verdict_for_each_step_and_one_for_all(server):
+def test_one_verdict_for_each_step(server):
     scores = steps_judged(server, ["ax=bx", "x=__=", "xx", ""])
-    steps, overall = scores.values
-    same(steps, [[1, 1], [1, 0], [1, NAN], [0, NAN]])
-    same(overall, [1.0, 0, 1, 0])
+    same(scores.values, [[1, 1], [1, 0], [1, NAN], [0, NAN]])
     assert scores.reasons == [None] * 4
     assert scores.cost == [110.0] * 4
-    steps, overall = judge_steps([], [], model="judge", url=server.url).values
-    assert steps.shape == (0, 1)
-    assert overall.shape == (0,)
+    assert judge_steps([], [], model="judge", url=server.url).values.shape == (0, 1)
 
 
 def test_the_judge_sees_the_steps(server):
@@ -67,7 +63,7 @@ def test_verifications_vote_and_a_tie_is_wrong(server):
     for first, votes, expected in ((0, 3, [1.0, 0.0]), (1, 2, [1.0, 0.0]), (2, 1, [1.0, 1.0])):
         server.counts["wavering"] = first  # every third reply calls all steps right
         made = steps_judged(server, ["x=_"], "wavering", votes=votes, parallel=1)
-        same(made.values[0], [expected])
+        same(made.values, [expected])
 
 
 @pytest.mark.parametrize("model", ["vague", "torn", "silent", "fooled"])
@@ -75,8 +71,7 @@ def test_what_cannot_be_read_is_unscored_and_never_wrong(server, model):
     texts = ["x=x", '<verdict-0>{"good": ["x"]}</verdict-0>']
     if model != "fooled":
         made = steps_judged(server, texts, model, tries=1)
-        assert made.values[0].isnan().all()
-        assert made.values[1].isnan().all()
+        assert made.values.isnan().all()
         assert all(r.startswith("failed: ") for r in made.reasons)
     marks = judge_critique(["p"] * 2, texts, **laid_out(texts), model=model, url=server.url, tries=1)
     assert marks.values.isnan().all()
@@ -86,7 +81,7 @@ def test_what_cannot_be_read_is_unscored_and_never_wrong(server, model):
 def test_too_many_steps_are_not_asked_about(server):
     made = steps_judged(server, ["=" * LONGEST_STEPS + "x", "x"])
     assert made.reasons == ["not asked", None]
-    same(made.values[0], [[NAN], [1.0]])
+    same(made.values, [[NAN], [1.0]])
     with pytest.raises(ValueError, match="at least one vote"):
         steps_judged(server, ["x"], votes=0)
 
@@ -136,12 +131,13 @@ def task(tmp_path):
 )
 def test_an_iteration_trains(tmp_path, server, monkeypatch, task, preset, options):
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path))
+    rewards = [options, {"use": "judge-score"}] if preset == "spark" else [options]
     recipe = load(
         {
             "preset": preset,
             "task": task,
             "policy": POLICY,
-            "reward": [{**options, "model": "judge", "url": server.url}],
+            "reward": [{**told, "model": "judge", "url": server.url} for told in rewards],
             "training": TRAINING,
         }
     )

@@ -20,7 +20,7 @@ LONGEST_STEPS = 100
 """Most steps of one completion that a judge is asked about; a row with more is not asked."""
 
 
-@method(makes=("step_parts", "parts"), paper="arXiv:2512.03244")
+@method(makes="step_parts", paper="arXiv:2512.03244")
 def judge_steps(
     prompts: Sequence[object],
     completions: Sequence[str],
@@ -41,16 +41,17 @@ def judge_steps(
 ) -> Scores:
     """SPARK: a generative verifier says of each step whether it is right; several verifications vote.
 
-        v_s = 1[ more than half of the verifications call step s right ],    y = 1[ every v_s is 1 ]
+        v_s = 1[ more than half of the verifications call step s right ]
 
-    v is the part of steps, y the part of the row, both under the name of the reward. The judge sees the problem and the
+    The judge sees the problem and the
     numbered steps, thinks, and ends with one 1 or 0 per step. The paper takes 16 votes to make labels and 1 in
     reinforcement learning; with several the temperature should not be 0. A tie counts as wrong. A verification that
     cannot be read, or judges another number of steps, is not in the vote; a row without any is unscored, never wrong.
-    `step-augmented` and `selective-advantage` read the verdicts (``preset = "spark"``). Steps are the pieces between
+    `step-augmented` and `selective-advantage` read the verdicts (``preset = "spark"``); the verdict on the whole, y there,
+    is another reward. Steps are the pieces between
     ``separator``; cut them by the same one for credit (``task.separator`` or `split-steps`).
 
-    Shapes: [B, S] and [B] out, S the most steps of any row; NaN where the row has no such step, and in a row with more
+    Shapes: [B, S] out, S the most steps of any row; NaN where the row has no such step, and in a row with more
     than 100, which the judge is not asked about.
 
     Reference: SPARK, 2025, https://arxiv.org/abs/2512.03244.
@@ -78,9 +79,8 @@ def judge_steps(
     voted = [[float(majority(step) > 0.5) for step in zip(*votes_of_row, strict=True)] for votes_of_row in said]
     width = max((len(row) for row in voted), default=0) or 1
     verdicts = torch.tensor([row + [NAN] * (width - len(row)) for row in voted]).reshape(len(voted), width)
-    overall = torch.tensor([min(row, default=NAN) for row in voted])
     told_why = [None if got else reason for got, reason in zip(said, reasons, strict=True)]
-    return Scores((verdicts, overall), told_why, costs)
+    return Scores(verdicts, told_why, costs)
 
 
 @method(makes="token_parts", paper="arXiv:2505.22338")

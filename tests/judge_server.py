@@ -18,7 +18,7 @@ class JudgeServer:
     Models: ``judge`` (a verdict that depends on the material alone: the share of x in the answer), ``first`` (prefers
     what stands first), ``flaky`` (429 with Retry-After twice, then a verdict), ``down`` (500), ``garbage`` (not JSON),
     ``silent`` (no choices), ``slow`` (answers after 5 s), ``cut`` (closes in the middle), ``vague`` (no verdict),
-    ``torn`` (two verdicts), ``fooled`` (repeats what stands in the answer), ``sure`` (log-probabilities).
+    ``torn`` (two verdicts), ``wavering`` (calls every step right each third time), ``fooled`` (repeats what stands in the answer), ``sure`` (log-probabilities).
     """
 
     def __init__(self):
@@ -111,6 +111,14 @@ class JudgeServer:
         if "SCORE,MAX" in asked:
             step = texts["Step"]
             verdict = f"{step.count('x')},{len(step)}" if step.strip(" ;") else "of no use"
+        elif "one 1 (right) or 0 (wrong)" in asked:
+            steps = [text for name, text in texts.items() if name.startswith("Step ")]
+            with self.lock:
+                turn = self.counts[model] % 3
+            verdict = " ".join(str(int("x" in text or (model == "wavering" and turn == 0))) for text in steps)
+        elif '{"good": ' in asked:
+            held = {"good": [c for c in "x" if c in texts["Answer"]], "poor": [c for c in "_" if c in texts["Answer"]]}
+            verdict = json.dumps(held)
         elif "yes or no" in asked:
             verdict = "yes" if _share(texts["Answer"]) else "no"
         elif "A, B or even" in asked:

@@ -19,10 +19,24 @@ OWN = {
 }
 """Presets that ask for rewards of their own."""
 
+NEEDED = {
+    "pure": {"reward": [*REWARDS, {"use": "verified-steps"}]},
+    "spark": {"reward": [*REWARDS, {"use": "verified-steps"}]},
+    "text2grad": {"reward": [{"use": "judge-critique", "model": "any"}]},
+    "rlp": {"reward": [{**r, "weight": 0.0} for r in REWARDS]},
+    "spa": {
+        "reward": [{"use": "environment-score"}],
+        "task": {"use": "calculator"},
+        "policy": {"use": "tiny", "vocabulary": "0123456789+-*/=()<>\n .abcdefghijklmnopqrstuvwxyz"},
+    },
+}
+"""What a preset asks of a recipe."""
+
 
 @pytest.mark.parametrize("preset", shipped("presets"))
 def test_every_preset_compiles(preset):
-    recipe = load({"preset": preset, "task": {"use": "arithmetic"}, "reward": OWN.get(preset, REWARDS)})
+    given = {"reward": OWN.get(preset, REWARDS), **NEEDED.get(preset, {})}
+    recipe = load({"preset": preset, "task": {"use": "arithmetic"}, **given})
     assert build(recipe).pipeline.objective.losses
 
 

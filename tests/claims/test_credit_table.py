@@ -5,8 +5,11 @@ import json
 import pytest
 import torch
 
+from claims import _estimators
 from claims._chain import STEPS, SUCCESS, World, batch
-from claims.credit_table import ESTIMATORS, ROOT, markdown, measure
+from claims._estimators import ESTIMATORS, LEFT_OUT
+from claims.credit_table import ROOT, markdown, measure
+from guerdon.method import find, methods
 
 
 def test_exact_values_are_those_of_many_draws():
@@ -67,6 +70,22 @@ def test_every_estimator_gives_a_number_to_every_step(name):
     estimate = made[1] if isinstance(made, tuple) else made
     assert estimate.shape == (160, STEPS)
     assert estimate.isfinite().float().mean() > 0.99
+
+
+def test_every_method_of_the_room_is_in_the_table_or_said_to_be_left_out(monkeypatch):
+    world, g, used = World.random(0), torch.Generator().manual_seed(2), set()
+
+    def recorded(name):
+        used.add(name)
+        return find(name)
+
+    monkeypatch.setattr(_estimators, "find", recorded)
+    for _, estimator in ESTIMATORS.values():
+        estimator(world, batch(world, 20, 8, g), g)
+    left = {name for names in LEFT_OUT for name in names.split()}
+    room = {name for name, method in methods().items() if method.room == "credit"}
+    assert not used & left
+    assert room - used == left
 
 
 def test_the_page_is_made_from_the_committed_results():

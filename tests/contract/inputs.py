@@ -80,7 +80,17 @@ COLUMNS: dict[str, list[Any]] = {
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     **{key: {"part": "a"} for key in ("consistency-bonus", "gate-rewards", "lift-low-rewards", "reward-for-wrong")},
-    **{key: {"model": "judge"} for key in ("judge-score", "judge-pairwise", "judge-exemplar", "judge-steps")},
+    **{
+        key: {"model": "judge"}
+        for key in (
+            "judge-score",
+            "judge-pairwise",
+            "judge-exemplar",
+            "judge-steps",
+            "judge-verdicts",
+            "judge-critique",
+        )
+    },
     "judge-log-odds": {"model": "sure"},
     "self-certainty": {"vocabulary": 50},
     "trust-thinking": {"part": "a"},

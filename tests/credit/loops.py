@@ -364,6 +364,24 @@ def effective_rank_bonus(advantages, old_hidden, mask):
     return out
 
 
+def mask_step_ends(token_advantages, step_end, step_mask, mask):
+    out = torch.zeros(mask.shape)
+    for i, chosen in _rows(mask):
+        ends = {int(step_end[i, s]) for s in range(step_mask.shape[1]) if step_mask[i, s]}
+        for t in chosen:
+            out[i, t] = 0.0 if t in ends else token_advantages[i, t]
+    return out
+
+
+def step_max_norm(step_rewards, step_mask):
+    there = [(i, s) for i in range(step_mask.shape[0]) for s in range(step_mask.shape[1]) if step_mask[i, s]]
+    largest = max(abs(float(step_rewards[at])) for at in there)
+    out = torch.full(step_mask.shape, NAN)
+    for at in there:
+        out[at] = step_rewards[at] / (largest + 1e-6)
+    return out
+
+
 def _effective_rank(z):
     s = torch.linalg.svdvals(z - z.mean(0)).tolist()
     q = [x / (sum(s) + 1e-8) for x in s]
@@ -387,6 +405,8 @@ LOOPS: dict[str, Callable[..., Any]] = {
     "rloo-tokens": rloo_tokens,
     "running-mean-importance": running_mean_importance,
     "step-token-baseline": step_token_baseline,
+    "mask-step-ends": mask_step_ends,
+    "step-max-norm": step_max_norm,
     "greedy-baseline-discounted": greedy_baseline_discounted,
     "entropy-modulated": entropy_modulated,
     "flow-token-reward": flow_token_reward,

@@ -12,6 +12,7 @@ from guerdon.credit import (
     return_max_norm,
     rloo_tokens,
     rto_reward,
+    step_max_norm,
 )
 from tests.kernels.cases import few
 
@@ -31,6 +32,14 @@ def test_what_stands_under_the_mask_is_never_read():
     close(made, [[0.0] * 4, [0.0, NAN, 0.0, 0.0], [0.0] * 4])
     with pytest.raises(ValueError, match="expected a clip above 0"):
         implicit_token_reward(model, ref, MASK, clip=0.0)
+
+
+def test_steps_on_the_scale_of_the_largest():
+    has = torch.tensor([[True, True], [True, False]])
+    close(step_max_norm(torch.tensor([[0.1, -0.4], [0.2, 9.0]]), has), [[0.25, -1.0], [0.5, NAN]])
+    close(step_max_norm(torch.tensor([[0.1, NAN], [0.2, 9.0]]), has), [[0.5, NAN], [1.0, NAN]])
+    close(step_max_norm(torch.zeros(2, 2), has), [[0.0, 0.0], [0.0, NAN]])
+    close(step_max_norm(torch.zeros(2, 0), has[:, :0]), torch.zeros(2, 0))
 
 
 def test_steps_accumulate_over_those_that_the_row_has():

@@ -68,6 +68,8 @@ def test_balance():
     close(balance_outcomes(torch.ones(4), lengths), [1.0] * 4)  # nothing wrong: only the first half
     close(balance_outcomes(torch.zeros(4), lengths), [0.5] * 4)
     close(balance_outcomes(torch.ones(2), torch.zeros(2).long()), [0.0, 0.0])
+    left_out = balance_outcomes(torch.tensor([1.0, 0.0, 1.0]), lengths[:3], torch.tensor([1.0, -1.0, NAN]))
+    close(left_out, [8 / 3, 0.5 * 8 / 5, NAN])  # n = 8: the third row is in no count
 
 
 def test_large_batches_take_the_compiled_walk_and_agree(monkeypatch):

@@ -35,4 +35,5 @@ def test_add_levels():
     rows = torch.tensor([10.0, 20.0, 30.0])
     close(add_levels(rows, steps, IDS, MASK), [[11.0, 11, 0, 12, 10], [21.0, NAN, 23, 23, 0], [0.0] * 5])
     close(add_levels(rows, steps, IDS, MASK, step_weight=2.0)[0], [12.0, 12, 0, 14, 10])
+    close(add_levels(rows, steps, IDS, MASK, weight=0.8, step_weight=0.2)[0], [8.2, 8.2, 0, 8.4, 8.0])  # SPARK's blend
     close(add_levels(torch.tensor([NAN, 20.0, 30.0]), steps, IDS, MASK)[0], [NAN, NAN, 0, NAN, NAN])

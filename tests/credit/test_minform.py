@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guerdon.credit import min_form, min_return, step_token_baseline
+from guerdon.credit import mask_step_ends, min_form, min_return, step_token_baseline
 from tests.kernels.cases import few
 
 NAN = float("nan")
@@ -27,6 +27,14 @@ def test_one_step_equal_steps_and_steps_that_are_not_there():
 def test_scores_far_apart_stay_finite():
     made = min_form(torch.tensor([[1e4, -1e4, 0.0]]), torch.ones(1, 3).bool())
     close(made, [[0.0, -1e4, 0.0]])
+
+
+def test_the_end_of_a_step_has_no_credit():
+    """The last position of each step, the row's included; a row that is not scored stays so."""
+    advantages = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [NAN] * 4])
+    mask = torch.tensor([[True] * 4, [True, False, True, False], [True] * 4])
+    ends, has = torch.tensor([[1, 3], [2, 0], [0, 3]]), torch.tensor([[True, True], [True, False], [True, True]])
+    close(mask_step_ends(advantages, ends, has, mask), [[1, 0, 3, 0], [5, 0, 0, 0], [NAN] * 4])
 
 
 IDS = torch.tensor([[0, 0, 1], [0, 1, 1], [0, 0, 0], [0, -1, -1]])

@@ -40,6 +40,24 @@ def test_ranks_equal_those_of_a_plain_decomposition(seed, width, size):
         assert [x[i].item() for x in made] == pytest.approx(expected, abs=1e-3)
 
 
+@few
+@given(seed=st.integers(0, 1000), width=st.sampled_from([1, 9, 30]))
+def test_the_released_form_equals_what_the_official_code_measures(seed, width):
+    """A point after t = stride, 2 stride, ... of the last ``window`` states takes t + 1 of them; the rank takes all states."""
+    g = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(12, width, 4, generator=g)
+    mask = torch.rand(12, width, generator=g) < torch.rand(12, 1, generator=g)
+    made = rank_dynamics(hidden, mask, stride=3, window=12, form="released")
+    for i in range(12):
+        states = hidden[i][mask[i]].double().numpy()
+        last = states[-12:]
+        m = [slow_rank(last[: t + 1]) for t in range(3, len(last), 3)]
+        d = [m[j] - np.mean(m[:j]) for j in range(1, len(m))]
+        a = [d[j] - d[j - 1] for j in range(1, len(d))]
+        expected = slow_rank(states), np.mean(d) if d else 0.0, np.mean(a) if a else 0.0
+        assert [x[i].item() for x in made] == pytest.approx(expected, abs=1e-3)
+
+
 def test_known_ranks():
     z = torch.stack([torch.eye(4), torch.ones(4, 4), torch.arange(16.0).reshape(4, 4), torch.full((4, 4), torch.nan)])
     made = effective_rank(z, torch.ones(4, 4, dtype=torch.bool))

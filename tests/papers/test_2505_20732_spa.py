@@ -18,6 +18,14 @@ def test_worked_example():
     close(fuse_contributions(contributions, executed), [[0.7, 0.3, 1.0]])
 
 
+def test_a_cap_ends_what_long_loops_earn():
+    """Five accepted steps share 1; two keep half a point each; a row without any gets none."""
+    nothing = torch.zeros(3, 5)
+    accepted = torch.tensor([[1.0] * 5, [1.0, 0.0, 1.0, NAN, NAN], [0.0] * 5])
+    made = fuse_contributions(nothing, accepted, cap=1.0)
+    close(made, [[0.2] * 5, [0.5, 0.0, 0.5, NAN, NAN], [0.0] * 5])
+
+
 def test_the_released_scripts_broadcast_a_leave_one_out_advantage():
     advantages = leave_one_out(torch.tensor([1.0, 0.0, 0.5]), torch.zeros(3, dtype=torch.int64))
     close(advantages, [0.75, -0.75, 0.0])

@@ -2,7 +2,7 @@
 
 import torch
 
-from guerdon.credit import information_gain, returns_to_go
+from guerdon.credit import information_gain, pooled_normalise, returns_to_go
 from guerdon.signals import answer_f1
 
 
@@ -11,7 +11,7 @@ def test_gains_of_belief_and_the_outcome():
     mask = torch.ones(2, 3, dtype=torch.bool)
     made = information_gain(beliefs, mask, torch.tensor([1.0, 0.0]))
     torch.testing.assert_close(made, torch.tensor([[0.3, -0.05, 1], [0, 0.2, 0]]))
-    pooled = (made - made.mean()) / made.std()
+    pooled = pooled_normalise(made, torch.zeros(2, dtype=torch.int64))
     expected = torch.tensor([[0.14749, -0.73747, 1.91743], [-0.61105, -0.10535, -0.61105]])
     torch.testing.assert_close(pooled, expected, atol=1e-4, rtol=0)
     ahead = returns_to_go(pooled, mask)

@@ -44,6 +44,31 @@ def test_detached_dpo_compares_with_the_mates_of_the_other_outcome():
     assert float(leaf.grad[0, 0]) == pytest.approx(-1 / (1 + math.exp(0.7)) / 4, abs=1e-6)  # its own term only
 
 
+def test_detached_dpo_weighed_by_the_chance_to_be_the_best_of_the_group():
+    """By outcome the right one of three weighs 3, a wrong one 3 (2/3)^2; by score 3, 3 (2/3)^2 and 3 (1/3)^2; alone 1."""
+    ratio, group = ratios([[0.6], [0.2], [-0.4], [0.1]]), torch.tensor([1, 1, 1, 7])
+    correct = torch.tensor([1.0, 0.0, 0.0, 1.0])
+    each = [softplus(-(0.6 + 0.1)), softplus(0.2 - 0.6), softplus(-0.4 - 0.6), softplus(-0.1)]
+    for how, weights in (("correct", [3, 4 / 3, 4 / 3, 1]), ("score", [3, 4 / 3, 1 / 3, 1])):
+        made = losses.detached_dpo(*ratio, correct, group, beta=1.0, best_of_n=how)
+        assert float(made) == pytest.approx(sum(w * x for w, x in zip(weights, each, strict=True)), abs=1e-5)
+    lost = losses.detached_dpo(*ratio, torch.tensor([1.0, 0.0, NAN, 1.0]), group, beta=1.0, best_of_n="score")
+    # the group is of two now: weights 2 and 2 (1/2)
+    assert float(lost) == pytest.approx(2 * softplus(-0.4) + softplus(-0.4) + softplus(-0.1), abs=1e-5)
+
+
+def test_nca_and_kto_by_hand():
+    ratio, group = ratios([[0.6], [0.2], [-0.4], [0.1]]), torch.tensor([1, 1, 1, 7])
+    correct = torch.tensor([1.0, 0.0, NAN, 1.0])
+    pair = softplus(-0.6) + 0.5 * (softplus(0.6) + softplus(0.2))  # row 0 over row 1 is the only pair
+    assert float(losses.implicit_prm_nca(*ratio, correct, group, beta=1.0)) == pytest.approx(pair, abs=1e-6)
+    point = (0.6 + 0.2 + 0.1) / 3
+    each = [1 / (1 + math.exp(x)) for x in (0.6 - point, -(0.2 - point), 0.1 - point)]
+    assert float(losses.implicit_prm_kto(*ratio, correct, beta=1.0)) == pytest.approx(sum(each) / 3, abs=1e-6)
+    negative = losses.implicit_prm_kto(*ratios([[-0.6]]), torch.ones(1), beta=1.0)
+    assert float(negative) == pytest.approx(1 / (1 + math.exp(-0.6)), abs=1e-6)  # the reference point is not below 0
+
+
 def test_istar_pairs_sum_and_mean():
     # successful trajectory with step ratios 0.3 and 0.1, failed one with -0.2
     given = (*ratios([[0.3, 0.1], [-0.2]]), torch.tensor([1.0, 0.0]), torch.tensor([3, 3]))

@@ -55,7 +55,7 @@ def weights(model: LoopModel) -> dict[str, torch.Tensor]:
     return {n: p.detach().clone() for n, p in model.model.module.named_parameters()}
 
 
-@pytest.mark.parametrize("loss", ["ce", "dpo", "trajectory-dpo"])
+@pytest.mark.parametrize("loss", ["ce", "dpo", "trajectory-dpo", "nca", "kto"])
 @pytest.mark.parametrize("scored_first", [True, False])
 def test_one_step_over_micro_batches_is_the_step_on_the_whole_batch(policy, batch, loss, scored_first):
     loop = loop_model(ImplicitPRM(loss=loss, beta=0.5), policy)

@@ -45,6 +45,7 @@ from guerdon.credit.implicit import (
     return_max_norm,
     rloo_tokens,
     rto_reward,
+    step_max_norm,
 )
 from guerdon.credit.importance import balance_outcomes, running_mean_importance
 from guerdon.credit.levels import (
@@ -55,7 +56,7 @@ from guerdon.credit.levels import (
     place_step_rewards,
     step_credit,
 )
-from guerdon.credit.minform import min_form, min_return, step_token_baseline
+from guerdon.credit.minform import mask_step_ends, min_form, min_return, step_token_baseline
 from guerdon.credit.mismatch import icepop, sequence_mask, truncated_importance, truncated_sequence_importance
 from guerdon.credit.modulation import confidence_gain, entropy_modulated, flow_token_reward, scale_entropy
 from guerdon.credit.pooled import pooled_normalise
@@ -151,6 +152,7 @@ __all__ = [
     "integrate_hops",
     "leave_one_out",
     "majority_steps",
+    "mask_step_ends",
     "min_form",
     "min_return",
     "most_progress",
@@ -183,6 +185,7 @@ __all__ = [
     "split_turns",
     "step_augmented",
     "step_credit",
+    "step_max_norm",
     "step_token_baseline",
     "steps_of_cuts",
     "success_reward",

@@ -150,6 +150,25 @@ def return_max_norm(
     return pointwise.scaled(token_rewards, mask, scale.expand(len(mask)), torch.zeros_like(scale).expand(len(mask)))
 
 
+@method(makes="step_rewards", paper=ISTAR, scale_invariant="step_rewards")
+def step_max_norm(
+    step_rewards: Float[Tensor, "B S"], step_mask: Bool[Tensor, "B S"], *, eps: float = 1e-6
+) -> Float[Tensor, "B S"]:
+    """iStar as released: step rewards divided by the largest of the batch in size, so that all are in [-1, 1].
+
+        r'_s = r_s / (max_{rows i, steps u} |r_{i,u}| + eps)
+
+    `return_max_norm` of rows that hold one step each. It brings implicit step rewards, which are small and cancel with
+    beta, to the scale of an outcome; the formula of the paper has no such stage. NaN steps are not in the maximum and stay
+    NaN; steps that the row lacks are NaN. Where all rewards are 0 they stay 0.
+
+    Reference: Liu et al., iStar, 2025, https://arxiv.org/abs/2509.19199 (the default of its released code).
+    """
+    size = torch.where(step_mask, step_rewards, 0.0).nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf).abs()
+    largest = size.amax() if size.numel() else size.new_zeros(())
+    return torch.where(step_mask, step_rewards / (largest + eps), torch.nan)
+
+
 @method(makes="token_rewards", paper=PRIME, shift_invariant="token_rewards", scale_equivariant="token_rewards")
 def rloo_tokens(
     token_rewards: Float[Tensor, "B T"],

@@ -65,7 +65,12 @@ def running_mean_importance(
 
 @method(makes="weights", paper=OREAL)
 def balance_outcomes(
-    correct: Float[Tensor, " B"], lengths: Int64[Tensor, " B"], *, positive: float = 1.0, negative: float = 0.5
+    correct: Float[Tensor, " B"],
+    lengths: Int64[Tensor, " B"],
+    advantages: Float[Tensor, " B"] | None = None,
+    *,
+    positive: float = 1.0,
+    negative: float = 0.5,
 ) -> Float[Tensor, " B"]:
     """OREAL: a denominator of their own for right and for wrong answers.
 
@@ -75,12 +80,15 @@ def balance_outcomes(
     n counts chosen positions of the scored rows, n_right and n_wrong those of each kind. In a loss with the aggregation
     token-mean the sums over right and over wrong answers are then divided by n_right and n_wrong instead of n, and
     weighted by ``positive`` and ``negative``. Counted over the batch it is given, which is the whole batch of an
-    iteration: with one mini-batch this is exact.
+    iteration: with one mini-batch this is exact. Take ``advantages`` where rows without one are left out of the loss (the
+    paper drops prompts that are always or never answered): they are then in no count.
 
     ``correct`` above one half is correct; NaN gives NaN, which takes the row out of the loss, and is in no count.
 
     Reference: Lyu et al., OREAL, 2025, https://arxiv.org/abs/2502.06781.
     """
+    if advantages is not None:
+        correct = correct.masked_fill(torch.isnan(advantages), torch.nan)
     right, scored = correct > 0.5, ~torch.isnan(correct)
     count = lengths.to(correct)
     n_right = torch.where(right, count, 0.0).sum()

@@ -58,15 +58,17 @@ def add_levels(
     step_ids: Int64[Tensor, "B T"],
     mask: Bool[Tensor, "B T"],
     *,
+    weight: float = 1.0,
     step_weight: float = 1.0,
 ) -> Float[Tensor, "B T"]:
     """The row's advantage plus the advantage of the position's own step.
 
-        A_t = A_row + step_weight * A_step(t)
+        A_t = weight * A_row + step_weight * A_step(t)
 
     Chosen positions outside of any step get the row's advantage alone; unchosen positions 0. NaN in either level is
     NaN at the positions that it covers.
     """
+    advantages = weight * advantages
     both = advantages[:, None] + step_weight * step_advantages
     return placement.broadcast_to_tokens(both, step_ids, mask, outside=advantages)
 

@@ -60,6 +60,30 @@ def min_return(step_rewards: Float[Tensor, "B S"], step_mask: Bool[Tensor, "B S"
     return torch.where(step_mask, scan.suffix_min(step_rewards, step_mask), torch.nan)
 
 
+@method(makes="token_advantages", paper=PURE, scale_equivariant="token_advantages")
+def mask_step_ends(
+    token_advantages: Float[Tensor, "B T"],
+    step_end: Int64[Tensor, "B S"],
+    step_mask: Bool[Tensor, "B S"],
+    mask: Bool[Tensor, "B T"],
+) -> Float[Tensor, "B T"]:
+    """PURE: no credit for the token that ends a step.
+
+        A_t = 0 where t is the last chosen position of a step
+
+    Where steps end with a separator, a bad step would otherwise teach the policy to avoid the separator, and so to write
+    few long steps. The last position of the row is among them, as in the released code. The position stays in the
+    denominator of the loss, and NaN stays NaN. 0 at unchosen positions.
+
+    Reference: Cheng et al., PURE, NeurIPS 2025, https://arxiv.org/abs/2504.15275 (the default of its OpenRLHF branch).
+    """
+    made = torch.where(mask, token_advantages, 0.0)
+    row, step = step_mask.nonzero(as_tuple=True)
+    at = (row, step_end[row, step])
+    made[at] = torch.where(made[at].isnan(), torch.nan, 0.0)
+    return made
+
+
 @method(makes="step_rewards", paper=PURE, scale_equivariant="step_rewards")
 def step_token_baseline(
     step_rewards: Float[Tensor, "B S"],

@@ -110,7 +110,8 @@ def flow_token_reward(
 
     Shapes: [B, T] in and out. 0 at unchosen positions, whose scores are never read. A NaN score is NaN at its position
     and in no statistic. Where all scores of a row are equal (one position included), nothing stands out: 0. Ties at
-    the topk-th place all stay. The released code leaves the smallest score of each row out of the minimum, a slip in
+    the topk-th place all stay. With ``bilateral`` the released code takes the ``topk // 2`` largest and the ``topk // 2``
+    smallest, and takes the power last. It leaves the smallest score of each row out of the minimum, a slip in
     its handling of padding that is not repeated here, and divides by 0 where all are equal.
 
     Reference: RLFR, 2025, https://arxiv.org/abs/2510.10201.

@@ -36,7 +36,8 @@ def pooled_normalise(
         A_{i,s} = r_{i,s} - mean(pool without r_{i,s})            estimator = "rloo"
 
     IGPO standardises information gains and outcomes of a group together; iStar (OPRL) takes any of the three of its
-    implicit step rewards, normalised apart from the outcome, and adds the two with `add-levels`. Rows with more steps
+    implicit step rewards, normalised apart from the outcome, and adds the two with `add-levels` (its released code puts
+    `step-max-norm` before). Rows with more steps
     have more votes. In iStar's released code only the first step of a row is in the mean while rows are counted; this
     is the form of the paper.
 

@@ -64,7 +64,8 @@ def integrate_hops(hops: Float[Tensor, "B S"], *, start: float = 0.0) -> Float[T
         Phi <- Phi + (1 - Phi) * H    where H >= 0,    Phi + Phi * H    otherwise
 
     NaN from the first hop that is NaN on (steps that the row lacks stand last). The paper counts a hop that could not
-    be read as 0: fill it in before. Errors add up over the steps: fuse it (`fuse_progress`) with estimates that do not
+    be read as 0: fill it in before. Nothing can be lost at progress 0 (the released code lets a first loss make progress
+    negative). Errors add up over the steps: fuse it (`fuse_progress`) with estimates that do not
     drift.
     """
     phi, out = hops.new_full(hops.shape[:1], start), torch.empty_like(hops)

@@ -11,6 +11,7 @@ from guerdon.kernels import placement, spectra
 from guerdon.method import method, paper
 
 VERL = "arXiv:2509.23808"
+Form = Literal["paper", "released"]
 _TINY = 1e-8
 _HELD = 1 << 21  # numbers in double precision that are held at a time, about
 
@@ -49,7 +50,12 @@ def _rank(energy: Float[Tensor, "N K"]) -> Float[Tensor, " N"]:
 
 @paper(VERL)
 def rank_dynamics(
-    hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"], *, stride: int = 40, window: int = 512
+    hidden: Float[Tensor, "B T D"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    stride: int = 40,
+    window: int = 512,
+    form: Form = "paper",
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"], Float[Tensor, " B"]]:
     """Effective rank of an answer, and the mean velocity and acceleration with which it grew.
 
@@ -58,12 +64,18 @@ def rank_dynamics(
 
     over the last ``window`` chosen positions. Velocity and acceleration are 0 where there are too few points. The rank
     of a longer prefix is larger by itself, so long answers have another velocity than short ones.
+
+    ``form = "released"`` is what the official code measures: m_j of the first j * stride + 1 states, and the rank of the
+    whole answer, of which the window is no part. It does without the compiled walk, and costs several times as much.
     """
     if stride < 1 or window < 1:
         raise ValueError(f"expected stride and window of at least 1, got stride={stride} and window={window}")
-    energies = spectra.prefix_energies(hidden, mask, stride=stride, window=window)
+    released = form == "released"
+    energies = None if released else spectra.prefix_energies(hidden, mask, stride=stride, window=window)
     if energies is None:
-        ranks = _prefix_ranks(hidden, mask, stride, window)
+        ranks = _prefix_ranks(hidden, mask, stride, window, extra=int(released))
+        if released and bool((mask.sum(-1) > window).any()):
+            ranks[:, -1] = effective_rank(hidden, mask)
     else:
         ranks = _rank(energies.flatten(0, 1)).view(energies.shape[:2]).to(hidden.dtype)
         ranks[:, -1].masked_fill_(mask.sum(-1) < 2, 0.0)
@@ -107,9 +119,10 @@ class EffectiveRankBonus:
     and never read. NaN advantages stay NaN, and their rows move no mean. The bonus is never negative, so the mean over
     a group is no longer 0.
 
-    The command shipped with the paper leaves the bonus switched off (``add_reward`` is False, and it is computed under
-    that switch). Its scripts also use stride 40, gain 1.5 and rate 0.7; a factor from a running score, an option of
-    theirs, is left out.
+    The released means lag one batch more than here (there the first batch gets no bonus at all), and ``form =
+    "released"`` measures as its code does. The command shipped with the paper leaves the bonus switched off
+    (``add_reward`` is False, and it is computed under that switch). Its scripts also use stride 40, gain 1.5 and rate
+    0.7; a factor from a running score, an option of theirs, is left out.
 
     Reference: VERL, 2025, https://arxiv.org/abs/2509.23808.
     """
@@ -125,10 +138,12 @@ class EffectiveRankBonus:
         kappa: float = 2.0,
         where: Literal["last", "all"] = "last",
         start: Literal["zero", "batch"] = "zero",
+        form: Form = "paper",
     ):
         self.stride, self.window = stride, window
         self.gain, self.rate, self.strength, self.kappa = gain, rate, strength, kappa
         self.where, self.start = where, start
+        self.form: Form = form
         self.means = torch.full((3,), 0.0 if start == "zero" else torch.nan)
 
     def __call__(
@@ -167,7 +182,9 @@ class EffectiveRankBonus:
         self.means = state["means"].clone()
 
     def _measured(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        rank, velocity, acceleration = rank_dynamics(hidden, mask, stride=self.stride, window=self.window)
+        rank, velocity, acceleration = rank_dynamics(
+            hidden, mask, stride=self.stride, window=self.window, form=self.form
+        )
         return torch.stack([acceleration, velocity, rank], dim=-1)
 
 
@@ -191,9 +208,9 @@ def _window(mask: Tensor, window: int) -> tuple[Tensor, Tensor]:
     return at, count
 
 
-def _prefix_ranks(hidden: Tensor, mask: Tensor, stride: int, window: int) -> Tensor:
+def _prefix_ranks(hidden: Tensor, mask: Tensor, stride: int, window: int, extra: int = 0) -> Tensor:
     """[B, J]: effective rank of the first stride, 2 stride, ... states of the window, NaN unless there are more, and
-    last that of all."""
+    last that of all; of ``extra`` states more each."""
     at, count = _window(mask, window)
     width = at.shape[1]
     ends = [*range(stride, width, stride), width]
@@ -202,7 +219,8 @@ def _prefix_ranks(hidden: Tensor, mask: Tensor, stride: int, window: int) -> Ten
     for h, i, n in zip(hidden.split(rows), at.split(rows), count.split(rows), strict=True):
         states = h.gather(1, i[..., None].expand(-1, -1, h.shape[-1]))
         front = torch.arange(width, device=mask.device) < n[:, None]
-        pieces.append(torch.stack([effective_rank(states[:, :end], front[:, :end]) for end in ends], -1))
+        read = [*(end + extra for end in ends[:-1]), width]
+        pieces.append(torch.stack([effective_rank(states[:, :end], front[:, :end]) for end in read], -1))
     due = count[:, None] > torch.tensor(ends, device=mask.device)
     due[:, -1] = True
     return torch.where(due, torch.cat(pieces), torch.nan)

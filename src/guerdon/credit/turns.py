@@ -84,9 +84,10 @@ def information_gain(
 
     Shapes: [B, P] and [B] in, [B, S] out. NaN where the row lacks the turn; a NaN belief makes the gains of the two
     turns that touch it NaN, a NaN outcome the last turn. Before normalisation the gains add up to last minus first
-    belief; after `pooled-normalise`, which the paper puts next (then `returns-to-go`), they no longer do. The released
-    code pays each turn its own reward only and subtracts the mean at the same token position, without a spread; the
-    form here is the paper's. It needs the gold answer while training, and a policy may gain by writing plausible
+    belief; after `pooled-normalise`, which the paper puts next (then `returns-to-go`), they no longer do. The code released
+    first pays each turn its own reward only and subtracts the mean at the same token position, without a spread. A later
+    release is the form here, with the spread of the population (``ddof = 0``) and without gains of exactly 0 in the pool.
+    It needs the gold answer while training, and a policy may gain by writing plausible
     answers into its queries: watch the gain beside the outcome.
 
     Reference: Wang et al., IGPO, 2025, https://arxiv.org/abs/2510.14967.

@@ -64,7 +64,9 @@ class ImplicitPRM(Language):
 
     Args:
         loss: ``ce``, outcome cross-entropy (Implicit PRM, PRIME); ``dpo``, each answer against the mean of its group's
-            others (PRIME's released alternative); ``trajectory-dpo``, pairs of a group ranked by outcome (iStar).
+            others (PRIME's released alternative); ``trajectory-dpo``, pairs of a group ranked by outcome (iStar; with a
+            frozen reference the DPO of Implicit PRM); ``nca`` and ``kto``, its further choices.
+        best_of_n: with ``dpo``, weigh answers by their chance to be the best of their group.
         beta: of the ratio in the loss.
         reference: ``reference``, the initial policy, frozen; or ``old``, the policy at the start of the iteration.
         checkpoint: weights to start from (a safetensors file or an exported folder), such as a model tuned by DPO; with
@@ -80,15 +82,21 @@ class ImplicitPRM(Language):
     def __init__(
         self,
         *,
-        loss: Literal["ce", "dpo", "trajectory-dpo"] = "ce",
+        loss: Literal["ce", "dpo", "trajectory-dpo", "nca", "kto"] = "ce",
         beta: float = 0.05,
         reference: Literal["reference", "old"] = "reference",
+        best_of_n: Literal["none", "correct", "score"] = "none",
         checkpoint: str | None = None,
     ):
         super().__init__(checkpoint)
+        if best_of_n != "none" and loss != "dpo":
+            raise ValueError(
+                f'expected loss = "dpo" for best_of_n = {best_of_n!r}, got {loss!r}; leave one of them out'
+            )
+        self.best_of_n: Literal["none", "correct", "score"] = best_of_n
         self.kind, self.beta, self.separable = loss, beta, loss == "ce"
         self.ratio_to = "ref_logp" if reference == "reference" else "old_logp"
-        self.learns_from = (self.ratio_to, "correct", "mask", *(["group"] if loss != "ce" else []))
+        self.learns_from = (self.ratio_to, "correct", "mask", *(["group"] if loss not in ("ce", "kto") else []))
 
     def outputs(self, batch: Rollouts, temperature: float, *, learning: bool = False) -> dict[str, Tensor]:
         """``logp`` [B, T] at the temperature of sampling, as the reference's is."""
@@ -99,8 +107,12 @@ class ImplicitPRM(Language):
         ratio, correct, beta = (outputs["logp"], batch[self.ratio_to], batch["mask"]), batch["correct"], self.beta
         if self.kind == "ce":
             return losses.implicit_prm_ce(*ratio, correct, beta=beta)
+        if self.kind == "kto":
+            return losses.implicit_prm_kto(*ratio, correct, beta=beta)
         if self.kind == "dpo":
-            return losses.detached_dpo(*ratio, correct, batch["group"], beta=beta)
+            return losses.detached_dpo(*ratio, correct, batch["group"], beta=beta, best_of_n=self.best_of_n)
+        if self.kind == "nca":
+            return losses.implicit_prm_nca(*ratio, correct, batch["group"], beta=beta)
         return losses.trajectory_dpo(*ratio, correct, batch["group"], beta=beta)
 
 

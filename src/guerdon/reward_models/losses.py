@@ -62,12 +62,17 @@ def detached_dpo(
     *,
     beta: float = 0.05,
     threshold: float = 0.5,
+    best_of_n: Literal["none", "correct", "score"] = "none",
 ) -> Float[Tensor, ""]:
     """PRIME's alternative: each answer against the mean score of its group's answers with the other outcome.
 
-        L = mean_i -log s( sign_i * (Q_i - mean of Q_j over mates j of the other outcome) ),   sign_i = +1 if right else -1
+        L_i = -log s( sign_i * (Q_i - mean of Q_j over mates j of the other outcome) ),   sign_i = +1 if right else -1
+        L   = mean_i L_i                                                                          best_of_n = "none"
+            = sum_i n * (share of the group's answers j with x_j <= x_i)^(n - 1) * L_i            otherwise
 
-    The mates' mean has no gradient, and counts as 0 where the group has none.
+    The mates' mean has no gradient, and counts as 0 where the group has none. ``best_of_n`` weighs an answer by how likely
+    it is the best of n, by outcome (x is ``correct``) or by the score as it is (x is Q); n is the size of its group. It is
+    a sum over the batch, as released.
 
     Reference: Cui et al., PRIME, 2025, https://arxiv.org/abs/2502.01456 (released recipe).
     """
@@ -76,7 +81,14 @@ def detached_dpo(
     of_right = group_mean(torch.where(keep & right, fixed, torch.nan), group)
     of_wrong = group_mean(torch.where(keep & ~right, fixed, torch.nan), group)
     other = torch.where(right, of_wrong, of_right).nan_to_num(nan=0.0)
-    return _mean(-F.logsigmoid(torch.where(right, 1.0, -1.0) * (score - other)), keep)
+    loss = -F.logsigmoid(torch.where(right, 1.0, -1.0) * (score - other))
+    if best_of_n == "none":
+        return _mean(loss, keep)
+    x = correct if best_of_n == "correct" else fixed
+    mates = (group[:, None] == group) & keep
+    n = mates.sum(-1)
+    share = (mates & (x <= x[:, None])).sum(-1) / n.clamp(min=1)
+    return torch.where(keep, n * share ** (n - 1) * loss, 0.0).sum()
 
 
 @paper("arXiv:2509.19199", "arXiv:2412.01981")
@@ -105,9 +117,62 @@ def trajectory_dpo(
         if steps is None:
             raise ValueError('expected the number of steps of each row for reduce="mean", got none; pass steps')
         score = score / steps.clamp(min=1)
-    outcome = torch.where(keep, correct, torch.nan)
-    pair = (group[:, None] == group) & (outcome[:, None] > outcome)  # NaN compares false
+    pair = _better(torch.where(keep, correct, torch.nan), group)
     return _mean(-F.logsigmoid(score[:, None] - score), pair)
+
+
+def _better(outcome: Tensor, group: Tensor) -> Tensor:
+    """Pairs of a group of which the first has the better outcome, [B, B]."""
+    return (group[:, None] == group) & (outcome[:, None] > outcome)  # NaN compares false
+
+
+@paper("arXiv:2412.01981")
+def implicit_prm_nca(
+    logp: Float[Tensor, "B T"],
+    ref_logp: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    correct: Float[Tensor, " B"],
+    group: Int64[Tensor, " B"],
+    *,
+    beta: float = 0.05,
+) -> Float[Tensor, ""]:
+    """Noise contrastive alignment: a better answer is likely by itself, and a worse one is not.
+
+        L = mean over pairs (w better than l, same group) of -log s(r_w) - 1/2 [ log s(-r_w) + log s(-r_l) ]
+
+    with r = beta * sum_t (logp_t - ref_t). Unlike the difference of `trajectory_dpo`, it holds the scores near 0.
+
+    Reference: Chen et al., 2024, https://arxiv.org/abs/2402.05369, for rewards of steps in Yuan et al., Free Process Rewards
+    without Process Labels, 2024, https://arxiv.org/abs/2412.01981.
+    """
+    score, keep = _scores(logp, ref_logp, mask, correct, beta)
+    pair = _better(torch.where(keep, correct, torch.nan), group)
+    of_better = -F.logsigmoid(score) - 0.5 * F.logsigmoid(-score)
+    return _mean(of_better[:, None] - 0.5 * F.logsigmoid(-score), pair)
+
+
+@paper("arXiv:2412.01981")
+def implicit_prm_kto(
+    logp: Float[Tensor, "B T"],
+    ref_logp: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    correct: Float[Tensor, " B"],
+    *,
+    beta: float = 0.05,
+    threshold: float = 0.5,
+) -> Float[Tensor, ""]:
+    """Kahneman-Tversky optimisation: gains and losses against a reference point, without pairs.
+
+        L = mean_i 1 - s( sign_i * (r_i - z) ),   z = max(0, mean_i r_i) without gradient,   sign_i = +1 if right else -1
+
+    z stands for beta times the divergence of the model from the reference.
+
+    Reference: Ethayarajh et al., 2024, https://arxiv.org/abs/2402.01306, for rewards of steps in Yuan et al., Free Process
+    Rewards without Process Labels, 2024, https://arxiv.org/abs/2412.01981.
+    """
+    score, keep = _scores(logp, ref_logp, mask, correct, beta)
+    point = _mean(score.detach(), keep).clamp(min=0)
+    return _mean(torch.sigmoid(-torch.where(correct > threshold, 1.0, -1.0) * (score - point)), keep)
 
 
 @paper("arXiv:2409.12122")
@@ -122,7 +187,7 @@ def listwise_ranking(
 
     Reference: Yang et al., Qwen2.5-Math, 2024, https://arxiv.org/abs/2409.12122.
     """
-    pair = (group[:, None] == group) & (correct[:, None] > correct)  # NaN compares false
+    pair = _better(correct, group)
     pair &= ~(scores[:, None].isnan() | scores.isnan())
     losses = torch.where(pair, -F.logsigmoid(scores[:, None] - scores), 0.0).sum(-1)
     first, inverse = torch.unique(group, return_inverse=True)
@@ -293,6 +358,8 @@ __all__ = [
     "detached_dpo",
     "ensemble_loss",
     "implicit_prm_ce",
+    "implicit_prm_kto",
+    "implicit_prm_nca",
     "log_ratio_sum",
     "randomised_return_decomposition",
     "return_decomposition",

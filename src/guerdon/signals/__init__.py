@@ -59,11 +59,13 @@ from guerdon.signals.format import (
 )
 from guerdon.signals.instructions import constraint_reward, dense_instructions, instructions
 from guerdon.signals.judges import (
+    judge_critique,
     judge_exemplar,
     judge_log_odds,
     judge_pairwise,
     judge_score,
     judge_steps,
+    judge_verdicts,
     principle_score,
 )
 from guerdon.signals.language import language_match
@@ -143,11 +145,13 @@ __all__ = [
     "instructions",
     "inverted_reward",
     "json_schema",
+    "judge_critique",
     "judge_exemplar",
     "judge_log_odds",
     "judge_pairwise",
     "judge_score",
     "judge_steps",
+    "judge_verdicts",
     "language_match",
     "length",
     "length_incentive",

@@ -158,6 +158,8 @@ def run_signal(
     if box.stop is not None:
         raise box.stop
     if box.failure is not None:
+        if not shape and "token_parts" in names and isinstance(arguments.get("mask"), Tensor):
+            shape = tuple(arguments["mask"].shape[1:])  # a failed row has its positions all the same
         lost = unscored(names, rows, FAILED + box.failure, shape)
         return _Failure(lost.values, lost.reasons, seconds, wait=box.wait)
     values, reasons = judge(box.values, box.reasons)

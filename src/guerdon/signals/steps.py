@@ -73,13 +73,13 @@ def score_chain(completion: str, expression: str) -> list[float]:
     return scores
 
 
-def split_pieces(completion: str) -> list[str]:
-    """The steps of a chain: pieces between "=", each of which owns the "=" that ends it.
+def split_pieces(completion: str, separator: str = "=") -> list[str]:
+    """The steps of a chain: pieces between separators, each of which owns the separator that ends it.
 
-    Nothing after a trailing "=" is no step (an end token there belongs to the step before it). A completion without
-    text is one empty step: its end token has to belong somewhere.
+    Nothing after a trailing separator is no step (an end token there belongs to the step before it). A completion
+    without text is one empty step: its end token has to belong somewhere.
     """
-    pieces = completion.split("=")
+    pieces = completion.split(separator)
     if len(pieces) > 1 and not pieces[-1]:
         pieces.pop()
     return pieces

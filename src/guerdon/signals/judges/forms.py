@@ -52,6 +52,13 @@ def told(reply: str, tag: str) -> str | None:
     return said.pop() if len(said) == 1 else None
 
 
+def told_text(reply: str, tag: str) -> str | None:
+    """As `told`, for contents of any length that may hold ``<``. Linear time."""
+    pieces = [piece.partition(f"</{tag}>") for piece in reply.split(f"<{tag}>")[1:]]
+    said = {inside.strip() for inside, end, _ in pieces if end}
+    return said.pop() if len(said) == 1 else None
+
+
 def number_between(text: str, low: float, high: float) -> float | None:
     """The number that a text is, such as ``7``, ``7.5`` or ``7/10``; None where it is none, or out of range."""
     found = re.fullmatch(r"([+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?)(?:\s*/\s*([0-9]{1,9}))?", text.strip())

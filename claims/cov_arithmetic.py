@@ -3,7 +3,8 @@
 import numpy as np
 
 from claims._arithmetic import CHOSEN, LOOKS, PLAIN, SETTING, curve, gains, spend
-from claims._run import Claim, main
+from claims._curves import main
+from claims._run import Claim
 
 SHARE = 0.02
 ARMS = {

@@ -45,7 +45,7 @@ CLAIM = Claim(
         and lower than the base's by at most 0.02 (lower end), pass@1 of NSR is above the base's (lower end above 0), and pass@64 of
         PSR is below the base's (upper end below 0).""",
     arms=tuple(ARMS),
-    seeds=4,
+    seeds=3,
     measure=measure,
     effects=effects,
     judge=judge,

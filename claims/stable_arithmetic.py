@@ -47,11 +47,9 @@ def recipe(arm: str) -> dict:
     """The preset stable-reinforce with the stages of this arm, and what goes wrong around it."""
     kept = {"both": {*STAGES.values()}, "plain": set()}.get(arm, {STAGES.get(arm, "")})
     left_out = set(STAGES.values()) - kept
-    quiet = arm == "plain, sound"
     return {
-        "policy": {"use": "tiny" if quiet else "claims.stable_arithmetic:Misreporting", "checkpoint": base()},
-        "reward": [{"use": "final-answer", "weight": float(quiet)}]
-        + ([] if quiet else [{"use": "claims.stable_arithmetic:erring"}]),
+        "policy": {"use": "claims.stable_arithmetic:Misreporting", "checkpoint": base()},
+        "reward": [{"use": "final-answer", "weight": 0.0}, {"use": "claims.stable_arithmetic:erring"}],
         "pipeline": [stage for stage in _PRESET["pipeline"] if stage["use"] not in left_out],
         "loss": _PRESET["loss"],
     }
@@ -73,7 +71,7 @@ def measure(arm: str, seed: int) -> dict[str, float]:
 def effects(arms):
     """What each bound saves."""
     told = {"largest gradient plain / both": arms["plain"]["largest gradient"] / arms["both"]["largest gradient"]}
-    for arm in ("both", "filter", "clamp", "plain, sound"):
+    for arm in ("both", "filter", "clamp"):
         told[f"accuracy {arm} - plain"] = arms[arm]["accuracy"] - arms["plain"]["accuracy"]
     return told | {f"accuracy {arm} - base": got["accuracy"] - got["accuracy at 0"] for arm, got in arms.items()}
 
@@ -94,15 +92,14 @@ CLAIM = Claim(
         and the judge gives {PENALTY:g} to 2 percent. Reproduced: after {ITERATIONS} iterations the largest gradient of plain REINFORCE++
         is more than ten times that with both bounds (lower end), and accuracy with both is higher than without and higher than the
         base's (lower ends above 0); on 128 held-out problems with 64 answers each.""",
-    arms=("plain", "filter", "clamp", "both", "plain, sound"),
-    seeds=4,
+    arms=("plain", "filter", "clamp", "both"),
+    seeds=3,
     measure=measure,
     effects=effects,
     judge=judge,
     variants_tried=1,
     limits="""Errors of sampler and judge are made, not found. Gradients are clipped to a norm of 1 after they are measured, and
-        Adam divides by their usual size, in all arms. What each bound does alone, and plain REINFORCE++ where nothing goes wrong
-        ("plain, sound"), is reported, not judged. The judge of consistency is not part of it.""",
+        Adam divides by their usual size, in all arms. What each bound does alone is reported, not judged. The judge of consistency is not part of it.""",
 )
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from claims._arithmetic import TASK, trained
 from claims._run import Claim, main
 
-ROUNDS, PROMPTS, SAMPLES, STEPS = 5, 512, 8, 64
+ROUNDS, PROMPTS, SAMPLES, STEPS = 3, 512, 8, 64
 ADVANTAGES = [
     {"use": "weighted-sum"},
     {"use": "scale-rewards", "scale": 2.0, "shift": -1.0},
@@ -13,7 +13,6 @@ BOUNDS = {
     "topr": {},
     "naive": {"taper-ratio.negative_low": 1.0},
     "positives": {"taper-ratio.negative_high": 0.0},
-    "truncated": {"taper-ratio.positive_low": 0.0},
 }
 ARMS = {arm: {"preset": "topr", "set": bounds} for arm, bounds in BOUNDS.items()}
 ARMS["ppo"] = {"pipeline": ADVANTAGES, "loss": [{"use": "clipped-surrogate", "aggregate": "sequence-mean"}]}
@@ -49,7 +48,7 @@ def measure(arm: str, seed: int) -> dict[str, float]:
 
 def effects(arms):
     """What the taper gains over its alternatives, and what is left of the base under each."""
-    others = ("naive", "positives", "ppo", "truncated")
+    others = ("naive", "positives", "ppo")
     told = {f"accuracy topr - {arm}": arms["topr"]["accuracy"] - arms[arm]["accuracy"] for arm in others}
     told |= {f"accuracy {arm} - base": arms[arm]["accuracy"] - arms[arm]["accuracy at 0"] for arm in arms}
     told |= {f"pass@64 topr - {arm}": arms["topr"]["pass@64"] - arms[arm]["pass@64"] for arm in others}
@@ -73,13 +72,13 @@ CLAIM = Claim(
         REINFORCE is less accurate than the base (upper end below 0), TOPR is more accurate than the base, than learning from right
         answers only, and than PPO (lower ends above 0); on 128 held-out problems with 64 answers each.""",
     arms=tuple(ARMS),
-    seeds=4,
+    seeds=3,
     measure=measure,
     effects=effects,
     judge=judge,
     variants_tried=1,
     limits="""The rate of 5e-4 is that of the other claims on this task, chosen there on a fresh and normalised objective; the paper's
-        share of right answers is higher. Truncated importance sampling is reported, not judged.""",
+        share of right answers is higher.""",
 )
 
 if __name__ == "__main__":

@@ -57,8 +57,6 @@ def test_the_picture_of_the_docs_is_that_of_the_results():
     drawn = _curves.picture()
     assert _curves.PICTURE.read_text("utf-8") == drawn
     words = {text.text for text in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")}
-    drawn_ones = [name for name in _curves.ROWS if (_curves.RESULTS / f"{name}.json").exists()]
-    assert drawn_ones
-    for name in drawn_ones:
+    for name in _curves.ROWS:
         arms = json.loads((_curves.RESULTS / f"{name}.json").read_text("utf-8"))["arms"]
         assert {_curves.ROWS[name], *arms} <= words

@@ -67,20 +67,22 @@ def judge(effects):
 CLAIM = Claim(
     name="cov_arithmetic",
     paper="arXiv:2505.22617",
-    statement=f"""Accuracy follows R = -a exp(H) + b as entropy is spent; and to leave out a few tokens of high covariance (Clip-Cov), or
-        to make them pay for moving (KL-Cov), keeps entropy, and pass@k with it, without a loss of accuracy. {SETTING} Reproduced: with
-        each of the two, mean entropy over training and final pass@64 are higher than with the plain surrogate (lower ends above
-        0) and final accuracy is not lower by more than 0.02 (lower end); and on the plain run the law has a > 0 (lower end) and
-        explains more than 0.7 of the variance of accuracy over {len(LOOKS)} looks (lower end of R2).""",
+    statement=f"""Accuracy follows R = -a exp(H) + b as entropy is spent; and to leave out a few tokens of high
+        covariance (Clip-Cov), or to make them pay for moving (KL-Cov), keeps entropy, and pass@k with it, without a
+        loss of accuracy. {SETTING} Reproduced: with each of the two, mean entropy over training and final pass@64 are
+        higher than with the plain surrogate (lower ends above 0) and final accuracy is not lower by more than 0.02
+        (lower end); and on the plain run the law has a > 0 (lower end) and explains more than 0.7 of the variance of
+        accuracy over {len(LOOKS)} looks (lower end of R2).""",
     arms=tuple(ARMS),
     seeds=4,
     measure=measure,
     effects=effects,
     judge=judge,
     variants_tried=1,
-    limits=f"""{CHOSEN} The share of tokens is {SHARE} in both, not the papers' 0.0002 and 0.002, which are less than two of the
-        thousand tokens of a mini-batch. Ratios stay near 1, so the plain surrogate is hardly clipped. Accuracy moves by a few points
-        only; how far a law fitted on the first half is off on the second is reported beside the spread there, not judged.""",
+    limits=f"""{CHOSEN} The share of tokens is {SHARE} in both, not the papers' 0.0002 and 0.002, which are less than
+        two of the thousand tokens of a mini-batch. Ratios stay near 1, so the plain surrogate is hardly clipped.
+        Accuracy moves by a few points only; how far a law fitted on the first half is off on the second is reported
+        beside the spread there, not judged.""",
 )
 
 if __name__ == "__main__":

@@ -42,19 +42,20 @@ def judge(effects):
 CLAIM = Claim(
     name="epo_arithmetic",
     paper="arXiv:2509.22576",
-    statement=f"""A price on an entropy outside of a band around its own history, step by step, with an entropy bonus, keeps a policy
-        exploring, better than the bonus alone. {SETTING} Reproduced: with bonus and a band of 0.8 to 1.2 (hinge), mean entropy over
-        training and final pass@64 are higher than without either (lower ends above 0), final accuracy is lower by at most 0.02 (lower
-        end), and final pass@64 is higher than with the bonus alone (lower end above 0).""",
+    statement=f"""A price on an entropy outside of a band around its own history, step by step, with an entropy bonus,
+        keeps a policy exploring, better than the bonus alone. {SETTING} Reproduced: with bonus and a band of 0.8 to
+        1.2 (hinge), mean entropy over training and final pass@64 are higher than without either (lower ends above 0),
+        final accuracy is lower by at most 0.02 (lower end), and final pass@64 is higher than with the bonus alone
+        (lower end above 0).""",
     arms=tuple(ARMS),
     seeds=3,
     measure=measure,
     effects=effects,
     judge=judge,
     variants_tried=1,
-    limits=f"""{CHOSEN} The bonus is {BONUS} and the band's weight as released (falling), both {TIMES} times the paper's, which are meant
-        for long runs of an agent. A step of the derivation stands for a turn; no environment answers. The band is narrower than that of
-        the released scripts (0 to 2), within which this entropy stays.""",
+    limits=f"""{CHOSEN} The bonus is {BONUS} and the band's weight as released (falling), both {TIMES} times the
+        paper's, which are meant for long runs of an agent. A step of the derivation stands for a turn; no environment
+        answers. The band is narrower than that of the released scripts (0 to 2), within which this entropy stays.""",
 )
 
 if __name__ == "__main__":

@@ -40,19 +40,21 @@ def judge(effects):
 CLAIM = Claim(
     name="siren_arithmetic",
     paper="arXiv:2509.25133",
-    statement=f"""A pull of the entropy to its first value, among the likeliest tokens and at the least sure positions, keeps pass@k
-        where the plain objective (Dr. GRPO) loses it, at an accuracy no worse than with an even entropy bonus. {SETTING} Reproduced:
-        with a weight of {WEIGHT}, mean entropy over training and final pass@64 are higher than without (lower ends above 0), and
-        final accuracy is lower by at most 0.02 than without and than with a bonus of {BONUS} (lower ends).""",
+    statement=f"""A pull of the entropy to its first value, among the likeliest tokens and at the least sure
+        positions, keeps pass@k where the plain objective (Dr. GRPO) loses it, at an accuracy no worse than with an
+        even entropy bonus. {SETTING} Reproduced: with a weight of {WEIGHT}, mean entropy over training and final
+        pass@64 are higher than without (lower ends above 0), and final accuracy is lower by at most 0.02 than without
+        and than with a bonus of {BONUS} (lower ends).""",
     arms=tuple(ARMS),
     seeds=3,
     measure=measure,
     effects=effects,
     judge=judge,
     variants_tried=2,
-    limits=f"""{CHOSEN} The weight is twenty times the paper's 0.005, which is meant for thousands of steps. In a first variant, stopped after one
-        seed, the bonus had the anchor's weight, {WEIGHT}: its policy said nothing but noise after fifteen iterations (2.75 nats, no answer
-        right), and to beat it would say nothing; the other arms are unchanged. The vocabulary has some twenty characters, of which few could be nonsense at any place.""",
+    limits=f"""{CHOSEN} The weight is twenty times the paper's 0.005, which is meant for thousands of steps. In a
+        first variant, stopped after one seed, the bonus had the anchor's weight, {WEIGHT}: its policy said nothing
+        but noise after fifteen iterations (2.75 nats, no answer right), and to beat it would say nothing; the other
+        arms are unchanged. The vocabulary has some twenty characters, of which few could be nonsense at any place.""",
 )
 
 if __name__ == "__main__":

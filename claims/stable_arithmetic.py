@@ -86,20 +86,22 @@ def judge(effects):
 CLAIM = Claim(
     name="stable_arithmetic",
     paper="arXiv:2505.02835",
-    statement=f"""Leaving outlying advantages out and bounding the ratio before the surrogate makes REINFORCE++ stable where ratios
-        are wild. The tiny policy writes out sums, differences and products of three numbers up to {TASK["largest"]} from a base that is
-        right one time in seven; the sampler misreports the log-probabilities of a quarter of the answers (by {SPREAD:g} nats per token)
-        and the judge gives {PENALTY:g} to 2 percent. Reproduced: after {ITERATIONS} iterations the largest gradient of plain REINFORCE++
-        is more than ten times that with both bounds (lower end), and accuracy with both is higher than without and higher than the
-        base's (lower ends above 0); on 128 held-out problems with 64 answers each.""",
+    statement=f"""Leaving outlying advantages out and bounding the ratio before the surrogate makes REINFORCE++ stable
+        where ratios are wild. The tiny policy writes out sums, differences and products of three numbers up to
+        {TASK["largest"]} from a base that is right one time in seven; the sampler misreports the log-probabilities of
+        a quarter of the answers (by {SPREAD:g} nats per token) and the judge gives {PENALTY:g} to 2 percent.
+        Reproduced: after {ITERATIONS} iterations the largest gradient of plain REINFORCE++ is more than ten times
+        that with both bounds (lower end), and accuracy with both is higher than without and higher than the base's
+        (lower ends above 0); on 128 held-out problems with 64 answers each.""",
     arms=("plain", "filter", "clamp", "both"),
     seeds=3,
     measure=measure,
     effects=effects,
     judge=judge,
     variants_tried=1,
-    limits="""Errors of sampler and judge are made, not found. Gradients are clipped to a norm of 1 after they are measured, and
-        Adam divides by their usual size, in all arms. What each bound does alone is reported, not judged. The judge of consistency is not part of it.""",
+    limits="""Errors of sampler and judge are made, not found. Gradients are clipped to a norm of 1 after they are
+        measured, and Adam divides by their usual size, in all arms. What each bound does alone is reported, not
+        judged. The judge of consistency is not part of it.""",
 )
 
 if __name__ == "__main__":

@@ -38,18 +38,18 @@ def judge(effects):
 CLAIM = Claim(
     name="steer_arithmetic",
     paper="arXiv:2510.10150",
-    statement=f"""To weight tokens down by the change of entropy that they are estimated to make slows the loss of entropy, and of pass@k
-        with it, at the same accuracy or better, even where hardly anything is clipped (0.99 and 5). {SETTING} Reproduced: with the
-        weights, mean entropy over training and final pass@64 are higher than without (lower ends above 0), and final accuracy is
-        lower by at most 0.02 (lower end).""",
+    statement=f"""To weight tokens down by the change of entropy that they are estimated to make slows the loss of
+        entropy, and of pass@k with it, at the same accuracy or better, even where hardly anything is clipped (0.99
+        and 5). {SETTING} Reproduced: with the weights, mean entropy over training and final pass@64 are higher than
+        without (lower ends above 0), and final accuracy is lower by at most 0.02 (lower end).""",
     arms=tuple(ARMS),
     seeds=3,
     measure=measure,
     effects=effects,
     judge=judge,
     variants_tried=1,
-    limits=f"""{CHOSEN} The least weight is {LEAST} instead of the paper's 0.8. The exact change to first order is compared with the estimate
-        in steer_weights.""",
+    limits=f"""{CHOSEN} The least weight is {LEAST} instead of the paper's 0.8. The exact change to first order is
+        compared with the estimate in steer_weights.""",
 )
 
 if __name__ == "__main__":

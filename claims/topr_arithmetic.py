@@ -71,21 +71,22 @@ def judge(effects):
 CLAIM = Claim(
     name="topr_arithmetic",
     paper="arXiv:2503.14286",
-    statement=f"""From stale and mostly wrong answers, a taper on the wrong ones keeps learning stable and makes use of them, where
-        REINFORCE without weights collapses and PPO's clip stalls. The tiny policy writes out sums, differences and products of three
-        numbers up to {TASK["largest"]}, from a base that is right one time in seven; each of {ROUNDS} rounds draws {PROMPTS} x {SAMPLES}
-        answers and makes one pass of {STEPS} steps over them. Rewards are 1 and -1, without a baseline. Reproduced: in the end naive
-        REINFORCE is less accurate than the base (upper end below 0), TOPR is more accurate than the base, than learning from right
-        answers only, and than PPO (lower ends above 0); on 128 held-out problems with 64 answers each.""",
+    statement=f"""From stale and mostly wrong answers, a taper on the wrong ones keeps learning stable and makes use
+        of them, where REINFORCE without weights collapses and PPO's clip stalls. The tiny policy writes out sums,
+        differences and products of three numbers up to {TASK["largest"]}, from a base that is right one time in
+        seven; each of {ROUNDS} rounds draws {PROMPTS} x {SAMPLES} answers and makes one pass of {STEPS} steps over
+        them. Rewards are 1 and -1, without a baseline. Reproduced: in the end naive REINFORCE is less accurate than
+        the base (upper end below 0), TOPR is more accurate than the base, than learning from right answers only, and
+        than PPO (lower ends above 0); on 128 held-out problems with 64 answers each.""",
     arms=tuple(ARMS),
     seeds=3,
     measure=measure,
     effects=effects,
     judge=judge,
     variants_tried=2,
-    limits="""The rate of 5e-4 is that of the other claims on this task, chosen there on a fresh and normalised objective; the paper's
-        share of right answers is higher. As TOPR fell below the base, all arms were also run with a fifth of the rate ("slow"),
-        afterwards; this is reported, not judged.""",
+    limits="""The rate of 5e-4 is that of the other claims on this task, chosen there on a fresh and normalised
+        objective; the paper's share of right answers is higher. As TOPR fell below the base, all arms were also run
+        with a fifth of the rate ("slow"), afterwards; this is reported, not judged.""",
 )
 
 if __name__ == "__main__":

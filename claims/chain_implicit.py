@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from claims._arithmetic import LONGEST, TASK, base
+from claims._flawed_chain import LONGEST, TASK, base
 from claims._run import Claim, main
 from claims._tabular import auc
 from guerdon.batch import Rollouts

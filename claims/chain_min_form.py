@@ -1,6 +1,6 @@
 """PURE on the arithmetic chain: a flawed score of steps is hacked by more steps when it is summed, not by its soft minimum."""
 
-from claims._arithmetic import LONGEST, TASK, base
+from claims._flawed_chain import LONGEST, TASK, base
 from claims._base import learn
 from claims._run import Claim, main
 
@@ -13,7 +13,7 @@ def measure(arm: str, seed: int) -> dict[str, float]:
         {
             "task": {"use": "arithmetic", "max_tokens": LONGEST, **TASK},
             "policy": {"use": "tiny", "checkpoint": base(1500)},
-            "reward": [{"use": "final-answer"}, {"use": "claims._arithmetic:flawed_steps", "name": "flawed"}],
+            "reward": [{"use": "final-answer"}, {"use": "claims._flawed_chain:flawed_steps", "name": "flawed"}],
             "pipeline": [
                 {"use": "weighted-sum"},
                 {"use": "leave-one-out"},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from guerdon.method import _REGISTRY, methods, recipe_name
-from guerdon.recipe import load
+from guerdon.recipe import load, shipped
 from guerdon.training import build, train
 from tests.judge_server import JudgeServer
 
@@ -53,6 +53,12 @@ def test_python_examples_print_what_they_say(file, capsys):
     assert said
     for line in said:
         assert line in printed
+
+
+def test_the_readme_names_every_preset():
+    text = (ROOT / "README.md").read_text("utf-8")
+    named = set(re.findall(r"[\w-]+", text[text.index("Presets: ") : text.index("Shipped recipes: ")]))
+    assert set(shipped("presets")) <= named
 
 
 def test_the_recipe_of_the_readme_compiles(tmp_path):

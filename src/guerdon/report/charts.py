@@ -39,12 +39,18 @@ def line_chart(title: str, series: Sequence[Series], *, note: str = "") -> Safe:
     head = tag("h3", title, tag("small", note) if note else None)
     if not shown:
         return tag("figure", head, tag("p", "No finite value was logged.", cls="empty"))
+    return tag("figure", head, legend(shown), line_drawing(title, shown))
+
+
+def line_drawing(title: str, series: Sequence[Series], **place: float) -> Safe:
+    """The chart without its card; ``place`` (x, y, width, height) is where it stands in a larger drawing."""
+    shown = [s for s in series if s.values][:COLOURS]
     binned = [Series(s.name, s.points if s.dots else bucket(s.points, MOST_POINTS), s.dots) for s in shown]
     xs = [x for s in shown for x, _ in s.points]
     ys = [y for s in binned for y in s.values]
     x_at, x_ticks = _scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, pad=0, whole=True)
     y_at, y_ticks = _scale(*_with_zero(min(ys), max(ys)), HEIGHT - BOTTOM, TOP, pad=0.06)
-    drawing = tag(
+    return tag(
         "svg",
         [_gridline(y_at(y), _tick(y, y_ticks)) for y in y_ticks],
         [tag("text", _tick(x, x_ticks), x=_r(x_at(x)), y=HEIGHT - 10, cls="tick x") for x in x_ticks],
@@ -55,8 +61,8 @@ def line_chart(title: str, series: Sequence[Series], *, note: str = "") -> Safe:
         viewBox=f"0 0 {WIDTH} {HEIGHT + 3}",
         role="img",
         aria_label=f"{title} by iteration",
+        **place,
     )
-    return tag("figure", head, legend(shown), drawing)
 
 
 def legend(series: Sequence[Series]) -> Safe:

@@ -1,7 +1,7 @@
 """PURE on the arithmetic chain: a flawed score of steps is hacked by more steps when it is summed, not by its soft minimum."""
 
-from claims._flawed_chain import LONGEST, TASK, base
 from claims._base import learn
+from claims._flawed_chain import LONGEST, TASK, base
 from claims._run import Claim, main
 
 FORMS = {"sum": [], "min": [{"use": "min-form"}]}

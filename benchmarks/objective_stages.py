@@ -27,7 +27,7 @@ from benchmarks._harness import main, times
 from guerdon.method import Method, methods
 
 ROWS, LENGTH, REPETITIONS, BAR = int(os.environ.get("GUERDON_ROWS", "512")), 4096, 5, 1.5
-LEARNT = {"logp", "entropy", "values", "ratio", "nucleus_entropy", "entropy_slope"}
+LEARNT = {"logp", "demonstration_logp", "entropy", "values", "ratio", "nucleus_entropy", "entropy_slope"}
 
 
 def inputs(rows: int = ROWS, length: int = LENGTH) -> dict[str, Tensor]:
@@ -57,6 +57,7 @@ def inputs(rows: int = ROWS, length: int = LENGTH) -> dict[str, Tensor]:
         "turn_ids": (torch.arange(length) // (length // 8)).expand(rows, -1).contiguous(),
         "mask": torch.arange(length) < (length * (0.7 + 0.3 * torch.rand(rows, 1, generator=g))).long(),
     }
+    made |= {"demonstration_logp": logp.clone(), "demonstration_mask": made["mask"]}
     return {name: x.requires_grad_(name in LEARNT) for name, x in made.items()}
 
 
@@ -75,7 +76,7 @@ def stage(method: Method, given: dict[str, Tensor]) -> Callable[..., Tensor]:
     extra = {"generator": torch.Generator().manual_seed(0)} if "generator" in method.injected else {}
 
     def run(**tensors: Tensor) -> Tensor:
-        return torch.where(tensors["mask"], call(**tensors, **extra), 0.0).sum()
+        return torch.where(tensors.get("mask", tensors.get("demonstration_mask")), call(**tensors, **extra), 0.0).sum()
 
     return run
 

@@ -341,7 +341,7 @@ LEFT_OUT = {
     "split-lines split-sentences split-tags split-code-lines": "they only move numbers between rows, steps and tokens",
     "truncated-importance truncated-sequence-importance icepop sequence-mask balance-outcomes": "weights of the loss, not "
     "credit; an engine that differs from the trainer is no part of this world",
-    "accuracy-filter advantage-filter whiten-rows step-max-norm": "they drop rows or change the scale of what another made",
+    "accuracy-filter advantage-filter drop-truncated drop-by-part whiten-rows step-max-norm": "they drop rows or change the scale of what another made",
     "step-token-baseline": "with one token per step it is what comparing returns with the group does",
     "greedy-baseline-discounted": "it is the greedy baseline and a divergence, which is 0 here",
 }

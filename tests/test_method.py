@@ -81,7 +81,7 @@ def test_lookup_by_import_path():
     ("name", "message"),
     [
         ("group-normalize", "did you mean group-normalise"),
-        ("qwertyuiop", "guerdon methods lists them all"),
+        ("qqxxzzjj", "guerdon methods lists them all"),
         ("no.such.module:f", "expected an importable"),
         ("tests.test_method:nothing", "expected an importable"),
         ("tests.test_method:not_a_reward", "expected .* to be a registered method or a reward"),

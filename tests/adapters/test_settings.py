@@ -23,7 +23,7 @@ OTHER = {
     "failure_limit": 0.5, "evaluate_every": 3, "evaluate_prompts": 3, "evaluate_samples": 3, "checkpoint_every": 3,
     "keep_checkpoints": 3, "save_rollouts_every": 3, "tensorboard": True, "threads": 3, "fsdp": True,
     "temperature": 0.5, "top_p": 0.5, "top_k": 5, "max_tokens": 5, "stop": ("=",), "engine": {"use": "vllm"},
-    "forks": 2, "prefix_draws": 2, "prefix_suffix": "=", "chunks": 2, "where": "advantages", "prover": {"use": "tiny"},
+    "branches": {"share": 0.5}, "demonstration": "said", "forks": 2, "prefix_draws": 2, "prefix_suffix": "=", "chunks": 2, "where": "advantages", "prover": {"use": "tiny"},
 }  # fmt: skip
 """A value of each setting that is not its default."""
 KEYS = [f"{table}.{name}" for table, spec in TABLES.items() for name in spec.model_fields]

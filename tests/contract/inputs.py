@@ -109,7 +109,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "penalised-progress": {"progress": "a"},
     "hybrid-reward": {"rule": "a", "learned": "b"},
     "clip-steps": {"eta": 0.5},
-    "keep-ratio": {"low": 0.6, "high": 1.6, "over": "geometric-mean"},
+    "keep-ratio": {"low": 0.1, "high": 5.0, "over": "geometric-mean"},
     "scale-by-similarity": {"part": "a"},
 }
 

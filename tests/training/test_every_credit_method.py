@@ -65,6 +65,9 @@ RECIPES = {
     "truncated-importance": {"pipeline": [SUM, CENTRE, "truncated-importance"]},
     "truncated-sequence-importance": {"pipeline": [SUM, CENTRE, "truncated-sequence-importance"]},
     "icepop": {"pipeline": [SUM, CENTRE, "icepop"]},
+    "drop-truncated drop-by-part": {
+        "pipeline": [SUM, CENTRE, "drop-truncated", {"use": "drop-by-part", "part": "final-answer"}]
+    },
     "sequence-mask": {"pipeline": [SUM, CENTRE, "sequence-mask"]},
     # 101
     "min-form step-token-baseline returns-to-go add-levels mask-step-ends": {

@@ -8,10 +8,8 @@ from guerdon.recipe.words import nearest
 
 OURS = "train it with guerdon train"
 TRL = "train it in TRL with guerdon.adapters.trl.GuerdonGRPOTrainer, or with guerdon train"
-_OURS_ALONE = {
-    "node_ids": f"its completions do not branch; {OURS}",
-    "demonstration": f"it learns from what its policy said and from nothing else; {OURS}",
-}
+_ALONE = {"node_ids": f"its completions do not branch; {OURS}"}
+_ALONE |= {"demonstration": f"it learns from what its policy said and from nothing else; {OURS}"}
 _GAMES = dict.fromkeys(("turn_accepted", "potentials"), f"its environments do not say it; {OURS}")
 _TURNS = {
     "turn_ids": f"its completions have one turn; {TRL}, or make turns with split-turns",
@@ -25,15 +23,14 @@ _EXTRA = {
 _NO_HIDDEN = {
     **dict.fromkeys(("nucleus_entropy", "old_nucleus_entropy", "entropy_slope"), f"it hands out no logits; {TRL}"),
     **dict.fromkeys(("top_entropy", "old_top_entropy"), f"it hands out no logits; {TRL}"),
-    "hidden": f"it hands out no hidden states; {TRL}",
-    "old_hidden": f"it hands out no hidden states; {TRL}",
+    **dict.fromkeys(("hidden", "old_hidden"), f"it hands out no hidden states; {TRL}"),
 }
 _NO_PASS = {
     "policy": f"it hands out no forward pass; {TRL}",
     "reference": f"it hands out no reference; {TRL}",
     "value": f"it hands out no values; use a baseline of the group such as leave-one-out, or {TRL}",
 }
-_NO_PLAY = _OURS_ALONE | _GAMES
+_NO_PLAY = _ALONE | _GAMES
 _ROWS = _NO_PLAY | _TURNS | _EXTRA
 _SPANS = f"its traces do not say which characters a token stands for; {TRL}"
 
@@ -111,7 +108,7 @@ HOSTS: dict[str, Host] = {
     "prime-rl": Host(
         "an algorithm of prime-rl",
         frozenset({"rollout", "old_logp"}),
-        _OURS_ALONE
+        _ALONE
         | _EXTRA
         | _NO_HIDDEN
         | _NO_PASS
@@ -172,7 +169,7 @@ HOSTS: dict[str, Host] = {
             {"mask", "attention_mask", "turn_ids", "turn_scores", "terminated", "truncated"}
             | {"old_values", "bootstrap_values", "old_logp"}
         ),
-        _OURS_ALONE
+        _ALONE
         | _EXTRA
         | _NO_HIDDEN
         | {

@@ -55,3 +55,15 @@ def options(method: Method) -> dict[str, Any]:
     """A value for each option that has no default."""
     plain: dict[Any, Any] = {str: "=", int: 1, float: 1.0, dict[str, float]: {}}
     return {h.name: plain.get(h.annotation, "=") for h in method.hypers.values() if h.required}
+
+
+def read_by_losses(method: Method, read: set[str]) -> list[dict[str, Any]]:
+    """Losses for what a method makes that nothing else in the recipe reads, ``read``."""
+    losses: list[dict[str, Any]] = []
+    if method.claims.get("for_penalty"):
+        losses.append({"use": "kl-loss", "take": {"ref_logp": "old_logp"}})
+    if "windowed_entropy" in method.makes:
+        losses.append({"use": "entropy-bonus", "take": {"entropy": "windowed_entropy"}})
+    if "token_returns" in method.makes and "token_returns" not in read:
+        losses.append({"use": "value-loss"})
+    return losses

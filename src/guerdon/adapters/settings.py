@@ -47,6 +47,8 @@ _COMMON = {
     "training.failure_limit": USED,
     "training.statistics": USED,
     "rollouts.forks": _refused("completions do not branch there"),
+    "rollouts.branches": _told(),
+    "rollouts.demonstration": _told(),
     "rollouts.chunks": _told(),
     "replay": _refused("its batches are drawn anew; train it with guerdon train"),
     "imitation": _refused("its losses are those of rollouts; train it with guerdon train"),

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from guerdon.adapters.plainest import MADE_BY, READ_BY, model_that_makes, options, plainness
+from guerdon.adapters.plainest import MADE_BY, READ_BY, model_that_makes, options, plainness, read_by_losses
 from guerdon.batch import DERIVED_FROM
 from guerdon.method import Method, methods
 from guerdon.pipeline import Host
 from guerdon.pipeline.known import CARRIED
+from guerdon.pipeline.losses import DIFFERENTIABLE
 from guerdon.quantities import lookup
 from guerdon.recipe import Recipe, load
 from guerdon.training.parts import faces
@@ -38,7 +39,7 @@ class _Smallest:
     def recipe(self, method: Method) -> dict[str, Any]:
         """The recipe, with a reward of rows and credit for it, so that the method is all that may be missing."""
         objective = bool(set(method.makes) & _LOSSES)
-        if set(method.makes) & (_LOSSES | {"ratio"}) and self.host.runs in ("rewards", "advantages"):
+        if set(method.makes) & (_LOSSES | DIFFERENTIABLE) and self.host.runs in ("rewards", "advantages"):
             self._credit()  # of any kind, since the losses are left out
             self.stages.append(self._stage(method))
         else:
@@ -63,9 +64,8 @@ class _Smallest:
             if "given" in self.known[stage["use"]].hypers:
                 stage["given"] = "margin"  # any score will do
         if not objective or "token_advantages" not in _taken(method):
-            kinds["loss"].insert(0, {"use": "reinforce"})
-        if "token_returns" in method.makes and "token_returns" not in read:
-            kinds["loss"].append({"use": "value-loss"})
+            kinds["loss"].insert(0, {"use": "reinforce", "weighted": not method.claims.get("for_penalty")})
+        kinds["loss"] += read_by_losses(method, read)
         return {"model": self.models, **kinds}
 
     def _credit(self) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guerdon.adapters.fitting import refuse_update
 from guerdon.adapters.hosts import HOSTS
+from guerdon.adapters.refusals import refuse_update
 from guerdon.adapters.verl_credit import NAME
 from guerdon.adapters.verl_cut import cut
 from guerdon.batch import Rollouts

@@ -12,8 +12,8 @@ from tensordict import TensorDict  # pyright: ignore[reportMissingImports]
 from verl.workers.utils.padding import response_to_nested  # pyright: ignore[reportMissingImports]
 
 from guerdon.adapters.data import group_ids, rollouts_of, with_steps, with_turns
-from guerdon.adapters.fitting import refuse_update
 from guerdon.adapters.hosts import HOSTS
+from guerdon.adapters.refusals import refuse_update
 from guerdon.adapters.settings import differences
 from guerdon.adapters.verl_credit import CREDIT, NAME, credited
 from guerdon.adapters.verl_cut import RECIPE, cut, writes_tools

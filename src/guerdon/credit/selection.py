@@ -14,7 +14,7 @@ from torch import Tensor
 
 from guerdon.kernels import group_max, group_min
 from guerdon.kernels.ratios import within
-from guerdon.method import method
+from guerdon.method import PartName, method
 
 RAFT = "arXiv:2304.06767"
 SPEAR = "arXiv:2509.22601"
@@ -112,7 +112,7 @@ def drop_by_part(
     advantages: Float[Tensor, " B"],
     parts: Mapping[str, Float[Tensor, " B"]],
     *,
-    part: str,
+    part: PartName,
     low: float = -math.inf,
     high: float = math.inf,
 ) -> Float[Tensor, " B"]:

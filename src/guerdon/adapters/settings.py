@@ -1,5 +1,4 @@
-"""What becomes of a recipe's settings in another trainer: no key of [training], [sampling], [rollouts], [replay] or [imitation] is passed
-over.
+"""What becomes of a recipe's settings in another trainer: no key of its tables is passed over.
 
 - used: the recipe's value is the one that runs;
 - mapped: it becomes the host's own setting; where the host was told another value, the two are refused;

@@ -85,7 +85,8 @@ class Known:
         if head in ("step_ids", "step_mask", "step_end") or (
             head in ("prefix_values", "answer_logp") and self.host.provides(head)
         ):
-            return f"{place}: expected steps in the rollouts for {head}, got none; {self._steps()}"
+            where = "the rollouts" if self.host is OWN else f"rows of {self.host.name}"
+            return f"{place}: expected steps in {where} for {head}, got none; {self._steps()}"
         if (head in ("turn_ids", "turn_mask") or head in CARRIED) and self.host is not OWN:
             return f"{place}: takes {head} ({QUANTITIES[head].meaning}), but rows of {self.host.name} carry none; {self.host.instead(head)}"
         if head in ("turn_ids", "turn_mask") or head in CARRIED:

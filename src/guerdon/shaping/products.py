@@ -123,9 +123,11 @@ def penalised_progress(
 def latch_penalty(
     step_rewards: Float[Tensor, "B S"], step_mask: Bool[Tensor, "B S"], *, ticks: int = 500
 ) -> Float[Tensor, "B S"]:
-    """CaRL: a penalty stays for ``ticks`` steps after the last step that earned it.
+    """CaRL: a penalty stays for ``ticks`` steps, the last step that earned it included.
 
-        p'_s = min(p_{s - ticks}, ..., p_s)
+        p'_s = min(p_{s - ticks + 1}, ..., p_s)
+
+    as the released code counts its 500; at 0 or 1 no penalty stays beyond its step.
 
     ``step_rewards`` are the factors of one soft penalty, 1 where satisfied; of several at once:
     ``take = {step_rewards = "step_parts"}``, ``make = "step_parts"`` and ``each``. The reward then depends on steps that
@@ -142,7 +144,7 @@ def latch_penalty(
         raise ValueError(f"expected ticks of at least 0, got {ticks}")
     if 0 in step_rewards.shape:
         return step_rewards.clone()
-    reach = min(ticks, step_rewards.shape[1] - 1)
+    reach = min(max(ticks - 1, 0), step_rewards.shape[1] - 1)
     known = torch.where(step_mask, step_rewards, torch.inf)
     padded = torch.nn.functional.pad(known, (reach, 0), value=torch.inf)
     latched = -max_pool1d(-padded[:, None], reach + 1, stride=1)[:, 0]
@@ -159,13 +161,13 @@ class LatchedPenalty:
 
     @property
     def remaining(self) -> Float[Tensor, " n"]:
-        """Share of the ticks for which the penalty will still last: what a value function has to see."""
-        return (self._left - 1).clamp(min=0) / max(self.ticks, 1)
+        """Share of the ticks that are left, this step's included: what a value function has to see."""
+        return self._left / max(self.ticks, 1)
 
     def __call__(self, violated: Bool[Tensor, " n"]) -> Float[Tensor, " n"]:
         """This step's factor: ``factor`` where the penalty is violated or lasts, else 1."""
-        self._left = torch.where(violated, self.ticks + 1, (self._left - 1).clamp(min=0))
-        return torch.where(self._left > 0, self.factor, 1.0)
+        self._left = torch.where(violated, self.ticks, (self._left - 1).clamp(min=0))
+        return torch.where(violated | (self._left > 0), self.factor, 1.0)
 
     def reset(self, ended: Bool[Tensor, " n"]) -> None:
         """Lift the penalty where an episode ended."""

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from guerdon.credit import group_normalise
 from guerdon.recipe import load
 from guerdon.shaping import unlikeliness
 from tests.running import run_parts
@@ -40,3 +41,12 @@ def test_ties_and_negative_rewards_as_released():
     torch.testing.assert_close(shared, torch.tensor([1 - 1.5 / 16, 1 - 1.5 / 16, -1.0, -1.0]))
     released = unlikeliness(rewards, tied, mask, group, ties="first", negative="scale")
     torch.testing.assert_close(released, torch.tensor([1 - 1 / 16, 1 - 2 / 16, -1.0, -(1 - 3 / 16)]))
+
+
+def test_a_lone_answer_as_released():
+    """Its mean is taken as 0 and its deviation as 1, so that it keeps its reward; elsewhere nothing changes."""
+    rewards, group = torch.tensor([0.875, 0.0, 1.0, 1.0]), torch.tensor([0, 0, 1, 2])
+    released = group_normalise(rewards, group, eps=1e-6, alone="reward")
+    expected = torch.tensor([0.7071056, -0.7071056, 0.999999, 0.999999])
+    torch.testing.assert_close(released, expected, rtol=0, atol=1e-6)
+    assert group_normalise(rewards, group, eps=1e-6)[2:].tolist() == [0.0, 0.0]

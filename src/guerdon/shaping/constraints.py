@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from guerdon.method import EntryOf, PartName, method
-from guerdon.shaping.search import NelderMead
+from guerdon.shaping.search import NelderMead, Variant
 
 PAPER = "arXiv:2310.04373"
 Squash = Literal["tanh", "sigmoid", "clamp", "none"]
@@ -233,7 +233,8 @@ class SearchedConstraints(ConstrainedAdvantages):
     ``near`` of its threshold, and its value is the mean of the part ``evaluation`` in the last of them: a score that one
     trusts but can afford only now and then, watched with ``weight = 0``. ``thresholds`` is the first corner of the
     simplex, and ``steps`` says how far off the other corners are, one part each. It ends on the best thresholds when
-    the values differ by less than ``tolerance`` (`guerdon.shaping.search.NelderMead`).
+    the values differ by less than ``tolerance`` (`guerdon.shaping.search.NelderMead`, which also says what the steps of the
+    released code are, ``variant``).
 
     Policy and multipliers go on from one evaluation to the next, so a value also tells how far training had come.
 
@@ -250,6 +251,7 @@ class SearchedConstraints(ConstrainedAdvantages):
         period: int = 10,
         near: float = 0.05,
         tolerance: float = 0.01,
+        variant: Variant = "textbook",
         objective: Annotated[str, EntryOf(("part_advantages",))] | None = None,
         squash: Squash = "tanh",
         start: float = 0.0,
@@ -265,7 +267,7 @@ class SearchedConstraints(ConstrainedAdvantages):
             raise ValueError(f"expected steps for thresholds among {sorted(thresholds)}, got {odd[0]!r}; correct it")
         corner = list(thresholds.values())
         others = [[x + steps.get(n, 0.0) * (n == m) for n, x in thresholds.items()] for m in thresholds]
-        self.search = NelderMead([corner, *others], tolerance=tolerance)
+        self.search = NelderMead([corner, *others], tolerance=tolerance, variant=variant)
         self.evaluation, self.period, self.near, self.age = evaluation, period, near, 0
 
     def update(self, parts: Mapping[str, Float[Tensor, " B"]]) -> None:

@@ -50,7 +50,7 @@ def driven(chance=0.0, **named):
         "progress": lambda move: 100 * move.info["metres"] / LENGTH,
         "soft": {
             "speeding": lawful,
-            "comfort": Latch(lambda move: move.info["hasty"], factor=0.5, ticks=2),
+            "comfort": Latch(lambda move: move.info["hasty"], factor=0.5, ticks=3),
         },
         "hard": {"crash": lambda move: move.info["crashed"]},
         "goal": lambda move: move.after[1] >= 1.0,
@@ -100,8 +100,8 @@ def test_a_new_episode_lifts_penalties_and_the_observation_shows_what_remains():
     env = driven(show_remaining=True)
     assert env.observation_space.shape == (4,)
     env.reset(seed=0)
-    assert env.step(2)[0][3] == 1.0  # two of two ticks
-    assert env.step(1)[0][3] == 0.5
+    assert env.step(2)[0][3] == 1.0  # three of three ticks
+    assert env.step(1)[0][3] == pytest.approx(2 / 3)
     assert env.reset(seed=0)[0][3] == 0.0
     assert env.step(1)[4]["penalised_progress"]["comfort"] == 1.0
 

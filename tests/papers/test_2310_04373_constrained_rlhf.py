@@ -40,3 +40,21 @@ def test_the_search_ends_when_values_are_alike():
         search.tell(value)
     assert search.done
     assert search.best == ([0.44, 0.238], 0.5)
+
+
+def test_the_released_walk():
+    """Points that the released loop asks for, and where the textbook's steps leave it."""
+    walked = {}
+    for variant in ("textbook", "released"):
+        search = NelderMead([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], variant=variant)
+        walked[variant] = []
+        for _ in range(12):
+            x, y = search.ask()
+            walked[variant].append((x, y))
+            search.tell((x - 3) ** 2 + 2 * (y + 1) ** 2 + x * y)
+    assert walked["released"] == [
+        *((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, -1.0), (1.5, -2.0), (2.5, -2.0)),
+        *((3.75, -3.0), (4.25, -5.0), (1.8125, -1.25), (4.0625, -2.25), (5.34375, -2.375), (7.28125, -4.125)),
+    ]
+    assert walked["textbook"][:6] == walked["released"][:6]
+    assert walked["textbook"] != walked["released"]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from guerdon.shaping import rank_weights
 from tests.running import run_parts
 
 FIVE = [0.1, 0.9, -0.3, 0.4, 0.2]
@@ -37,3 +38,23 @@ def test_two_stages_that_count_multiply():
     both = run_parts({"rm": FIVE}, [*draw, {"use": "top-rows", "share": 0.2}])["counts"]
     assert both.tolist() == [0, int(alone[1]), 0, 0, 0]
     assert alone[1] > 0
+
+
+@pytest.mark.parametrize("n", [5, 8])
+def test_the_released_odds(n):
+    """Raw 0.4 for the best and 0.1 for each other, whatever n is: one half of five, but 4/11 of eight."""
+    rewards, group = torch.arange(n).float(), torch.zeros(n, dtype=torch.int64)
+    raw = torch.tensor([0.1] * (n - 1) + [0.4])
+    torch.testing.assert_close(rank_weights(rewards, group, kind="br", odds=4.0), raw / raw.sum())
+
+
+def test_ties_as_in_verl():
+    """All that tie for an end of the batch count in full: with rewards of 0 and 1 nothing is filtered."""
+    group = torch.zeros(5, dtype=torch.int64)
+    rewards = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0])
+    even = rank_weights(rewards, group, kind="bw", ties="all")
+    torch.testing.assert_close(even, torch.full((5,), 0.2))
+    best = rank_weights(rewards, group, kind="br", odds=4.0, ties="all")
+    torch.testing.assert_close(best, torch.tensor([4.0, 1.0, 1.0, 1.0, 4.0]) / 11)
+    shared = rank_weights(rewards, group, kind="bw")
+    torch.testing.assert_close(shared, torch.tensor([1 / 4, 1 / 6, 1 / 6, 1 / 6, 1 / 4]))

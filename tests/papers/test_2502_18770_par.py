@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from guerdon.shaping import clip_rewards, log_sigmoid, preference_as_reward
+from guerdon.shaping import clip_rewards, log_sigmoid, piecewise_length, preference_as_reward
 
 
 def test_worked_example():
@@ -24,7 +24,7 @@ def test_official_order_of_ceiling_length_penalty_and_curve():
         r = min(r, 5.0) - 0.01 * max(0, n - 300)
         expected.append(sum(1 / (1 + math.exp(-(r - x))) for x in refs) / len(refs))
     capped = clip_rewards(torch.tensor(scores), low=-math.inf, high=5.0)
-    shorter = capped - 0.01 * (torch.tensor(lengths) - 300).clamp(min=0)
+    shorter = piecewise_length(capped, torch.tensor(lengths), points=((300.0, 0.0), (10300.0, -100.0)))
     assert preference_as_reward(shorter, references).tolist() == pytest.approx(expected, abs=1e-6)
 
 
@@ -35,3 +35,11 @@ def test_the_log_sigmoid_arm():
     assert float(log_sigmoid(torch.tensor([1.5]), [references])) == pytest.approx(
         -math.log1p(math.exp(-(1.5 - q))), abs=1e-5
     )
+
+
+def test_the_released_log_sigmoid_widens_the_deviation():
+    """Numbers of the released shaper; a single reference has no deviation but the 1e-5 that it adds."""
+    made = log_sigmoid(torch.tensor([1.5, -2.0]), [[0.0, 1.0, 2.0], [0.5]], eps=1e-5)
+    q = [1.0 + 1.0364334 * 1.00001, 0.5 + 1.0364334e-5]
+    expected = [-math.log1p(math.exp(q[0] - 1.5)), -math.log1p(math.exp(q[1] + 2.0))]
+    assert made.tolist() == pytest.approx(expected, abs=1e-6)

@@ -30,6 +30,8 @@ def test_the_bonus_is_not_for_answers_that_are_too_short_or_wrong():
     close(shortest_correct_bonus(REWARDS, none_right, LENGTHS, GROUP), REWARDS)  # the released code pays the first
     tied = torch.tensor([200, 80, 90, 200])
     close(shortest_correct_bonus(REWARDS, CORRECT, tied, GROUP), [1.7, 0.5, 0.5, 1.7])
+    close(shortest_correct_bonus(REWARDS, CORRECT, tied, GROUP, ties="first"), [1.7, 0.5, 0.5, 1.5])  # as released
+    close(shortest_correct_bonus(REWARDS, CORRECT, LENGTHS, GROUP, ties="first"), [1.7, 0.5, 0.5, 1.5])
     unknown = torch.tensor([NAN, 0.0, 0.0, 1.0])
     close(shortest_correct_bonus(REWARDS, unknown, LENGTHS, GROUP), [1.5, 0.5, 0.5, 1.7])
 

@@ -51,6 +51,21 @@ def test_with_outcomes_of_0_and_1_the_released_zeros_make_trust_idle():
     assert trust_weight(outcome, torch.where(outcome < 0.2, 0.0, thinking), GROUP)[0] == 1
 
 
+def test_what_the_released_code_does_not_ask():
+    """Numbers of the released reward manager at step 3000 of T = 12000; what it does not ask about may be unscored."""
+    outcome = torch.tensor([0.6, 1.0, 0.3, 0.4, 0.1, 0.5])
+    thinking = torch.tensor([0.2, 0.4, 0.9, 0.8, NAN, 0.1])
+    group = torch.zeros(6, dtype=torch.int64)
+    alpha = 0.3 * math.exp(-0.25)
+    rewards = trust_thinking(outcome, {"thinking": thinking}, group, alpha=alpha, ask="released")
+    expected = [0.6334821087, 1.0669642175, 0.4506694894, 0.5339284350, 0.1, 0.5167410544]
+    assert rewards.tolist() == pytest.approx(expected, abs=1e-6)
+    for saturated in ([0.9, 1.0, 0.95, 1.0], [0.1, 0.0, 0.0, 0.05]):
+        outcome = torch.tensor(saturated)
+        unasked = {"thinking": torch.full((4,), NAN)}
+        assert trust_thinking(outcome, unasked, GROUP, ask="released").tolist() == outcome.tolist()
+
+
 def test_a_part_that_is_not_there():
     with pytest.raises(ValueError, match="expected a part named 'thinking', got"):
         trust_thinking(torch.ones(4), {"x": torch.ones(4)}, GROUP)

@@ -55,6 +55,25 @@ def test_only_the_xi_form_pushes_a_part_down():
         assert m < 0.2
 
 
+def test_without_a_squash_the_objective_keeps_its_weight():
+    """The plain Lagrangian, A_0 + sum m A: 0.3 + 1.5 * 1 + 0.7 * -0.5; squashed weights would give (2 - 2.2) * 0.3."""
+    parts = {"a": torch.tensor([1.0]), "b": torch.tensor([-0.5]), "kl": torch.tensor([0.3])}
+    stage = ConstrainedRewards(thresholds={"a": 0.0, "b": 0.0}, objective="kl", squash="clamp")
+    stage.raw = torch.tensor([1.5, 0.7])
+    close(stage(parts), [1.45])
+    free = ConstrainedRewards(thresholds={"a": 0.0, "b": 0.0}, objective="kl", squash="none", start=-0.1)
+    close(free(parts), [0.3 - 0.1 + 0.05])
+
+
+def test_an_equality_without_a_squash_goes_below_zero_and_an_inequality_stops_there():
+    for squash, lowest in (("none", -0.3), ("clamp", 0.0)):
+        raw, velocity = torch.full((1,), 0.1), torch.zeros(1)
+        for _ in range(10):
+            raw, velocity = multiplier_step(raw, velocity, torch.tensor([1.0]), squash=squash, **FIXED)
+        close(multipliers(raw, squash), [lowest], atol=0.2)
+        assert (multipliers(raw, squash) < 0) == (squash == "none")
+
+
 def test_a_part_that_nobody_scored_does_not_move():
     raw, velocity = torch.tensor([0.5, 0.5]), torch.tensor([1.0, 1.0])
     moved, moving = multiplier_step(raw, velocity, torch.tensor([NAN, 0.1]), squash="tanh", **FIXED)

@@ -76,8 +76,9 @@ def test_two_infractions_cost_one_hint():
 def test_a_latched_penalty_lasts():
     factors = torch.tensor([[1.0, 0.5, 1.0, 1.0, 1.0, 0.8], [1.0, NAN, 1.0, 1.0, 1.0, 1.0]])
     mask = torch.ones(2, 6, dtype=torch.bool)
-    close(latch_penalty(factors, mask, ticks=2), [[1, 0.5, 0.5, 0.5, 1, 0.8], [1, NAN, NAN, NAN, 1, 1]])
-    close(latch_penalty(factors, mask, ticks=0), factors)
+    close(latch_penalty(factors, mask, ticks=3), [[1, 0.5, 0.5, 0.5, 1, 0.8], [1, NAN, NAN, NAN, 1, 1]])
+    for none in (0, 1):
+        close(latch_penalty(factors, mask, ticks=none), factors)
     mask[1, 1] = False  # a step that the row lacks delays nothing
     close(latch_penalty(factors, mask, ticks=100), [[1, 0.5, 0.5, 0.5, 0.5, 0.5], [1, NAN, 1, 1, 1, 1]])
 

@@ -125,3 +125,15 @@ def test_the_price_of_divergence_follows_the_difficulty():
     method.update(old, ref, **rest)  # easy: KL 1, far above its target of 0.01; hard: KL 0, below
     close(method.log_beta, [0.2, 0.0, -0.2])
     close(method(torch.zeros(2, 1), old, ref, **rest), [[-0.01 * 1.2214], [0.0]])
+
+
+def test_the_multiplier_is_the_released_one():
+    """Means of rows, two running means and every second batch; beta is the released controller's on the same numbers."""
+    method = DifficultyKL(every=2, smooth=0.5)
+    mask = torch.tensor([[True, True], [True, False]])
+    for a, b in ((0.05, 0.01), (0.0, 0.02), (0.04, 0.0), (-0.03, 0.05), (0.0, 0.0), (0.0, 0.001)):
+        kl = torch.tensor([[a, a], [b, 9.0]])
+        method.update(kl - 1.0, torch.full_like(kl, -1.0), mask, torch.ones(2), torch.zeros(2, dtype=torch.int64))
+    close(method.log_beta.exp()[0], 1.0176540226637392)
+    close(method.kl[0], 0.004)
+    close(method.drift[0], -0.05)

@@ -46,7 +46,7 @@ class Move(Generic[Seen, Act]):
 
 @dataclass(frozen=True)
 class Latch:
-    """A soft penalty that lasts: each condition for ``ticks`` steps after the last step at which it held.
+    """A soft penalty that lasts: each condition for ``ticks`` steps from the last step at which it held on.
 
     The factor is ``1 - (1 - factor) * share of the conditions that last``, so ``factor`` for a single one.
     """

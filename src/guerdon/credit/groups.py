@@ -35,6 +35,7 @@ def group_normalise(
     eps: float = 1e-4,
     eps_at: Literal["outside", "inside", "floor"] = "outside",
     flat: Flat = "zero",
+    alone: Literal["flat", "reward"] = "flat",
 ) -> Float[Tensor, "B *rest"]:
     """GRPO: the reward standardised within its group.
 
@@ -44,14 +45,24 @@ def group_normalise(
     ``max(std, eps)``. The paper writes no eps and does not say which standard deviation it means; ``ddof=1`` and
     ``eps=1e-4`` are what its public implementations compute, and ``ddof=0`` is the population form.
 
-    NaN rewards are in no statistic and stay NaN. Degenerate groups: see ``flat`` above; they never divide by eps.
+    NaN rewards are in no statistic and stay NaN. Degenerate groups: see ``flat`` above; they never divide by eps. A lone
+    member of a group is one of these, or with ``alone="reward"`` is compared with nothing: a mean of 0 and a deviation of
+    1, ``r / (1 + eps)``, as in verl and what was built on it.
 
     Dividing by the spread weighs prompts by how hard they are (a group with one success in eight counts more per
     answer than an even one); `group_centre` leaves that out.
 
+    Raises:
+        ValueError: ``alone`` is neither of the two.
+
     Reference: Shao et al., DeepSeekMath, 2024, https://arxiv.org/abs/2402.03300.
     """
-    return kernel.standardise(rewards, group, scale=True, ddof=ddof, eps=eps, eps_at=eps_at, flat=flat)
+    made = kernel.standardise(rewards, group, scale=True, ddof=ddof, eps=eps, eps_at=eps_at, flat=flat)
+    if alone == "flat":
+        return made
+    if alone != "reward":
+        raise ValueError(f"expected alone to be flat or reward, got {alone!r}; choose one")
+    return torch.where(kernel.group_count(rewards, group) == 1, rewards / (1 + eps), made)
 
 
 @method(

@@ -16,7 +16,7 @@ from guerdon.method import method, paper
 ROBO_DOPAMINE = "arXiv:2512.23703"
 
 
-@method(makes="step_rewards", paper=ROBO_DOPAMINE)
+@method(makes="step_rewards", paper=[ROBO_DOPAMINE, "arXiv:2305.15801"])
 def potential_shaping(
     step_rewards: Float[Tensor, "B S"],
     potentials: Float[Tensor, "B P"],
@@ -24,6 +24,7 @@ def potential_shaping(
     *,
     gamma: float = 0.99,
     terminal: float | None = 0.0,
+    negative_slope: float = 1.0,
 ) -> Float[Tensor, "B S"]:
     """Reward plus discounted progress: a push along the way that leaves the best policy what it was.
 
@@ -33,14 +34,17 @@ def potential_shaping(
     in between. ``terminal`` replaces the potential after the last step; with 0 the sum is ``-Phi_first``, which no
     policy can change, so shaping is exactly policy-invariant. None keeps the last potential, as the paper's worked
     numbers do. Use the gamma of the return: with progress undiscounted (``Phi' - Phi`` under gamma < 1) a policy is
-    paid for *staying* where progress is high.
+    paid for *staying* where progress is high. ``negative_slope`` multiplies what the shaping takes, as Lucy-SKG's code
+    allows (there ``terminal`` is None); any but 1 can be farmed by going back and forth.
 
     Shapes: [B, S] and [B, P] in, [B, S] out. NaN where the row lacks the step; a NaN potential makes the two steps
     that touch it NaN. Each potential must be computed once: asked again with noise, the sum no longer telescopes.
 
-    Reference: Tan et al., Robo-Dopamine, 2025, https://arxiv.org/abs/2512.23703, after Ng et al., 1999.
+    Reference: Tan et al., Robo-Dopamine, 2025, https://arxiv.org/abs/2512.23703, after Ng et al., 1999; the slope:
+    Lucy-SKG, 2023, https://arxiv.org/abs/2305.15801.
     """
-    return step_rewards + kernel.difference(potentials, step_mask, gamma=gamma, terminal=terminal)
+    made = kernel.difference(potentials, step_mask, gamma=gamma, terminal=terminal)
+    return step_rewards + torch.where(made < 0, negative_slope * made, made)
 
 
 @paper(ROBO_DOPAMINE)

@@ -214,13 +214,15 @@ def group_share(
     return groups.read(groups.total((groups.entries > threshold).double()) / groups.count)
 
 
-def group_rank(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Float[Tensor, "B *rest"]:
+def group_rank(
+    x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"], ties: Literal["mean", "first"] = "mean"
+) -> Float[Tensor, "B *rest"]:
     """Position of the row among the scored members, from 0 for the smallest to n - 1.
 
         rank_i = #{j: x_j < x_i} + (#{j: x_j = x_i} - 1) / 2
 
-    Ties share the mean of their positions, so ranks of a group always add up to n (n - 1) / 2; a single member has
-    rank 0. NaN for an unscored row.
+    Ties share the mean of their positions, or with ``ties="first"`` stand in the order of the rows; either way ranks of a
+    group add up to n (n - 1) / 2. A single member has rank 0. NaN for an unscored row.
     """
     groups = _Groups(x, group)
     # Sorted by group, unscored last in each, then by value: two stable sorts, the last key first.
@@ -234,6 +236,8 @@ def group_rank(x: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> Float[T
     opens_tie[1:] |= values[1:] != values[:-1]
     position = torch.arange(key.numel(), dtype=torch.float64, device=x.device)
     position = position - torch.where(opens_group, position, 0.0).cummax(0).values
+    if ties == "first":
+        opens_tie[:] = True
     tie = opens_tie.long().cumsum(0) - 1
     sums = torch.zeros_like(position).index_add_(0, tie, position)
     sizes = torch.zeros_like(position).index_add_(0, tie, torch.ones_like(position))

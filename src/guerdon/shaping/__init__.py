@@ -83,7 +83,13 @@ from guerdon.shaping.products import (
     signed_geometric_mean,
 )
 from guerdon.shaping.rarity import unlikeliness, uplift_by_rank
-from guerdon.shaping.running import RunningScale, RunningScaleByPool, z_score_by_pool
+from guerdon.shaping.running import (
+    RunningScale,
+    RunningScaleByPool,
+    block_maxima,
+    z_score_by_pool,
+    z_score_of_blocks,
+)
 from guerdon.shaping.search import NelderMead
 from guerdon.shaping.selection import (
     choose_filter,
@@ -133,6 +139,7 @@ __all__ = [
     "RunningScaleByPool",
     "SearchedConstraints",
     "amplify_by_sign",
+    "block_maxima",
     "brevity_penalty",
     "choose_filter",
     "clip_rewards",
@@ -215,4 +222,5 @@ __all__ = [
     "window_entropy",
     "word_starts",
     "z_score_by_pool",
+    "z_score_of_blocks",
 ]

@@ -5,9 +5,11 @@ a squashed Lagrange multiplier that moves against how far the mean of the part i
 
     xi-form  mean_k = threshold_k    m = tanh(raw)      in (-1, 1): above the threshold the part is pushed down
     mu-form  mean_k >= threshold_k   m = sigmoid(raw)   in (0, 1): above the threshold the part only counts less
-    clamped  mean_k >= threshold_k   m = max(raw, 0)    without a bound
+    clamp    mean_k >= threshold_k   m = max(raw, 0)    without a bound
+    none     mean_k  = threshold_k   m = raw            without a bound either way
 
-and what is learned from is ``(n - sum_k m_k) x_objective + sum_k m_k x_k``, whose weights add up to n. The order matters:
+Under the first two what is learned from is ``(n - sum_k m_k) x_objective + sum_k m_k x_k``, whose weights add up to n;
+under the others, the plain Lagrangian, ``x_objective + sum_k m_k x_k``. The order matters:
 weights of *standardised advantages* are comparable (`constrained-advantages`), weights of raw rewards carry the scale of
 each part (`constrained-rewards`), and a normalisation below the mix undoes ``sum_k m_k``, which says how much the
 objective counts. A constant part has standardised advantages of 0 at best and pure noise at worst.
@@ -22,19 +24,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from guerdon.method import EntryOf, PartName, method
-from guerdon.shaping.search import NelderMead
+from guerdon.shaping.search import NelderMead, Variant
 
 PAPER = "arXiv:2310.04373"
-Squash = Literal["tanh", "sigmoid", "clamp"]
+Squash = Literal["tanh", "sigmoid", "clamp", "none"]
 AdvantageName = Annotated[str, EntryOf(("part_advantages", "parts"))]
 """A part with an advantage of its own."""
 
 
 def multipliers(raw: Float[Tensor, " K"], squash: Squash) -> Float[Tensor, " K"]:
-    """Weights of the parts: ``tanh(raw)`` (xi-form), ``sigmoid(raw)`` (mu-form) or ``max(raw, 0)``."""
+    """Weights of the parts: ``tanh(raw)`` (xi-form), ``sigmoid(raw)`` (mu-form), ``max(raw, 0)`` or ``raw`` itself."""
     if squash == "tanh":
         return raw.tanh()
-    return raw.sigmoid() if squash == "sigmoid" else raw.clamp(min=0.0)
+    if squash == "sigmoid":
+        return raw.sigmoid()
+    return raw.clamp(min=0.0) if squash == "clamp" else raw
 
 
 def multiplier_step(
@@ -54,7 +58,7 @@ def multiplier_step(
     """
     known = ~excess.isnan()
     m = multipliers(raw, squash)
-    slope = {"tanh": 1 - m * m, "sigmoid": m * (1 - m), "clamp": torch.ones_like(m)}[squash]
+    slope = {"tanh": 1 - m * m, "sigmoid": m * (1 - m)}.get(squash, torch.ones_like(m))
     gradient = torch.where(known, excess * slope, 0.0)
     gradient = gradient * (clip / (gradient.norm() + 1e-6)).clamp(max=1.0)
     moving = torch.where(known, momentum * velocity + gradient, velocity)
@@ -63,11 +67,18 @@ def multiplier_step(
 
 
 def mix(
-    parts: Float[Tensor, "K *shape"], m: Float[Tensor, " K"], objective: Float[Tensor, "*shape"] | None = None
+    parts: Float[Tensor, "K *shape"],
+    m: Float[Tensor, " K"],
+    objective: Float[Tensor, "*shape"] | None = None,
+    *,
+    bounded: bool = True,
 ) -> Float[Tensor, "*shape"]:
-    """``(n - sum_k m_k) * objective + sum_k m_k * part_k``; without an objective the first term is left out."""
+    """``(n - sum_k m_k) * objective + sum_k m_k * part_k``; without an objective the first term is left out.
+
+    Multipliers that no squash bounds (``bounded=False``) leave the objective its weight of 1.
+    """
     total = torch.tensordot(m, parts, 1)
-    return total if objective is None else total + (len(m) - m.sum()) * objective
+    return total if objective is None else total + ((len(m) - m.sum()) if bounded else 1.0) * objective
 
 
 class Constrained:
@@ -87,7 +98,8 @@ class Constrained:
         """What is learned from, with the multipliers as they are."""
         x = torch.stack(self.named(parts))
         base = None if self.objective is None else self._part(parts, self.objective)
-        return mix(x, multipliers(self.raw, self.squash).to(x), base)
+        bounded = self.squash in ("tanh", "sigmoid")
+        return mix(x, multipliers(self.raw, self.squash).to(x), base, bounded=bounded)
 
     def move(self, parts: Mapping[str, Tensor]) -> None:
         """One step of the multipliers."""
@@ -131,15 +143,18 @@ class Constrained:
 class ConstrainedRewards(Constrained):
     """Constrained RLHF on rewards: each part weighted by the multiplier that keeps its mean at its threshold.
 
-        r = (n - sum_k m_k) * objective + sum_k m_k * part_k,   m = tanh(raw) | sigmoid(raw) | max(raw, 0)
+        r = (n - sum_k m_k) * objective + sum_k m_k * part_k,   m = tanh(raw) | sigmoid(raw)
+        r = objective + sum_k m_k * part_k,                     m = max(raw, 0) | raw    (``squash = "clamp" | "none"``)
 
+    The second is the plain Lagrangian; the released code has it with the first multiplier left out, a slip of its index.
     ``thresholds`` names the parts that are held, ``objective`` a part that is not (in the paper the negative KL; with
     None there is no such term, and the KL stands as a loss of fixed weight; `constrained-token-rewards` has it per token). Other parts are not read. The paper mixes
     standardised advantages, as `constrained-advantages` does; here the parts keep their scale.
 
     Calling only reads; ``update`` moves the multipliers once per iteration by the means of the rows, where the paper
     moves them with every mini-batch and by means over tokens, which weigh long answers more. Cold start: every raw
-    multiplier is ``start`` (the paper draws from N(0, 0.01)), so that under tanh only the objective counts at first.
+    multiplier is ``start``, so that under tanh only the objective counts at first (the released code draws one number
+    from N(0, 0.01^2) for all of them, and has 0.5 without a squash). ``rate`` is that of its configurations.
 
     Shapes: [B] in and out. NaN in a part that is read gives NaN; NaN rows are in no mean.
 
@@ -175,7 +190,7 @@ class ConstrainedRewards(Constrained):
 class ConstrainedAdvantages(Constrained):
     """Constrained RLHF: standardised advantages of the parts, weighted by multipliers that keep means at thresholds.
 
-        A = (n - sum_k m_k) * A_objective + sum_k m_k * A_k
+        A = (n - sum_k m_k) * A_objective + sum_k m_k * A_k      (``squash = "clamp" | "none"``: A_objective + sum ...)
 
     Before it, `group-normalise` or `whiten-rows` on each part makes ``part_advantages`` (the paper z-scores each over
     the mini-batch); nothing that normalises may stand after it. The multipliers move by the means of the *raw* parts,
@@ -218,7 +233,8 @@ class SearchedConstraints(ConstrainedAdvantages):
     ``near`` of its threshold, and its value is the mean of the part ``evaluation`` in the last of them: a score that one
     trusts but can afford only now and then, watched with ``weight = 0``. ``thresholds`` is the first corner of the
     simplex, and ``steps`` says how far off the other corners are, one part each. It ends on the best thresholds when
-    the values differ by less than ``tolerance`` (`guerdon.shaping.search.NelderMead`).
+    the values differ by less than ``tolerance`` (`guerdon.shaping.search.NelderMead`, which also says what the steps of the
+    released code are, ``variant``).
 
     Policy and multipliers go on from one evaluation to the next, so a value also tells how far training had come.
 
@@ -235,6 +251,7 @@ class SearchedConstraints(ConstrainedAdvantages):
         period: int = 10,
         near: float = 0.05,
         tolerance: float = 0.01,
+        variant: Variant = "textbook",
         objective: Annotated[str, EntryOf(("part_advantages",))] | None = None,
         squash: Squash = "tanh",
         start: float = 0.0,
@@ -250,7 +267,7 @@ class SearchedConstraints(ConstrainedAdvantages):
             raise ValueError(f"expected steps for thresholds among {sorted(thresholds)}, got {odd[0]!r}; correct it")
         corner = list(thresholds.values())
         others = [[x + steps.get(n, 0.0) * (n == m) for n, x in thresholds.items()] for m in thresholds]
-        self.search = NelderMead([corner, *others], tolerance=tolerance)
+        self.search = NelderMead([corner, *others], tolerance=tolerance, variant=variant)
         self.evaluation, self.period, self.near, self.age = evaluation, period, near, 0
 
     def update(self, parts: Mapping[str, Float[Tensor, " B"]]) -> None:

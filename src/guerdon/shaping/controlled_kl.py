@@ -148,8 +148,8 @@ class ConstrainedTokenRewards(Constrained):
     multipliers do not claim is the weight of the divergence, so that parts above their thresholds also pull the policy
     back. With a ``target``, beta moves as in `controlled-kl-in-reward` (proportional, per token); without, it is
     ``coefficient``. The paper gives each r_k a value head of its own and mixes standardised advantages; here one value head
-    sees the mix, whose level moves with the multipliers. ``max(raw, 0)`` is not offered: its sum is not bounded by n, and
-    beyond n a token would be paid for leaving.
+    sees the mix, whose level moves with the multipliers. ``max(raw, 0)`` is not offered, as its sum is not bounded by n:
+    `constrained-rewards` has it, beside a `kl-in-reward` of fixed weight.
 
     Shapes: parts [B] in, [B, T] out, 0 at unchosen positions. The NaN of a part that is read is placed on the last
     position. Rows without a chosen position get 0.

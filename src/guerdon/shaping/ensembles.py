@@ -45,7 +45,8 @@ def uncertainty_weighted(parts: Members, *, penalty: float = 0.1, ddof: int = 0)
 
     The *variance*, not the deviation: doubling all scores doubles the mean and quadruples the price. The paper and its
     best-of-n code divide by K; its PPO code divides by K - 1 (``ddof=1``), for 5 members a penalty 1.25 times as
-    large. Defaults: 0.1 for policy gradient; the paper uses 0.5 for best-of-n.
+    large. Defaults: 0.1 for policy gradient; the paper uses 0.5 for best-of-n, and the
+    functions of its code have 1 where no penalty, or one of 0, is given.
 
     NaN in any member gives NaN; a single member with ``ddof=1`` has no variance, and is NaN too.
 

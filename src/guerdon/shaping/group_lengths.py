@@ -1,5 +1,7 @@
 """Shorter right answers are paid more, as measured against the other answers to the same prompt."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -17,6 +19,7 @@ def shortest_correct_bonus(
     *,
     bonus: float = 0.2,
     minimum: int = 100,
+    ties: Literal["all", "first"] = "all",
 ) -> Float[Tensor, " B"]:
     """Observe-R1: the shortest right answer of a group earns a bonus, if it is not too short.
 
@@ -27,14 +30,21 @@ def shortest_correct_bonus(
     `difficulty-weight` after that.
 
     Shapes: [B] in and out. NaN stays NaN, and takes no part; an answer of unknown correctness is not right. Right
-    answers of the same least length all get it. In a group without a right answer nobody does: the released code pays
+    answers of the same least length all get it, or with ``ties="first"`` only the one that stands first, as in the
+    released code. In a group without a right answer nobody does: the released code pays
     the first answer there, whatever it is, which its weight of 0 for such groups hides.
+
+    Raises:
+        ValueError: ``ties`` is neither of the two.
 
     Reference: Observe-R1, 2025, https://arxiv.org/abs/2505.12432.
     """
+    if ties not in ("all", "first"):
+        raise ValueError(f"expected ties to be all or first, got {ties!r}")
     right = _right(rewards, correct)
     n = _of(right, lengths)
-    wins = right & (n == groups.group_min(n, group)) & (n > minimum)
+    least = n == groups.group_min(n, group) if ties == "all" else groups.group_rank(n, group, "first") == 0
+    wins = right & least & (n > minimum)
     return torch.where(wins, rewards + bonus, rewards)
 
 

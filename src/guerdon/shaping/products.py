@@ -49,17 +49,29 @@ def signed_geometric_mean(
 
 @paper(KRC)
 def distance_reward(
-    distance: Float[Tensor, "*shape"], *, scale: float = 1.0, dispersion: float = 1.0, density: float = 1.0
+    distance: Float[Tensor, "*shape"],
+    *,
+    scale: float = 1.0,
+    dispersion: float = 1.0,
+    density: float = 1.0,
+    signed: bool = False,
 ) -> Float[Tensor, "*shape"]:
     """A part in (0, 1] from a distance: ``exp(-distance / (2 * scale * dispersion))^(1 / density)``.
 
-    A larger dispersion widens the slope, a larger density lifts it where it is low.
+    A larger dispersion widens the slope, a larger density lifts it where it is low. ``signed`` makes it one in (-1, 1],
+    with 0 at ``2 ln 2 * scale * dispersion``: of ``x = 2 exp(...) - 1`` the root of its size, with its sign.
+
+    The released scales: 2300 from player to ball, less the ball's radius of 92.75; 6000 from ball to goal, less 972.75;
+    4570 for the signed one.
 
     Raises:
         ValueError: a scale, dispersion or density that is not positive.
     """
     if not (scale > 0 and dispersion > 0 and density > 0):
         raise ValueError(f"expected positive numbers, got scale={scale}, dispersion={dispersion}, density={density}")
+    if signed:
+        centred = 2 * torch.exp(-0.5 * distance / (scale * dispersion)) - 1
+        return centred.sign() * centred.abs() ** (1 / density)
     return torch.exp(-0.5 * distance / (scale * dispersion * density))
 
 
@@ -111,9 +123,11 @@ def penalised_progress(
 def latch_penalty(
     step_rewards: Float[Tensor, "B S"], step_mask: Bool[Tensor, "B S"], *, ticks: int = 500
 ) -> Float[Tensor, "B S"]:
-    """CaRL: a penalty stays for ``ticks`` steps after the last step that earned it.
+    """CaRL: a penalty stays for ``ticks`` steps, the last step that earned it included.
 
-        p'_s = min(p_{s - ticks}, ..., p_s)
+        p'_s = min(p_{s - ticks + 1}, ..., p_s)
+
+    as the released code counts its 500; at 0 or 1 no penalty stays beyond its step.
 
     ``step_rewards`` are the factors of one soft penalty, 1 where satisfied; of several at once:
     ``take = {step_rewards = "step_parts"}``, ``make = "step_parts"`` and ``each``. The reward then depends on steps that
@@ -130,7 +144,7 @@ def latch_penalty(
         raise ValueError(f"expected ticks of at least 0, got {ticks}")
     if 0 in step_rewards.shape:
         return step_rewards.clone()
-    reach = min(ticks, step_rewards.shape[1] - 1)
+    reach = min(max(ticks - 1, 0), step_rewards.shape[1] - 1)
     known = torch.where(step_mask, step_rewards, torch.inf)
     padded = torch.nn.functional.pad(known, (reach, 0), value=torch.inf)
     latched = -max_pool1d(-padded[:, None], reach + 1, stride=1)[:, 0]
@@ -147,13 +161,13 @@ class LatchedPenalty:
 
     @property
     def remaining(self) -> Float[Tensor, " n"]:
-        """Share of the ticks for which the penalty will still last: what a value function has to see."""
-        return (self._left - 1).clamp(min=0) / max(self.ticks, 1)
+        """Share of the ticks that are left, this step's included: what a value function has to see."""
+        return self._left / max(self.ticks, 1)
 
     def __call__(self, violated: Bool[Tensor, " n"]) -> Float[Tensor, " n"]:
         """This step's factor: ``factor`` where the penalty is violated or lasts, else 1."""
-        self._left = torch.where(violated, self.ticks + 1, (self._left - 1).clamp(min=0))
-        return torch.where(self._left > 0, self.factor, 1.0)
+        self._left = torch.where(violated, self.ticks, (self._left - 1).clamp(min=0))
+        return torch.where(violated | (self._left > 0), self.factor, 1.0)
 
     def reset(self, ended: Bool[Tensor, " n"]) -> None:
         """Lift the penalty where an episode ended."""

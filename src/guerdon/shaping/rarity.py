@@ -21,6 +21,8 @@ def unlikeliness(
     *,
     beta: float = 0.25,
     per: Literal["token", "sequence"] = "token",
+    ties: Literal["mean", "first"] = "mean",
+    negative: Literal["keep", "scale"] = "keep",
 ) -> Float[Tensor, " B"]:
     """A right answer earns less, the likelier it was among the answers to its prompt.
 
@@ -28,11 +30,11 @@ def unlikeliness(
 
     Group statistics of right and wrong answers push up what is likely already; pass@1 grows and pass@N falls. Here the
     unlikely right answer has the largest advantage. Rewards that are not positive stay, or a likely mistake would cost
-    less.
+    less; the released code, which has no negative ones, scales all (``negative="scale"``).
 
     ``per="token"`` ranks by the mean log-probability of the chosen positions, as the released code does, ``"sequence"``
     by their sum, as the text has it: with answers of different lengths another order. Ties share the mean of their
-    ranks, where the code takes whichever stands first.
+    ranks, or as in the code stand in the order of the rows (``ties="first"``).
 
     A group that is all right has a spread afterwards and would be taught its ranks: put `drop-flat-groups` above.
 
@@ -41,11 +43,14 @@ def unlikeliness(
     Reference: He et al., Rewarding the Unlikely, 2025, https://arxiv.org/abs/2506.02355.
 
     Raises:
-        ValueError: ``per`` is neither of the two.
+        ValueError: ``per``, ``ties`` or ``negative`` is neither of its two.
     """
-    rank = _likelihood_rank(rewards, old_logp, mask, group, per)
+    for name, value, known in (("ties", ties, ("mean", "first")), ("negative", negative, ("keep", "scale"))):
+        if value not in known:
+            raise ValueError(f"expected {name} to be {known[0]} or {known[1]}, got {value!r}")
+    rank = _likelihood_rank(rewards, old_logp, mask, group, per, ties)
     factor = 1 - beta * rank / group_count(rank, group)
-    return torch.where(rewards > 0, rewards * factor, rewards)
+    return torch.where((rewards > 0) | (negative == "scale"), rewards * factor, rewards)
 
 
 @paper(UNLIKELY)
@@ -65,10 +70,12 @@ def uplift_by_rank(
     return total / count
 
 
-def _likelihood_rank(rewards: Tensor, old_logp: Tensor, mask: Tensor, group: Tensor, per: str) -> Tensor:
+def _likelihood_rank(
+    rewards: Tensor, old_logp: Tensor, mask: Tensor, group: Tensor, per: str, ties: Literal["mean", "first"]
+) -> Tensor:
     if per not in ("token", "sequence"):
         raise ValueError(f"expected per to be token or sequence, got {per!r}")
     logp = torch.where(mask, old_logp, 0.0).sum(-1)
     if per == "token":
         logp = logp / mask.sum(-1).clamp(min=1)
-    return group_rank(torch.where(rewards.isnan(), torch.nan, logp), group)
+    return group_rank(torch.where(rewards.isnan(), torch.nan, logp), group, ties)

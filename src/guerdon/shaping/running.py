@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from guerdon.kernels import groups
-from guerdon.method import method
+from guerdon.method import method, paper
 from guerdon.shaping.transforms import PAR, RLPROMPT
 
 Scale = Literal["mean-std", "clip", "min-max"]
@@ -51,6 +51,38 @@ def z_score_by_pool(
     """
     ids = pool_ids(pool_names(pool)).to(rewards.device)
     return groups.standardise(rewards, ids, ddof=ddof, eps=eps)
+
+
+@paper(RLPROMPT)
+def block_maxima(scores: Float[Tensor, "B N"], blocks: int) -> Float[Tensor, "B K"]:
+    """RLPrompt: of the scores of N outputs of one prompt, the largest in each of ``blocks`` consecutive parts.
+
+    Their mean is the reward of the prompt: what the best of N / K samples is worth, from K tries. NaN in a block makes it
+    NaN.
+
+    Raises:
+        ValueError: N is not a multiple of ``blocks``.
+    """
+    if blocks < 1 or scores.shape[-1] % blocks:
+        raise ValueError(f"expected a number of blocks that divides {scores.shape[-1]} scores, got {blocks}")
+    return scores.unflatten(-1, (blocks, -1)).amax(-1)
+
+
+@paper(RLPROMPT)
+def z_score_of_blocks(
+    maxima: Float[Tensor, "B K"], pool: Tensor | Sequence[Any], *, ddof: int = 0, eps: float = 1e-4
+) -> Float[Tensor, " B"]:
+    """RLPrompt on text: the mean of a row's `block_maxima`, in units of all maxima of its input.
+
+        z = (mean_k x - mean_pool) / (std_pool + eps)
+
+    The spread is that of single maxima, which is larger than that of their means: `z_score_by_pool` of the means gives
+    larger numbers. NaN maxima are in no statistic, and make their row NaN.
+
+    Reference: Deng et al., RLPrompt, EMNLP 2022, https://arxiv.org/abs/2205.12548 (style transfer).
+    """
+    ids = pool_ids(pool_names(pool)).to(maxima.device).repeat_interleave(maxima.shape[1])
+    return groups.standardise(maxima.reshape(-1), ids, ddof=ddof, eps=eps).reshape(maxima.shape).mean(-1)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ it likes, and tells the value. The search is a deterministic function of the val
 """
 
 from collections.abc import Generator, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from guerdon.method import paper
 
 Walk = Generator[np.ndarray, float, None]
+Variant = Literal["textbook", "released"]
 
 
 class AskTell(Protocol):
@@ -41,32 +42,47 @@ class NelderMead:
     within ``nearness`` of the best. A point within ``nearness`` of one that is known (largest difference of a coordinate)
     is not asked for again. NaN counts as worst.
 
+    ``variant="released"`` walks as the code of Constrained RLHF does: it takes the expanded point where that is better than
+    the best corner, even if worse than the reflected one; contracts towards the worst corner only; and looks at the deviation
+    only after it shrank.
+
     Args:
         simplex: n + 1 corners of n coordinates.
         tolerance: where to end.
         nearness: how near is the same.
+        variant: the textbook's steps, or those of the released code.
 
     Raises:
-        ValueError: not n + 1 corners of n coordinates, or ``tell`` after the end.
+        ValueError: not n + 1 corners of n coordinates, an unknown variant, or ``tell`` after the end.
 
     References: Nelder and Mead, A simplex method for function minimization, The Computer Journal 7, 1965; used in
     Moskovitz et al., ICLR 2024, https://arxiv.org/abs/2310.04373 (tolerance 0.01, nearness 0.005).
     """
 
-    def __init__(self, simplex: Sequence[Sequence[float]], *, tolerance: float = 0.01, nearness: float = 0.005):
+    def __init__(
+        self,
+        simplex: Sequence[Sequence[float]],
+        *,
+        tolerance: float = 0.01,
+        nearness: float = 0.005,
+        variant: Variant = "textbook",
+    ):
         self.simplex = np.array(simplex, dtype=float)
         if self.simplex.ndim != 2 or len(self.simplex) != self.simplex.shape[1] + 1:
             raise ValueError(
                 f"expected n + 1 corners of n coordinates, got an array of shape {self.simplex.shape}; add or drop corners"
             )
+        if variant not in ("textbook", "released"):
+            raise ValueError(f"expected variant to be textbook or released, got {variant!r}")
         self.tolerance, self.nearness = tolerance, nearness
+        self.variant: Variant = variant
         self.replay([])
 
     def replay(self, values: Sequence[float]) -> None:
         """Begin again, and be told these values in turn."""
         self.told: list[float] = []
         self._known: list[tuple[np.ndarray, float]] = []
-        self._walk = _walk(self.simplex, self.tolerance, self.nearness)
+        self._walk = _walk(self.simplex, self.tolerance, self.nearness, self.variant == "released")
         self._asked: np.ndarray | None = None
         self._go(None)
         for value in values:
@@ -113,7 +129,10 @@ class NelderMead:
         return None
 
 
-def _walk(simplex: np.ndarray, tolerance: float, nearness: float) -> Walk:
+def _walk(simplex: np.ndarray, tolerance: float, nearness: float, released: bool) -> Walk:
+    def alike() -> bool:
+        return bool(np.isfinite(values).all() and values.std() < tolerance)
+
     points = simplex.copy()
     values = np.full(len(points), np.inf)
     for i, point in enumerate(simplex):
@@ -121,7 +140,7 @@ def _walk(simplex: np.ndarray, tolerance: float, nearness: float) -> Walk:
     while True:
         order = values.argsort(kind="stable")
         points, values = points[order], values[order]
-        if np.isfinite(values).all() and values.std() < tolerance:
+        if not released and alike():
             return
         if np.abs(points - points[0]).max() < nearness:  # nothing new to ask for, so it would walk on for ever
             return
@@ -131,12 +150,12 @@ def _walk(simplex: np.ndarray, tolerance: float, nearness: float) -> Walk:
         if at_reflected < values[0]:
             expanded = 3 * centre - 2 * worst
             at_expanded = yield expanded
-            better = at_expanded < at_reflected
+            better = at_expanded < (values[0] if released else at_reflected)
             points[-1], values[-1] = (expanded, at_expanded) if better else (reflected, at_reflected)
         elif at_reflected < values[-2]:
             points[-1], values[-1] = reflected, at_reflected
         else:
-            outside = at_reflected < values[-1]
+            outside = at_reflected < values[-1] and not released
             contracted = (centre + (reflected if outside else worst)) / 2
             at_contracted = yield contracted
             if at_contracted <= at_reflected if outside else at_contracted < values[-1]:
@@ -145,3 +164,5 @@ def _walk(simplex: np.ndarray, tolerance: float, nearness: float) -> Walk:
                 for i in range(1, len(points)):
                     points[i] = (points[0] + points[i]) / 2
                     values[i] = yield points[i]
+                if released and alike():
+                    return

@@ -25,6 +25,7 @@ DAPO = "arXiv:2503.14476"
 Kind = Literal["bon", "br", "bw", "pow", "all"]
 Pick = Literal["bon", "br", "bw"]
 Over = Literal["group", "batch"]
+Ties = Literal["share", "all"]
 
 
 @method(makes="rewards", paper=[UNLIKELY, DAPO], shift_equivariant="rewards", scale_equivariant="rewards")
@@ -113,26 +114,43 @@ def refill_groups(
 
 @paper(PF_PPO)
 def rank_weights(
-    rewards: Float[Tensor, " B"], group: Int64[Tensor, " B"], *, kind: Kind = "bw", power: float = 2.0
+    rewards: Float[Tensor, " B"],
+    group: Int64[Tensor, " B"],
+    *,
+    kind: Kind = "bw",
+    power: float = 2.0,
+    odds: float | None = None,
+    ties: Ties = "share",
 ) -> Float[Tensor, " B"]:
     """Policy filtration: the share of each answer among those of its prompt, by the rank of its reward.
 
         bon     1 for the best, 0 for the others
-        br      1/2 for the best, 1 / (2 (n - 1)) for each other
+        br      1/2 for the best, 1 / (2 (n - 1)) for each other; with ``odds``, odds : 1 of the best to each other
         bw      1/2 for the best and 1/2 for the worst
         pow     |r|^power / sum over the whole batch; the reward has to be centred
         all     1 / n
 
     Adds up to 1 in each group (pow: over the batch). Rows that tie for best or worst share what a draw among them would
-    give, so a flat group is even. NaN rows are NaN; a lone answer has 1.
+    give, so a flat group is even; with ``ties="all"`` each of them is a best or a worst in full, before the sum is made 1.
+    The released code has odds of 4, which is one half of a group of five only, and of rows that tie takes the last as
+    best and the first as worst; the one in verl has odds of 4 and all ties, over the batch. NaN rows are NaN; a lone answer
+    has 1.
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: an unknown kind or way with ties, or odds that are not positive.
     """
     if kind == "pow":
         size = rewards.abs() ** power
         size = size if size.nansum() > 0 else torch.where(rewards.isnan(), torch.nan, 1.0)
         return size / size.nansum()
+    if ties not in ("share", "all") or (odds is not None and not odds > 0):
+        raise ValueError(f"expected ties to be share or all and odds above 0, got {ties!r} and {odds}")
+    if ties == "all" and kind in ("br", "bw"):
+        high, low = (rewards == ends(rewards, group) for ends in (group_max, group_min))
+        others = group_count(rewards, group) - 1 if odds is None else odds
+        size = (high | low).to(rewards.dtype) if kind == "bw" else torch.where(high, others, 1.0)
+        size = torch.where(rewards.isnan(), torch.nan, size)
+        return size / group_sum(size, group)
     n = group_count(rewards, group)
     best, worst = (_tied(rewards, ends(rewards, group), group) for ends in (group_max, group_min))
     if kind == "bon":
@@ -140,7 +158,8 @@ def rank_weights(
     if kind == "bw":
         return (best + worst) / 2
     if kind == "br":
-        return torch.where(n > 1, best / 2 + (1 - best) / (2 * (n - 1)), best)
+        odd = n - 1 if odds is None else odds
+        return torch.where(n > 1, (odd * best + 1 - best) / (odd + n - 1), best)
     if kind == "all":
         return torch.where(rewards.isnan(), torch.nan, 1 / n)
     raise ValueError(f"expected kind to be bon, br, bw, pow or all, got {kind!r}")
@@ -153,21 +172,23 @@ def policy_filtration(
     *,
     kind: Kind = "bw",
     power: float = 2.0,
+    odds: float | None = None,
+    ties: Ties = "share",
     over: Over = "group",
 ) -> Float[Tensor, " B"]:
     """PF-PPO as a weight in the loss: reward models err least about the best and the worst answer, so train on those.
 
         w_i = n * share_i        share: `rank_weights`; the mean of w is 1, so that the size of a step stays
 
-    ``over="batch"`` takes best and worst of the whole batch, which is what another public implementation does and not
-    the method of the paper. `resample_filtered` draws instead of weighing, `keep_filtered` filters before credit. Which
+    ``over="batch"`` takes best and worst of the whole batch, which is what another public implementation (verl) does, with
+    ``odds=4`` and ``ties="all"``, and not the method of the paper. `resample_filtered` draws instead of weighing, `keep_filtered` filters before credit. Which
     kind fits a reward model is measured: `filter_r2`.
 
     NaN where the reward is NaN.
 
     Reference: Zhang et al., PF-PPO, 2024, https://arxiv.org/abs/2409.06957.
     """
-    share = rank_weights(rewards, _over(group, over), kind=kind, power=power)
+    share = rank_weights(rewards, _over(group, over), kind=kind, power=power, odds=odds, ties=ties)
     size = (~rewards.isnan()).sum() if kind == "pow" else group_count(rewards, _over(group, over))
     return share * size
 
@@ -179,6 +200,8 @@ def resample_filtered(
     *,
     kind: Kind = "bw",
     power: float = 2.0,
+    odds: float | None = None,
+    ties: Ties = "share",
     over: Over = "group",
     generator: torch.Generator,
 ) -> Int64[Tensor, " B"]:
@@ -190,7 +213,7 @@ def resample_filtered(
     Reference: Zhang et al., PF-PPO, 2024, https://arxiv.org/abs/2409.06957.
     """
     scored = ~rewards.isnan()
-    share = rank_weights(rewards, _over(group, over), kind=kind, power=power)[scored]
+    share = rank_weights(rewards, _over(group, over), kind=kind, power=power, odds=odds, ties=ties)[scored]
     counts = torch.zeros_like(scored, dtype=torch.int64)
     if len(share):
         drawn = torch.multinomial(share.cpu(), len(share), replacement=True, generator=generator)

@@ -66,8 +66,9 @@ def preference_as_reward(
 
     ``curve`` gives the rivals of the paper in the same place: ``"tanh"``; ``"polynomial"``, of degree 5, fitted to the
     sigmoid on [-5, 5], 0 below and 1 above; ``"linear"``, which only centres (``k (r - mean_m r_ref,m)``). ``shift=3``
-    is its slowly rising control (SGFC). A ceiling is `clip-rewards` above this stage; the scale of the past is
-    `running-scale`. ``most`` keeps the first so many references; one is nearly as good as ten.
+    is its slowly rising control (SGFC); ``k`` of its code is of the sigmoid only. A ceiling is `clip-rewards` above this
+    stage, and between the two stands what the code takes off for length by default, 0.01 for each token past 300
+    (`piecewise-length`, ``points = [[300, 0], [10300, -100]]``); the scale of the past is `running-scale`. ``most`` keeps the first so many references; one is nearly as good as ten.
 
     Shapes: [B] or [B, *rest] in and out. NaN in the score, or a row without a scored reference, gives NaN; so a missing
     reference never counts as 0.
@@ -117,12 +118,15 @@ def sigmoid_rewards(
 
 
 def reference_quantile(
-    references: Float[Tensor, "B M"], quantile: float, fit: Literal["normal", "empirical"] = "normal"
+    references: Float[Tensor, "B M"],
+    quantile: float,
+    fit: Literal["normal", "empirical"] = "normal",
+    eps: float = 0.0,
 ) -> Float[Tensor, " B"]:
     """A quantile of each row's scored references.
 
-    ``"normal"``: of the normal distribution with their mean and sample standard deviation, ``mean + z_q sd``; a single
-    reference has no spread and stands for itself. ``"empirical"``: linear between the sorted references.
+    ``"normal"``: of the normal distribution with their mean and sample standard deviation, ``mean + z_q (sd + eps)``; a
+    single reference has no spread and stands for itself. ``"empirical"``: linear between the sorted references.
 
     Raises:
         ValueError: a quantile outside (0, 1) or an unknown fit.
@@ -136,7 +140,7 @@ def reference_quantile(
     scored = ~references.isnan()
     n, mean = scored.sum(-1), references.nanmean(-1)
     squares = torch.where(scored, references - mean[:, None], 0.0).square().sum(-1)
-    return mean + NormalDist().inv_cdf(quantile) * (squares / (n - 1).clamp(min=1)).sqrt()
+    return mean + NormalDist().inv_cdf(quantile) * ((squares / (n - 1).clamp(min=1)).sqrt() + eps)
 
 
 @method(makes="rewards", paper=[LSC, PAR])
@@ -146,6 +150,7 @@ def log_sigmoid(
     *,
     quantile: float = 0.85,
     fit: Literal["normal", "empirical"] = "normal",
+    eps: float = 0.0,
 ) -> Float[Tensor, "B *rest"]:
     """LSC: the log-probability that the answer is good, where good means to beat a high reference.
 
@@ -160,9 +165,10 @@ def log_sigmoid(
     Shapes: [B] or [B, *rest] in and out. NaN in the score, or a row without a scored reference, gives NaN.
 
     Reference: Wang et al., Transforming and Combining Rewards for Aligning Large Language Models, ICML 2024,
-    https://arxiv.org/abs/2402.00742; code of a rival, which adds 1e-5 to the deviation: https://arxiv.org/abs/2502.18770.
+    https://arxiv.org/abs/2402.00742; code of a rival, https://arxiv.org/abs/2502.18770, which adds 1e-5 to the deviation
+    (``eps``).
     """
-    reference = reference_quantile(reference_table(reference_rewards).to(rewards), quantile, fit)
+    reference = reference_quantile(reference_table(reference_rewards).to(rewards), quantile, fit, eps)
     return logsigmoid(rewards - _beside(reference[:, None], rewards)[..., 0])
 
 

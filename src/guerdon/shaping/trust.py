@@ -1,6 +1,7 @@
 """A judge of the thinking beside the outcome, believed as far as the outcome bears it out."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -22,6 +23,7 @@ def trust_thinking(
     part: PartName = "thinking",
     alpha: float = 0.3,
     threshold: float = 0.5,
+    ask: Literal["all", "released"] = "all",
 ) -> Float[Tensor, " B"]:
     """Trust-GRPO: the outcome plus a judge's score of the thinking, weighted by how far the judge is to be believed.
 
@@ -32,17 +34,24 @@ def trust_thinking(
     ``alpha = {schedule = "exponential", start = 0.3, end = 0.3 * exp(-N / T)}``. Give the part the weight 0, so that no
     sum counts it as well, and place this before `group-normalise`.
 
-    Shapes: [B] in and out. NaN where the outcome or the thinking is unscored. The released code does not ask the judge
-    about poor answers (a < 0.2) or in saturated groups and takes 0 for what it did not ask, which with outcomes of 0
-    and 1 makes the trust always 1; the form here is the paper's, which asks about all (``when`` with ``otherwise = 0``
-    at the reward gives the released one).
+    ``ask="all"`` is the paper's form, in which every answer's thinking was judged. The released code does not ask about
+    poor answers (a < 0.2), nor in saturated groups (all a >= 0.9, or all a <= 0.1), and takes 0 for what it did not ask:
+    ``ask="released"``, under which those scores are never read. With outcomes of 0 and 1 the trust is then always 1, as
+    no wrong answer has a score above 0.
+
+    Shapes: [B] in and out. NaN where the outcome, or the thinking where it is read, is unscored.
 
     Raises:
-        ValueError: there is no part of that name.
+        ValueError: there is no part of that name, or ``ask`` is neither of the two.
 
     Reference: SophiaVL-R1, 2025, https://arxiv.org/abs/2505.17018.
     """
     thinking = part_named(parts, part)
+    if ask not in ("all", "released"):
+        raise ValueError(f"expected ask to be all or released, got {ask!r}; choose one")
+    if ask == "released":
+        saturated = (groups.group_min(rewards, group) >= 0.9) | (groups.group_max(rewards, group) <= 0.1)
+        thinking = torch.where(saturated | (rewards < 0.2), 0.0, thinking)
     return rewards + alpha * trust_weight(rewards, thinking, group, threshold=threshold) * thinking
 
 

@@ -201,7 +201,9 @@ class DifficultyEffort:
     by the negative of it, within [0, 2]. With ``target="batch"`` n* is that mean, rounded, and alpha barely moves.
     The cold start takes tau and n* from the first batch and alpha from the option.
 
-    ``old_entropy`` is exact where the release sums the ten likeliest tokens and a rest. Rows with NaN rewards stay NaN and
+    ``old_entropy`` is exact where the release sums the ten likeliest tokens and a rest. Its quantile also counts, for each
+    of the last ``width`` positions, the mean of the windows before it; here only whole windows. It counts with the tau of
+    the iterations before, here this one's is in it. Rows with NaN rewards stay NaN and
     are in no statistic; where nothing was verified the result is NaN. Groups that are nearly all right or all wrong are
     left out below it with `accuracy-filter` (0.01 and 0.99).
 
@@ -287,13 +289,19 @@ class DifficultyKL:
 
         r_t - coefficient * beta_d * k(old_logp_t - ref_logp_t)
 
-    State: log beta and a running mean of ``KL_d / target - 1`` for each difficulty. Every ``every`` updates log beta moves by
-    ``rate`` times that mean, cut to 0.2 either way, and not at all within a dead zone of 0.02; beta stays within 1e-4
-    and 100 and starts at 1. KL_d is the mean of the estimate over the positions of the answers of that difficulty.
+    State, for each difficulty: log beta, a running mean of the divergence, and one of its error. With every batch
 
-    The release has this as a term of the loss; here it is taken from the reward of each token, as `kl-in-reward` does,
-    so that credit and estimators are those of the recipe (as a reward only ``k1`` has the right gradient). How fast the
-    running mean forgets is not said; ``smooth`` is ours.
+        KL_d <- smooth KL_d + (1 - smooth) (mean over rows of the row's mean estimate);   e = KL_d / target - 1
+
+    and with each of number ``every``, where |e| is at least 0.02,
+
+        E_d <- smooth E_d + (1 - smooth) e,    log beta_d <- log beta_d + rate * clip(E_d, -0.2, 0.2)
+
+    KL_d starts at its first value and E_d at 0; beta stays within 1e-4 and 100 and starts at 1.
+
+    The release has this as a term of the loss and counts micro-batches; here it is taken from the reward of each token,
+    as `kl-in-reward` does, so that credit and estimators are those of the recipe (as a reward only ``k1`` has the right
+    gradient; the release has ``k3``).
 
     Shapes: [B, T] in and out; 0 at unchosen positions. NaN rewards stay NaN; where nothing was verified beta is 1.
 
@@ -308,12 +316,13 @@ class DifficultyKL:
         estimator: Estimator = "k1",
         rate: float = 0.05,
         every: int = 100,
-        smooth: float = 0.9,
+        smooth: float = 0.97,
     ):
         self.coefficient, self.target = coefficient, target
         self.estimator: Estimator = estimator
         self.rate, self.every, self.smooth = rate, every, smooth
         self.log_beta, self.drift, self.seen = torch.zeros(3), torch.zeros(3), 0
+        self.kl = torch.full((3,), torch.nan)
 
     def __call__(
         self,
@@ -339,25 +348,29 @@ class DifficultyKL:
     ) -> None:
         """Take one batch into the running means, and move the multipliers where it is time."""
         bucket = difficulty(correct, group)
-        kl = self._kl(old_logp, ref_logp, mask)
-        for d in range(3):
-            rows = bucket == d
-            if bool(mask[rows].any()):
-                mean = float(kl[rows].sum() / mask[rows].sum())
-                self.drift[d] = self.smooth * self.drift[d] + (1 - self.smooth) * (mean / self.target - 1)
+        chosen = mask.sum(-1)
+        kl = torch.where(mask, self._kl(old_logp, ref_logp, mask), 0.0).sum(-1) / chosen.clamp(min=1)
         self.seen += 1
-        if self.seen % self.every == 0:
-            step = torch.where(self.drift.abs() <= 0.02, 0.0, self.drift.clamp(-0.2, 0.2))
-            low, high = torch.tensor([1e-4, 1e2]).log()
-            self.log_beta = (self.log_beta + self.rate * step).clamp(low, high)
+        low, high = torch.tensor([1e-4, 1e2]).log()
+        for d in range(3):
+            now = kl[(bucket == d) & (chosen > 0)].nanmean().to(self.kl)
+            if bool(now.isnan()):
+                continue
+            self.kl[d] = now if bool(self.kl[d].isnan()) else self.smooth * self.kl[d] + (1 - self.smooth) * now
+            error = self.kl[d] / self.target - 1
+            if self.seen % self.every == 0 and bool(error.abs() >= 0.02):
+                self.drift[d] = self.smooth * self.drift[d] + (1 - self.smooth) * error
+                step = self.rate * self.drift[d].clamp(-0.2, 0.2)
+                self.log_beta[d] = torch.minimum(torch.maximum(self.log_beta[d] + step, low), high)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """``{"log_beta": [3], "drift": [3], "seen": []}``."""
-        return {"log_beta": self.log_beta.clone(), "drift": self.drift.clone(), "seen": torch.tensor(self.seen)}
+        """``{"log_beta": [3], "kl": [3], "drift": [3], "seen": []}``."""
+        kept = {"log_beta": self.log_beta, "kl": self.kl, "drift": self.drift}
+        return {name: value.clone() for name, value in kept.items()} | {"seen": torch.tensor(self.seen)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what ``state_dict`` gave."""
-        self.log_beta, self.drift = state["log_beta"].clone(), state["drift"].clone()
+        self.log_beta, self.kl, self.drift = (state[name].clone() for name in ("log_beta", "kl", "drift"))
         self.seen = int(state["seen"])
 
     def _kl(self, old_logp: Tensor, ref_logp: Tensor, mask: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def best_share(rewards: Float[Tensor, " B"], *, share: float = 0.2) -> Float[Ten
     if not 0 < share <= 1:
         raise ValueError(f"expected a share above 0 and up to 1, got {share}")
     scored = ~torch.isnan(rewards)
-    count = int(share * int(scored.sum()) + 1e-9)  # 0.7 * 10 is a little less than 7
+    count = int(share * int(scored.sum()) + 1e-9)  # 0.29 * 100 is a little less than 29
     order = torch.where(scored, rewards, -torch.inf).argsort(descending=True, stable=True)
     return torch.full_like(rewards, torch.nan).index_fill(0, order[:count], 1.0)
 

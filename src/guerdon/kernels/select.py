@@ -137,7 +137,7 @@ def first_largest(x: Float[Tensor, "*shape"], share: float) -> Bool[Tensor, "*sh
 
 def part_of(n: int, share: float) -> int:
     """``share`` of n, rounded down, and at least 1."""
-    return max(int(share * n + 1e-9), 1)  # 0.7 * 10 is a little less than 7
+    return max(int(share * n + 1e-9), 1)  # 0.29 * 100 is a little less than 29
 
 
 def drop_some_(

@@ -11,7 +11,7 @@ from claims._sums import Answers, Problems, writer
 from claims._tabular import descend, groups
 from guerdon.credit import group_normalise
 from guerdon.kernels.distribution import entropy_slope, nucleus_entropy
-from guerdon.objectives import clipped_surrogate, token_mean
+from guerdon.objectives import clipped_surrogate, token_mean, token_ratio
 
 PROMPTS, SIZE, UPDATES, PASSES, RATE, K = 8, 8, 150, 4, 0.05, 16
 LEAN, SHARP = 0.8, 4.0
@@ -52,9 +52,8 @@ class Step:
 
     def surrogate(self, weights: Tensor | None = None, *, low: float = 0.2, high: float = 0.28) -> Tensor:
         """The clipped surrogate, averaged over tokens."""
-        loss = clipped_surrogate(
-            self.logp, self.old_logp, self.token_advantages, self.mask, clip_low=low, clip_high=high
-        )
+        ratio = token_ratio(self.logp, self.old_logp, self.mask)
+        loss = clipped_surrogate(ratio, self.token_advantages, self.mask, clip_low=low, clip_high=high)
         return token_mean(loss, self.mask, token_weights=weights)
 
 

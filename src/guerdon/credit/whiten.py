@@ -89,7 +89,8 @@ def advantage_filter(
         A_t     where m - limit <= A_t <= m + limit and |A_t| <= 10,    m = mean of token_returns over chosen positions
         0       elsewhere
 
-    There ``token_returns`` are what `whiten` standardised, as in the preset ``stable-reinforce``.
+    There ``token_returns`` are what `whiten` standardised: ``take = {token_returns = "token_returns"}`` beside the option, in a
+    recipe as that of the preset ``stable-reinforce``.
 
     0 at unchosen positions; NaN stays NaN.
 

@@ -195,7 +195,8 @@ def entropy_change_weights(
 
     Shapes: [B, T] in and out; 0 at unchosen positions, NaN where the advantage is.
 
-    Reference: Hao et al., STEER, 2025, https://arxiv.org/abs/2510.10150 (linear 0.8 to 1.2; exponential 0.8).
+    Reference: Hao et al., STEER, 2025, https://arxiv.org/abs/2510.10150 (linear 0.8 to 1.2; exponential 0.8;
+    the released actor without settings: 0.95 to 1.05).
 
     Raises:
         ValueError: not 0 < low <= high, or an exponential shape with low above 1.

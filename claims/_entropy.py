@@ -44,11 +44,12 @@ class Step:
     @property
     def slope(self) -> Tensor:
         """How the entropy moves with a drawn token's logit."""
-        return entropy_slope(self.logits)
+        return entropy_slope(self.logits.flatten(0, -2)).view(self.mask.shape)
 
     def nucleus(self, *, old: bool = False) -> Tensor:
         """Entropy among the likeliest that carry 0.8 together."""
-        return nucleus_entropy(self.old_logits if old else self.logits)
+        logits = self.old_logits if old else self.logits
+        return nucleus_entropy(logits.flatten(0, -2)).view(self.mask.shape)
 
     def surrogate(self, weights: Tensor | None = None, *, low: float = 0.2, high: float = 0.28) -> Tensor:
         """The clipped surrogate, averaged over tokens."""

@@ -11,7 +11,7 @@ from claims._sums import Answers, Problems, writer
 from claims._tabular import descend, groups
 from guerdon.credit import group_normalise
 from guerdon.kernels.distribution import entropy_slope, nucleus_entropy
-from guerdon.objectives import clipped_surrogate, token_mean
+from guerdon.objectives import clipped_surrogate, token_mean, token_ratio
 
 PROMPTS, SIZE, UPDATES, PASSES, RATE, K = 8, 8, 150, 4, 0.05, 16
 LEAN, SHARP = 0.8, 4.0
@@ -44,17 +44,17 @@ class Step:
     @property
     def slope(self) -> Tensor:
         """How the entropy moves with a drawn token's logit."""
-        return entropy_slope(self.logits)
+        return entropy_slope(self.logits.flatten(0, -2)).view(self.mask.shape)
 
     def nucleus(self, *, old: bool = False) -> Tensor:
         """Entropy among the likeliest that carry 0.8 together."""
-        return nucleus_entropy(self.old_logits if old else self.logits)
+        logits = self.old_logits if old else self.logits
+        return nucleus_entropy(logits.flatten(0, -2)).view(self.mask.shape)
 
     def surrogate(self, weights: Tensor | None = None, *, low: float = 0.2, high: float = 0.28) -> Tensor:
         """The clipped surrogate, averaged over tokens."""
-        loss = clipped_surrogate(
-            self.logp, self.old_logp, self.token_advantages, self.mask, clip_low=low, clip_high=high
-        )
+        ratio = token_ratio(self.logp, self.old_logp, self.mask)
+        loss = clipped_surrogate(ratio, self.token_advantages, self.mask, clip_low=low, clip_high=high)
         return token_mean(loss, self.mask, token_weights=weights)
 
 

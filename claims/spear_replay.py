@@ -7,7 +7,7 @@ from claims._run import Claim, main
 from claims._tabular import Machine, descend, first, groups
 from guerdon.batch import Rollouts
 from guerdon.credit import group_centre
-from guerdon.objectives import clipped_surrogate, token_mean
+from guerdon.objectives import clipped_surrogate, token_mean, token_ratio
 from guerdon.recipe import ReplaySpec
 from guerdon.training.replay import Replay
 
@@ -42,7 +42,8 @@ def surrogate(table: Tensor, data: Rollouts) -> Tensor:
     """Mean over tokens of the clipped surrogate."""
     width = data["mask"].shape[1]
     logp = table.log_softmax(-1)[data["prompt_tokens"][:, -width - 1 : -1], data["tokens"]]
-    loss = clipped_surrogate(logp, data["old_logp"], data["token_advantages"], data["mask"], clip_high=0.28)
+    ratio = token_ratio(logp, data["old_logp"], data["mask"])
+    loss = clipped_surrogate(ratio, data["token_advantages"], data["mask"], clip_high=0.28)
     return token_mean(loss, data["mask"])
 
 

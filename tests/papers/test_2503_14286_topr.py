@@ -90,3 +90,10 @@ def run_preset(outcomes, settings=None):
     bare = {k: v for k, v in batch.data.items() if k not in ("rewards", "advantages", "parts", "correct")}
     pipeline = compile_recipe(recipe, columns={"answer"})
     return pipeline, pipeline.run(type(batch)(bare)).batch
+
+
+def test_the_taper_of_an_unchosen_position_has_no_gradient():
+    for low in (0.0, 0.5):
+        ratio = torch.tensor([0.0, 0.7, 2.0], requires_grad=True)
+        (slope,) = torch.autograd.grad(tapered(ratio, low, 1.0).sum(), ratio)
+        close(slope, [1.0 if low == 0 else 0.0, 1.0, 0.5], 1e-6)

@@ -1,5 +1,6 @@
 """R1-Reward (arXiv:2505.02835): the advantage filter, the pre-clip, and the reward for consistency."""
 
+import pytest
 import torch
 
 from guerdon.credit import advantage_filter, whiten
@@ -48,3 +49,20 @@ def test_a_ratio_past_the_bounds_passes_no_gradient_and_costs_no_more_than_the_b
     loss.sum().backward()
     assert logp.grad[0, :2].tolist() == [0.0, 0.0]
     assert logp.grad[0, 2] > 0
+
+
+@pytest.mark.parametrize(
+    ("returns", "kept"),
+    [
+        ([0.0] * 11 + [10.0], [-0.301511] * 11 + [3.316625]),  # the bound is 0.8333 + 3
+        ([4.0] * 11 + [-2.0], [0.0] * 12),  # all lie below 3.5 - 3
+        ([2.0, 2.5, 2.2, 2.1, -1.0, 2.0], [0.308183, 0.728431, 0.476282, 0.392232, 0.0, 0.308183]),
+        ([1.0] * 120 + [101.0], [-0.091287] * 120 + [0.0]),  # 10.95 deviations out
+    ],
+)
+def test_the_window_as_released(returns, kept):
+    returns, mask = torch.tensor([returns]), torch.ones(1, len(returns), dtype=torch.bool)
+    z = whiten(returns, mask, ddof=0)
+    close(advantage_filter(z, mask, returns, window="shifted"), [kept], 2e-6)
+    with pytest.raises(ValueError, match="expected token_returns"):
+        advantage_filter(z, mask, window="shifted")

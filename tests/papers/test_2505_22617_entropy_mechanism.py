@@ -1,5 +1,7 @@
 """Cui et al., The Entropy Mechanism (2025): Clip-Cov, KL-Cov, and the covariance that the entropy falls by."""
 
+import math
+
 import pytest
 import torch
 
@@ -51,3 +53,45 @@ def test_the_entropy_falls_by_the_covariance():
     assert float((entropy(z + step * advantages) - entropy(z)) / step) == pytest.approx(
         -float(covariance_of_policy), rel=1e-4
     )
+
+
+LATER = torch.tensor([[-0.1, -2.0, -0.3, -1.5, -0.7], [-1.2, -0.4, -2.5, -0.2, -0.9]])
+BEFORE = torch.tensor([[-0.3, -1.6, -0.3, -1.9, -0.5], [-1.0, -1.4, -2.4, -0.6, -0.9]])
+CREDIT = torch.tensor([[1.5, 1.5, 1.5, 0.0, 0.0], [-0.5, -2.0, -2.0, -0.5, 9.0]])
+CHOSEN = torch.tensor([[True] * 5, [True] * 4 + [False]])
+
+
+@pytest.mark.parametrize(("share", "loss"), [(0.0002, 0.462659), (0.4, 0.484881), (0.7, 0.57377)])
+def test_kl_cov_gives_the_released_loss(share, loss):
+    ratio = token_ratio(LATER, BEFORE, CHOSEN)
+    paid = kl_loss(LATER, BEFORE, CHOSEN, estimator="absolute")
+    made = token_mean(clipped_surrogate(ratio, CREDIT, CHOSEN, clip_low=1.0, clip_high=math.inf), CHOSEN)
+    made = made + token_mean(paid, CHOSEN, token_weights=kl_cov(LATER, CREDIT, CHOSEN, share=share))
+    assert made.item() == pytest.approx(loss, abs=1e-6)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (0.2, 0.28)])
+def test_clip_cov_gives_the_released_loss(low, high):
+    """All candidates are drawn: which ones go first depends on the generator."""
+    options = {"clip_low": low, "clip_high": high}
+    surrogate = clipped_surrogate(token_ratio(LATER, BEFORE, CHOSEN), CREDIT, CHOSEN, **options)
+    kept = clip_cov(LATER, BEFORE, CREDIT, CHOSEN, share=1.0, low=0.3, high=5.0, generator=torch.Generator(), **options)
+    assert token_mean(surrogate, CHOSEN, token_weights=kept).item() == pytest.approx(0.6207068, abs=1e-6)
+
+
+def test_a_token_without_advantage_is_never_clipped():
+    """Its two losses are equal, so it stays among the candidates, however far it has moved."""
+    advantages, on = torch.tensor([[0.0, -1.0, -1.0]]), torch.ones(1, 3, dtype=torch.bool)
+    logp, old = torch.tensor([[-0.1, -2.0, -2.0]]), torch.tensor([[3.0, -2.0, -2.0]])
+    options = {"share": 1.0, "low": 0.5, "high": 5.0, "clip_low": 0.2, "clip_high": 0.28}
+    assert clip_cov(logp, old, advantages, on, generator=torch.Generator(), **options).tolist() == [[0, 1, 1]]
+
+
+def test_kl_cov_never_chooses_more_than_its_share():
+    """A mini-batch whose advantages are all equal has no covariance; as released, n tokens pay all the same."""
+    ones, on = torch.ones(3, 40), torch.ones(3, 40, dtype=torch.bool)
+    assert kl_cov(-torch.rand(3, 40), ones, on, share=0.05).sum() == 6
+    assert kl_cov(-torch.rand(3, 40), ones, on).nonzero().tolist() == [[0, 0]]
+    some = on.clone()
+    some[0] = False
+    assert kl_cov(-torch.rand(3, 40), ones, some, share=0.05).sum(-1).tolist() == [0, 4, 0]

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from guerdon.credit import sample_reinforcement
-from guerdon.objectives import reinforce
+from guerdon.kernels import broadcast_rows
+from guerdon.objectives import clipped_surrogate, reinforce, token_mean, token_ratio
 from guerdon.pipeline import compile_recipe
 from guerdon.recipe import load
 from tests.running import bits, run
@@ -54,3 +55,23 @@ def test_with_exact_expectations_all_three_point_the_same_way():
         found.append(theta.grad / theta.grad.norm())
     for other in found[1:]:
         torch.testing.assert_close(other, found[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "loss"),
+    [
+        ({"positive": 1.0, "negative": 0.0}, -0.963308),
+        ({"positive": 0.0}, 0.8),
+        ({}, 0.053058),
+        ({"positive": 0.3}, -0.107494),
+    ],
+)
+def test_the_released_losses(options, loss):
+    """Three answers of 3, 1 and 2 tokens, the first and last right, one update after they were drawn."""
+    mask = bits("111", "100", "110")
+    old = torch.tensor([[-1.0, -0.5, -0.2], [-1.5, 0.0, 0.0], [-0.3, -0.9, 0.0]])
+    logp = torch.tensor([[-0.7, -0.6, -0.2], [-1.9, 0.0, 0.0], [-0.2, -1.4, 0.0]])
+    advantages = broadcast_rows(sample_reinforcement(torch.tensor([1.0, 0.0, 1.0]), **options), mask)
+    used = mask & ~advantages.isnan()
+    made = token_mean(clipped_surrogate(token_ratio(logp, old, used), advantages, used), used)
+    assert made.item() == pytest.approx(loss, abs=1e-6)

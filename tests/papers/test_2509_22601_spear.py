@@ -79,3 +79,27 @@ def test_the_row_filters_of_the_recipe_train(tmp_path):
     assert batch["advantages"][batch["truncated"]].isnan().all()
     assert batch["rewards"].isnan().sum() == 2 * 4  # a quarter of the groups
     assert batch["truncated"].any()
+
+
+def test_credit_by_the_released_numbers():
+    """Medians 0.375 and 0.15 of what four groups earned and of how far their answers were apart."""
+    rewards, means = torch.tensor([1.0, 0.2, -1.0]), torch.tensor([0.5, 0.8, 0.0, 0.25])
+    torch.testing.assert_close(recalibrated(rewards, means), torch.tensor([0.625, -0.175, -1.375]))
+    normalised = recalibrated(rewards, means, torch.tensor([0.7071068, 0.2, 0.0, 0.1]))
+    torch.testing.assert_close(normalised, torch.tensor([4.166639, -1.166659, -9.166605]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "credit"), [({"normalise": True}, [0.5 / 0.70710778] * 2), ({"decay": 0.9}, [0.9, 1.8])]
+)
+def test_other_credit_of_kept_answers(options, credit):
+    replay = Replay(ReplaySpec(size=4, fill=0.25, **options))
+    mask = torch.ones(2, 2, dtype=torch.bool)
+    advantages = torch.tensor([[1.0, 1.0], [2.0, 2.0], [-1.0, -1.0], [-2.0, -2.0]])
+    four = mask.repeat(2, 1)
+    data = Rollouts({"mask": four, "token_advantages": advantages, "attention_mask": four})
+    replay.add(data, torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([0, 1, 0, 1]), 0)
+    again = Replay(replay.spec)
+    again.load_state(replay.state())
+    taken = again.take(1, torch.Generator())
+    torch.testing.assert_close(taken["token_advantages"][:, 0], torch.tensor(credit))

@@ -26,3 +26,19 @@ def test_a_sure_token_has_no_gradient_as_released():
     for crossing in (False, True):
         (gradient,) = torch.autograd.grad(nucleus_entropy(logits, crossing=crossing).sum(), logits)
         assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("top", "mass", "entropy"), [(4, 0.8, 1.090269), (3, 0.8, 1.090269), (2, 0.9, 0.692553), (3, 0.75, 0.692553)]
+)
+def test_the_nucleus_among_the_likeliest_is_of_the_whole_mass(top, mass, entropy):
+    """The released function: the probabilities that are added up are not renormalised among the ``top``."""
+    logits = torch.tensor([[0.3, 0.28, 0.22, 0.2]]).log()
+    assert nucleus_entropy(logits, mass=mass, top=top, crossing=False).item() == pytest.approx(entropy, abs=1e-6)
+
+
+def test_rows_without_peaks_and_padding_as_released():
+    """Third row: one position, no peak, counts as 0. Fourth: all alike."""
+    entropy = torch.tensor([[0.2, 1.4, 0.6, 9.0], [1.0, 0.5, 1.9, 0.3], [0.7, 9.0, 9.0, 9.0], [0.4, 0.4, 0.4, 9.0]])
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 1, 0]]).bool()
+    assert peak_entropy(entropy, mask).item() == pytest.approx(0.825)

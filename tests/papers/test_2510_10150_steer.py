@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from guerdon.objectives import change_weights, entropy_change
+from guerdon.objectives import (
+    change_weights,
+    clipped_surrogate,
+    entropy_change,
+    entropy_change_weights,
+    token_mean,
+    token_ratio,
+)
 
 
 def change(p, old, entropy, advantage=1.0):
@@ -32,3 +39,35 @@ def test_likely_and_rewarded_lowers_it():
 def test_impossible_tokens_stay_finite():
     assert change(1e-30, 1e-30, 3.0) == pytest.approx(0.0, abs=20.0)
     assert math.isfinite(change(1.0, 1e-30, 0.0))
+
+
+LOGP = torch.tensor([[-0.1, -2.0, -0.3, -1.5, -0.7], [-1.2, -0.4, -2.5, -0.2, -0.9]])
+OLD = torch.tensor([[-0.3, -1.6, -0.3, -1.9, -0.5], [-1.0, -1.4, -2.4, -0.6, -0.9]])
+CREDIT = torch.tensor([[1.5, 1.5, 1.5, 0.0, 0.0], [-0.5, -2.0, -2.0, -0.5, 9.0]])
+ENTROPY = torch.tensor([[0.2, 1.4, 0.6, 1.1, 0.8], [1.0, 0.5, 1.9, 0.3, 0.7]])
+MASK = torch.tensor([[True] * 5, [True] * 4 + [False]])
+
+
+@pytest.mark.parametrize(
+    ("shape", "high", "weights", "loss"),
+    [
+        (
+            "linear",
+            1.2,
+            [[1.193003, 0.990648, 1.153192, 1.2, 1.2], [1.177038, 1.128068, 0.8, 1.194574, 0.0]],
+            0.4490966,
+        ),
+        (
+            "exponential",
+            1.0,
+            [[0.996104, 0.889773, 0.974226, 1.0, 1.0], [0.987272, 0.960667, 0.8, 0.996977, 0.0]],
+            0.4041470,
+        ),
+    ],
+)
+def test_weights_and_loss_as_released(shape, high, weights, loss):
+    made = entropy_change_weights(LOGP, OLD, ENTROPY, CREDIT, MASK, low=0.8, high=high, shape=shape)
+    torch.testing.assert_close(made, torch.tensor(weights), atol=2e-6, rtol=0)
+    options = {"clip_low": 0.2, "clip_high": 0.28, "dual_clip": 10.0}
+    surrogate = clipped_surrogate(token_ratio(LOGP, OLD, MASK), CREDIT, MASK, **options)
+    assert token_mean(surrogate, MASK, token_weights=made).item() == pytest.approx(loss, abs=1e-6)

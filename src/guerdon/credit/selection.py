@@ -38,6 +38,9 @@ def sample_reinforcement(
     the gradient of the chance to be right; they differ by sampling, by denominators, and through the optimiser. An
     iteration without any answer that counts changes nothing.
 
+    The released loss has a weight of right answers as well, ``positive_learning_weight``: that is ``positive`` here, since every
+    surrogate is proportional to the advantage.
+
     NaN where nothing verified the answer. The paper's objective is `clipped-surrogate` over tokens with an `entropy-bonus` of
     weight 0.001 and no KL.
 
@@ -76,7 +79,7 @@ def best_of_group(
 def best_share(rewards: Float[Tensor, " B"], *, share: float = 0.2) -> Float[Tensor, " B"]:
     """RAFT's global rule: 1 for the best ``share`` of all scored rows, NaN for the others.
 
-        kept = the floor(share * n) largest of n scores; of equal ones the first
+        kept = the floor(share * n) largest of n scores; of equal ones the first (any, in the released code)
 
     Prompts compete with one another, so easy ones take over; `best_of_group` keeps one answer of each. NaN rewards are not
     counted.
@@ -89,7 +92,7 @@ def best_share(rewards: Float[Tensor, " B"], *, share: float = 0.2) -> Float[Ten
     if not 0 < share <= 1:
         raise ValueError(f"expected a share above 0 and up to 1, got {share}")
     scored = ~torch.isnan(rewards)
-    count = int(share * int(scored.sum()) + 1e-9)  # 0.7 * 10 is a little less than 7
+    count = int(share * int(scored.sum()) + 1e-9)  # 0.29 * 100 is a little less than 29
     order = torch.where(scored, rewards, -torch.inf).argsort(descending=True, stable=True)
     return torch.full_like(rewards, torch.nan).index_fill(0, order[:count], 1.0)
 

@@ -1,11 +1,16 @@
 """Put on one scale over the whole batch, whatever the prompts."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from guerdon.kernels import masked
 from guerdon.method import method
+
+_FARTHEST = 10.0
+"""The released bound of StableReinforce on either side, wherever its window stands."""
 
 
 @method(
@@ -63,7 +68,12 @@ def whiten_rows(
 
 @method(makes="token_advantages", paper="arXiv:2505.02835")
 def advantage_filter(
-    token_advantages: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, limit: float = 3.0
+    token_advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    token_returns: Float[Tensor, "B T"] | None = None,
+    *,
+    limit: float = 3.0,
+    window: Literal["standard", "shifted"] = "standard",
 ) -> Float[Tensor, "B T"]:
     """StableReinforce: advantages further than ``limit`` standard deviations from the mean count as 0.
 
@@ -72,19 +82,33 @@ def advantage_filter(
 
     Stands after `whiten`, in whose units ``limit`` is. Nothing is cut *to* the limit: what is that far out is taken for an
     error of the reward. The position stays in the denominator. In a small batch one outlier cannot be further out than
-    (n - 1) / sqrt(n). The released code moves the window by the mean from before the standardisation, and so lets
-    outliers through on one side; that is not copied.
+    (n - 1) / sqrt(n).
+
+    ``window = "shifted"`` is that of the released code, which lets outliers through on one side, though none above 10:
+
+        A_t     where m - limit <= A_t <= m + limit and |A_t| <= 10,    m = mean of token_returns over chosen positions
+        0       elsewhere
+
+    There ``token_returns`` are what `whiten` standardised: ``take = {token_returns = "token_returns"}`` beside the option, in a
+    recipe as that of the preset ``stable-reinforce``.
 
     0 at unchosen positions; NaN stays NaN.
 
     Reference: Zhang et al., R1-Reward, 2025, https://arxiv.org/abs/2505.02835, equation 6.
 
     Raises:
-        ValueError: a limit that is not positive.
+        ValueError: a limit that is not positive, or a shifted window without token_returns.
     """
     if limit <= 0:
         raise ValueError(f"expected a positive limit, got {limit}")
-    kept = torch.where(token_advantages.abs() > limit, 0.0, token_advantages)  # NaN is not above it
+    if window == "standard":
+        out = token_advantages.abs() > limit  # NaN is not above it
+    elif token_returns is None:
+        raise ValueError("expected token_returns for the shifted window, got none; take what was standardised")
+    else:
+        middle = masked.masked_mean(token_returns, masked.scored(token_returns, mask))
+        out = ((token_advantages - middle).abs() > limit) | (token_advantages.abs() > _FARTHEST)
+    kept = torch.where(out, 0.0, token_advantages)
     return torch.where(mask, kept, 0.0)
 
 

@@ -27,8 +27,8 @@ def nucleus_entropy(
         N = the smallest set of most likely tokens with sum of p_v >= mass
         H = -sum_{v in N} q_v log q_v,    q_v = p_v / sum_{u in N} p_u
 
-    The set passes no gradient, q does. ``top`` looks among that many most likely tokens only, renormalised first
-    (SIREN's code: 10000). ``crossing=False`` leaves out the token with which the mass is reached, as SIREN's code does;
+    The set passes no gradient, q does. ``top`` looks among that many most likely tokens only (SIREN's code: 10000);
+    p stays that of the whole vocabulary, and where they do not reach the mass all of them count. ``crossing=False`` leaves out the token with which the mass is reached, as SIREN's code does;
     the most likely token always stays, so H is 0 where it alone carries the mass.
 
     Reference: Jiang et al., SIREN, 2025, https://arxiv.org/abs/2509.25133.
@@ -43,7 +43,7 @@ def nucleus_entropy(
         ranked = wide.topk(top, dim=-1).values
     else:
         ranked = wide.sort(dim=-1, descending=True).values
-    p = ranked.detach().softmax(-1)
+    p = (ranked - wide.logsumexp(-1, keepdim=True)).detach().exp()
     reached = p.cumsum(-1)
     inside = (reached - p < mass) if crossing else (reached < mass)
     inside[..., 0] = True

@@ -120,9 +120,24 @@ def largest_share(
     return least, n, (known & (x >= least)).sum()
 
 
+def first_largest(x: Float[Tensor, "*shape"], share: float) -> Bool[Tensor, "*shape"]:
+    """True at the largest ``max(floor(share n), 1)`` of the n entries that are not NaN, of equal ones at the first.
+
+    Raises:
+        ValueError: a share outside of (0, 1].
+    """
+    least, n, kept = largest_share(x, share)
+    number = (share * n.double() + 1e-9).floor().clamp(min=1)
+    if not torch.compiler.is_compiling() and bool(kept <= number):
+        return x >= least
+    tied = x == least
+    room = number - (x > least).sum()
+    return (x > least) | (tied & (tied.reshape(-1).cumsum(0).view_as(tied) <= room))
+
+
 def part_of(n: int, share: float) -> int:
     """``share`` of n, rounded down, and at least 1."""
-    return max(int(share * n + 1e-9), 1)  # 0.7 * 10 is a little less than 7
+    return max(int(share * n + 1e-9), 1)  # 0.29 * 100 is a little less than 29
 
 
 def drop_some_(

@@ -20,6 +20,7 @@ from guerdon.method import method, paper
 EPO = "arXiv:2509.22576"
 SIREN = "arXiv:2509.25133"
 Outside = Literal["hinge", "indicator"]
+Over = Literal["token", "turn"]
 
 
 @paper(EPO)
@@ -64,17 +65,20 @@ def band_penalty(
 
 
 @paper(EPO)
-def phase_weight(epoch: float, total: float) -> float:
+def phase_weight(epoch: float, total: int) -> float:
     """EPO's weight of the smoothing term in an epoch: it falls to 0.83 by the middle of training, then decays.
 
-        w = 1 - 0.2 (1 - exp(-2 e / half))    up to half = total / 2;    0.8 exp(-3 (e - half) / half) after it
+        w = 1 - 0.2 (1 - exp(-2 e / half))    up to half = floor(total / 2);    0.8 exp(-3 (e - half) / (total - half)) after it
 
-    Reference: Xu et al., EPO, 2025, https://arxiv.org/abs/2509.22576, as released (150 epochs).
+    Epochs outside of [0, total] count as the nearer end; without epochs (total of 0 or less) the weight is 1.
+
+    Reference: Xu et al., EPO, 2025, https://arxiv.org/abs/2509.22576, as released (150 epochs, 125 in ScienceWorld).
     """
-    half = total / 2
+    total = max(total, 0)
+    epoch, half = min(max(epoch, 0), total), total // 2
     if epoch <= half:
-        return 1 - 0.2 * (1 - math.exp(-2 * epoch / half))
-    return 0.8 * math.exp(-3 * (epoch - half) / half)
+        return 1 - 0.2 * (1 - math.exp(-2 * epoch / half)) if half > 0 else 1.0
+    return 0.8 * math.exp(-3 * (epoch - half) / (total - half))
 
 
 @method(makes="token_loss", paper=EPO)
@@ -100,11 +104,17 @@ class EntropyBand:
     step, which in a task that is played in turns is the same. Turns are counted from the front; the released code pads histories of
     episodes that end early on the wrong side.
 
+    ``over = "turn"`` compares the mean entropy of the turn in its row, and lets each of its positions pay for that (the
+    released mode "seq", whose mean counts padding too). As released the history counts the iteration at hand as well, and
+    a micro-batch without a turn of the second half of an episode pays nothing; here the history is that of the iterations
+    before.
+
     ``decay`` of 1 averages over all iterations, as the paper does; below 1 older ones fade by that factor each.
 
     Shapes: entropy in nats [B, T], turn ids [B, T] (-1: none); 0 at unchosen positions and those of no turn.
 
-    Reference: Xu et al., EPO, 2025, https://arxiv.org/abs/2509.22576 (released run scripts: 0 and 2; alpha 0.1).
+    Reference: Xu et al., EPO, 2025, https://arxiv.org/abs/2509.22576 (released run scripts: 0 and 2, alpha 0.1
+    in ALFWorld and 0.05 in ScienceWorld; the released configuration file: 0.8 and 1.2).
 
     Raises:
         ValueError: not 0 <= low <= high, or a decay outside of (0, 1].
@@ -118,11 +128,13 @@ class EntropyBand:
         decay: float = 1.0,
         outside: Outside = "hinge",
         alpha: float = 0.1,
+        over: Over = "token",
     ):
         if not 0 < decay <= 1:
             raise ValueError(f"expected a decay above 0 and up to 1, got {decay}")
         self.low, self.high, self.decay, self.alpha = low, high, decay, alpha
         self.outside: Outside = outside
+        self.over: Over = over
         self.total, self.count = torch.zeros(0), torch.zeros(0)
 
     @recomputed
@@ -131,7 +143,10 @@ class EntropyBand:
     ) -> Float[Tensor, "B T"]:
         known = torch.cat([self.total / self.count, torch.tensor([math.nan])]).to(entropy)  # the last: not seen yet
         last = len(known) - 1
-        usual = known[torch.where(turn_ids < 0, last, turn_ids.clamp(max=last))]
+        place = torch.where(turn_ids < 0, last, turn_ids.clamp(max=last)).long()
+        usual = known[place]
+        if self.over == "turn":
+            entropy = _turn_means(entropy, place, mask, len(known))
         return band_penalty(entropy, usual, mask, low=self.low, high=self.high, outside=self.outside, alpha=self.alpha)
 
     def update(
@@ -154,6 +169,14 @@ class EntropyBand:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what ``state_dict`` gave."""
         self.total, self.count = state["total"].clone(), state["count"].clone()
+
+
+def _turn_means(entropy: Tensor, turn: Tensor, mask: Tensor, count: int) -> Tensor:
+    """Mean over the chosen positions of the same row and turn, at each of them."""
+    used = scored(entropy, mask)
+    zero = entropy.new_zeros(len(entropy), count)
+    number = zero.scatter_add(1, turn, used.to(entropy.dtype)).clamp(min=1)
+    return (zero.scatter_add(1, turn, torch.where(used, entropy, 0.0)) / number).gather(1, turn)
 
 
 @paper(SIREN)

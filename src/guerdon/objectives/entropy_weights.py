@@ -13,9 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from guerdon.kernels import largest_share
 from guerdon.kernels.masked import scored
-from guerdon.kernels.select import drop_some_
+from guerdon.kernels.select import drop_some_, first_largest
 from guerdon.method import method, paper
 from guerdon.objectives.entropy import scored_covariance
 
@@ -68,7 +67,7 @@ def clip_cov(
     moved = logp.detach() - old_logp
     highest = math.log1p(clip_high)
     lowest = math.log1p(-clip_low) if clip_low < 1 else -math.inf
-    clipped = torch.where(token_advantages > 0, moved > highest, moved < lowest)
+    clipped = torch.where(token_advantages > 0, moved > highest, (token_advantages < 0) & (moved < lowest))
     candidate = (cov > low) & (cov < high) & ~clipped
     kept = torch.where(candidate, _CANDIDATE, torch.where(cov == cov, 1.0, torch.where(mask, torch.nan, 0.0)))
     return drop_some_(kept.to(logp.dtype), _CANDIDATE, share, generator)
@@ -102,8 +101,8 @@ def kl_cov(
         estimator = "absolute"
 
     |logp - old_logp| has no gradient while both are equal: without a second mini-batch or epoch nothing happens.
-    ``share`` is a fraction (the released code's 0.2 is a percentage; verl's default is 0.0002). Ties at the threshold
-    are all chosen.
+    ``share`` is a fraction (the released code's 0.2 is a percentage; verl's default is 0.0002). Never more than n
+    are chosen: of equal ones the first, so that a mini-batch of one advantage does not pay as a whole.
 
     Shapes: [B, T] in and out; 0 at unchosen positions, NaN where the advantage is.
 
@@ -114,8 +113,7 @@ def kl_cov(
     """
     _check_share(share)
     cov = scored_covariance(token_advantages, logp, mask).detach()
-    least, _, _ = largest_share(cov, share)
-    weights = torch.where(cov == cov, (cov >= least).to(logp.dtype), torch.nan)
+    weights = torch.where(cov == cov, first_largest(cov, share).to(logp.dtype), torch.nan)
     return torch.where(mask, weights, 0.0)
 
 
@@ -197,7 +195,8 @@ def entropy_change_weights(
 
     Shapes: [B, T] in and out; 0 at unchosen positions, NaN where the advantage is.
 
-    Reference: Hao et al., STEER, 2025, https://arxiv.org/abs/2510.10150 (linear 0.8 to 1.2; exponential 0.8).
+    Reference: Hao et al., STEER, 2025, https://arxiv.org/abs/2510.10150 (linear 0.8 to 1.2; exponential 0.8;
+    the released actor without settings: 0.95 to 1.05).
 
     Raises:
         ValueError: not 0 < low <= high, or an exponential shape with low above 1.

@@ -165,7 +165,9 @@ def tapered(ratio: Float[Tensor, "*shape"], low: float, high: float) -> Float[Te
     Reference: Le Roux et al., TOPR, 2025, https://arxiv.org/abs/2503.14286, section 3.3.
     """
     _check("low", low, "high", high)
-    log = ratio.log()
+    log = ratio.clamp(
+        min=torch.finfo(ratio.dtype).tiny
+    ).log()  # ratios of unchosen positions are 0, and keep a gradient of 0
     above = high * (1 + log - math.log(high)) if 0 < high < math.inf else ratio
     below = low * (1 + log - math.log(low)) if low > 0 else ratio
     return torch.where(ratio > high, above, torch.where(ratio < low, below, ratio))

@@ -174,11 +174,15 @@ class ReplaySpec(_Strict):
     size: int = Field(default=2048, ge=1)
     """Rows of one replay, at most."""
     fill: float = Field(default=1.5, gt=0)
-    """It is time for one when more than this many times ``size`` rows are above the median."""
+    """It is time for one when more than this many times ``size`` rows are above the median (with ``decay``: are kept)."""
     baselines: int = Field(default=10240, ge=1)
     """Mean rewards of groups, the newest, whose median kept answers are measured by."""
     tolerance: int = Field(default=10, ge=1)
     """Iterations after which a kept answer is dropped."""
+    normalise: bool = False
+    """Whether the distance to the median is divided by the median of the groups' standard deviations."""
+    decay: float | None = Field(default=None, gt=0, le=1)
+    """Kept answers have the advantages of their time, times this; none: the distance to the median."""
     where: str | None = None
     """A quantity of rows, such as ``parts.turn-bonus``: only answers of which it is above 0 are kept."""
     weight: float | Schedule = 1.0

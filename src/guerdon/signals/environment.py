@@ -44,7 +44,8 @@ def turn_bonus(turn_mask: Bool[Tensor, "B S"], *, per_turn: float = 0.1, cap: fl
 
     Where a turn is the call of a tool this is SPEAR's bonus for trying tools at all. Kept up, it teaches calls for their
     own sake; its weight is to fall to 0 early on, ``weight = {schedule = "cosine", start = 1.0, end = 0.0, finish =
-    0.5}``. Shapes: [B, S] in, [B] out.
+    0.5}``. A second released form, for another model, pays a right answer as much for one call as for many; that one is not
+    here. Shapes: [B, S] in, [B] out.
 
     Reference: Qin et al., SPEAR, 2025, https://arxiv.org/abs/2509.22601.
     """

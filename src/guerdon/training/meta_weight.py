@@ -53,7 +53,7 @@ class MetaWeight:
     gradients (empty lists) only the entropy moves it, as between two looks ahead.
 
     Args:
-        start: the first mu.
+        start: the first mu (the released class and this: 0.5; its configuration: 0.8).
         target: entropy in nats per token.
         meta_rate: of the meta-gradient.
         entropy_rate: of the distance to the target.

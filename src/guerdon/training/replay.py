@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from guerdon.batch import Rollouts
-from guerdon.kernels import broadcast_rows, group_mean
+from guerdon.kernels import broadcast_rows, group_mean, group_std
 from guerdon.kernels.aggregate import denominator
 from guerdon.method import paper
 from guerdon.pipeline import Pipeline
@@ -25,15 +25,21 @@ from guerdon.schedules import at
 SPEAR = "arXiv:2509.22601"
 REPLAY = 1
 """Their ``origin``."""
+_SMALL = 1e-6
 
 
 @paper(SPEAR)
-def recalibrated(rewards: Float[Tensor, " N"], baselines: Float[Tensor, " M"]) -> Float[Tensor, " N"]:
+def recalibrated(
+    rewards: Float[Tensor, " N"], baselines: Float[Tensor, " M"], spreads: Float[Tensor, " M"] | None = None
+) -> Float[Tensor, " N"]:
     """Advantages of kept answers against what groups have earned lately: ``A_i = R_i - median(baselines)``.
 
-    The median of an even number is the mean of the two in the middle; NaN rewards stay NaN, NaN baselines do not count.
+    With ``spreads``, the standard deviations of the groups, it is divided by ``median(spreads) + 1e-6``, as the released code
+    does where its groups are normalised. The median of an even number is the mean of the two in the middle; NaN rewards
+    stay NaN, NaN baselines and spreads do not count.
     """
-    return rewards - torch.nanquantile(baselines, 0.5)
+    apart = rewards - torch.nanquantile(baselines, 0.5)
+    return apart if spreads is None else apart / (torch.nanquantile(spreads, 0.5) + _SMALL)
 
 
 class Replay:
@@ -42,6 +48,10 @@ class Replay:
     Rows are kept as the losses see them (`guerdon.pipeline.losses.Objective.boundary`), with the log-probabilities that
     they had when they were drawn, so that the ratio of a clipped surrogate is the one to the policy that wrote them.
     Part of the checkpoint.
+
+    The released code rounds the rows of a replay down to a power of two, drops the history by whole iterations before it
+    adds the newest, and measures age from the newest kept row before that iteration, so that rows are replayed up to two
+    iterations past the tolerance. None of this is done here.
     """
 
     def __init__(self, spec: ReplaySpec):
@@ -49,7 +59,7 @@ class Replay:
         self.rows: Rollouts | None = None
         self.rewards = torch.zeros(0)
         self.born = torch.zeros(0, dtype=torch.long)
-        self.baselines = torch.zeros(0)
+        self.baselines, self.spreads = torch.zeros(0), torch.zeros(0)
 
     def add(
         self,
@@ -63,8 +73,11 @@ class Replay:
 
         ``wanted``: what ``where`` of the recipe names; rows of which it is not above 0 are not kept.
         """
-        means = group_mean(rewards, group)[_first_of(group)]
-        self.baselines = torch.cat([self.baselines, means[~means.isnan()]])[-self.spec.baselines :]
+        first = _first_of(group)
+        means, spreads = group_mean(rewards, group)[first], group_std(rewards, group)[first]
+        told = ~means.isnan()
+        self.baselines = torch.cat([self.baselines, means[told]])[-self.spec.baselines :]
+        self.spreads = torch.cat([self.spreads, spreads[told]])[-self.spec.baselines :]
         advantages, mask = data["token_advantages"], data["mask"]
         mean = torch.where(mask, advantages, 0.0).sum(-1) / mask.sum(-1).clamp(min=1)
         good = (mean > 0) & rewards.isfinite()
@@ -77,11 +90,19 @@ class Replay:
 
     @property
     def ready(self) -> bool:
-        """Whether enough rows are above the median of the baselines (``fill`` times ``size``)."""
-        return int((recalibrated(self.rewards, self.baselines) > 0).sum()) > self.spec.fill * self.spec.size
+        """Whether enough rows are worth a replay (``fill`` times ``size``)."""
+        return int((self._worth() > 0).sum()) > self.spec.fill * self.spec.size
+
+    def _worth(self) -> Tensor:
+        """Of each kept row: above 0 where it may be replayed."""
+        if self.spec.decay is not None:
+            return torch.ones_like(self.rewards)
+        return recalibrated(self.rewards, self.baselines, self.spreads if self.spec.normalise else None)
 
     def take(self, iteration: int, generator: torch.Generator) -> Rollouts | None:
         """At most ``size`` rows with positive recalibrated advantage, drawn at random, after which the buffer is empty.
+
+        With ``decay`` any kept rows, with that much of the advantages they had.
 
         None before it is `ready`. Rows older than ``tolerance`` iterations are dropped first.
         """
@@ -91,11 +112,14 @@ class Replay:
         self.rows, self.rewards, self.born = self.rows.index(young), self.rewards[young], self.born[young]
         if not self.ready:
             return None
-        advantages = recalibrated(self.rewards, self.baselines)
+        advantages = self._worth()
         chosen = (advantages > 0).nonzero().squeeze(-1)
         chosen = chosen[torch.randperm(len(chosen), generator=generator)[: self.spec.size]].sort().values
         rows = self.rows.index(chosen)
-        credit = broadcast_rows(advantages[chosen], rows["mask"])
+        if self.spec.decay is None:
+            credit = broadcast_rows(advantages[chosen], rows["mask"])
+        else:
+            credit = self.spec.decay * rows["token_advantages"]
         origin = {"origin": torch.full((rows.rows,), REPLAY)} if "origin" in rows else {}
         self.rows, self.rewards, self.born = None, self.rewards[:0], self.born[:0]
         return rows.with_(token_advantages=credit, **origin).trim()
@@ -136,12 +160,14 @@ class Replay:
                 rows[f"rows.{name}"] = value
             elif name in FACTORS.values():
                 rows |= {f"rows.{name}.{label}": factor for label, factor in value.items()}
-        return {"replay": {"rewards": self.rewards, "born": self.born, "baselines": self.baselines, **rows}}
+        history = {"baselines": self.baselines, "spreads": self.spreads}
+        return {"replay": {"rewards": self.rewards, "born": self.born, **history, **rows}}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state`` gave."""
         own = state["replay"]
         self.rewards, self.born, self.baselines = own["rewards"], own["born"], own["baselines"]
+        self.spreads = own["spreads"]
         rows: dict[str, Any] = {}
         for key, value in own.items():
             held, _, label = key.removeprefix("rows.").partition(".")

@@ -32,8 +32,10 @@ def base(steps: int) -> str:
 
 @method(makes="step_parts", name="flawed-steps")
 def flawed_steps(completions: Sequence[str], expression: Sequence[str]) -> list[list[float]]:
-    """A score that likes filler: .9 for a step that says no more than what stood before, .6 for one that simplifies it,
-    -.5 for one of another value."""
+    """A score that likes filler.
+
+    .9 for a step that says no more than what stood before, .6 for one that simplifies it, -.5 for one of another value.
+    """
     scored = []
     for text, before in zip(completions, expression, strict=True):
         value, fewest = evaluate(before), count_operators(before)

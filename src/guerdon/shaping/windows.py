@@ -14,6 +14,7 @@ from torch import Tensor
 
 from guerdon.kernels import bin_sums, group_mean, group_sum, window_mean
 from guerdon.kernels.divergence import Estimator, kl_estimate
+from guerdon.kernels.pointwise import row_mean
 from guerdon.method import method, paper
 
 AEPO = "arXiv:2510.08457"
@@ -348,12 +349,11 @@ class DifficultyKL:
     ) -> None:
         """Take one batch into the running means, and move the multipliers where it is time."""
         bucket = difficulty(correct, group)
-        chosen = mask.sum(-1)
-        kl = torch.where(mask, self._kl(old_logp, ref_logp, mask), 0.0).sum(-1) / chosen.clamp(min=1)
+        kl = row_mean(self._kl(old_logp, ref_logp, mask), mask)
         self.seen += 1
         low, high = torch.tensor([1e-4, 1e2]).log()
         for d in range(3):
-            now = kl[(bucket == d) & (chosen > 0)].nanmean().to(self.kl)
+            now = kl[bucket == d].nanmean().to(self.kl)
             if bool(now.isnan()):
                 continue
             self.kl[d] = now if bool(self.kl[d].isnan()) else self.smooth * self.kl[d] + (1 - self.smooth) * now

@@ -12,9 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from guerdon.kernels import bin_sums, group_mean, group_sum, window_mean
+from guerdon.kernels import bin_sums, group_mean, group_sum, row_mean, window_mean
 from guerdon.kernels.divergence import Estimator, kl_estimate
-from guerdon.kernels.pointwise import row_mean
 from guerdon.method import method, paper
 
 AEPO = "arXiv:2510.08457"

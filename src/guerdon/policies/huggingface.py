@@ -21,6 +21,7 @@ from guerdon.kernels.distribution import with_options
 from guerdon.kernels.last_layer import Transform
 from guerdon.policies.hf_decoding import decode, left_aligned
 from guerdon.policies.hf_loading import add_lora, copied, end_tokens, load, save_merged
+from guerdon.policies.hf_prompts import prompt_ids
 from guerdon.policies.last_layer import LastLayer, transform_of
 from guerdon.policies.protocol import Policy, Prompt, Sampling
 from guerdon.policies.token_statistics import OF_POSITIONS, placed, token_statistics
@@ -370,34 +371,12 @@ class HuggingFace:
         """Left-padded token ids and mask [P, L]."""
         if not prompts:
             raise ValueError("expected at least one prompt, got none")
-        rows = [self._prompt_ids(p) for p in prompts]
+        rows = [prompt_ids(self.tokenizer, p, chat=self.chat) for p in prompts]
         width = max(len(r) for r in rows)
         pad = self.tokenizer.pad_token_id or 0
         ids = torch.tensor([[pad] * (width - len(r)) + r for r in rows], device=self.device)
         mask = torch.tensor([[False] * (width - len(r)) + [True] * len(r) for r in rows], device=self.device)
         return ids, mask
-
-    def _prompt_ids(self, prompt: Prompt) -> list[int]:
-        if self.chat or not isinstance(prompt, str):
-            if not self.chat or self.tokenizer.chat_template is None:
-                reason = "the tokenizer has no chat template" if self.chat else "chat is off"
-                raise ValueError(
-                    f"expected plain string prompts, as {reason}, got "
-                    "chat messages or chat=True; use an instruction-tuned model, set chat=True, or give strings"
-                )
-            messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-            prompt = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            ids = self.tokenizer.encode(prompt, add_special_tokens=False)
-        else:
-            ids = self.tokenizer.encode(prompt)
-        if not ids:
-            start = (
-                self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.tokenizer.eos_token_id
-            )
-            if start is None:
-                raise ValueError("expected prompts of at least one token, got an empty one; leave it out")
-            ids = [start]
-        return list(ids)
 
     def _check_room(self, prompt: int, new: int) -> None:
         room = getattr(self._causal.config.get_text_config(), "max_position_embeddings", None)

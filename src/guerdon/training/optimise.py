@@ -21,9 +21,9 @@ from guerdon.training.counters import PATIENCE, Counters, NonFinite
 from guerdon.training.demonstrations import demonstrations
 from guerdon.training.generators import derive
 from guerdon.training.micro import shares_prompts
+from guerdon.training.passes import evaluate_all
 from guerdon.training.ranks import ONE, Ranks
 from guerdon.training.replay import Replay
-from guerdon.training.rollouts import evaluate_all
 from guerdon.training.sharding import full, lockstep, whole
 from guerdon.training.shares import dealt_micro_batches, passes_of
 

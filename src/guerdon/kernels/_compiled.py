@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from guerdon.kernels import _threads
+from guerdon.kernels import _memory, _threads
 
 _ENTRIES_PER_THREAD = 1 << 19  # for fewer, a second thread costs more than it saves
 _PIECES = 8  # per thread
@@ -302,7 +302,7 @@ def whiten(x: Tensor, mask: Tensor, centre: bool, eps: float, ddof: int, neutral
         return torch.where(mask, torch.nan, torch.zeros_like(x))
     shift = anchor + first / n if centre else 0.0
     factor = 1.0 if alike else (variance + eps) ** -0.5
-    out = np.empty_like(flat)
+    out = _memory.empty_like(flat)
     _share(_affine, (flat, chosen, shift, factor, np.float32(0), out), cuts, slots=True)
     return torch.from_numpy(out).view(x.shape)
 
@@ -314,7 +314,7 @@ def discounted_sum(x: Tensor, mask: Tensor, gamma: float, bootstrap: Tensor | No
 
 def decay(end: Tensor, mask: Tensor, gamma: float) -> Tensor:
     arrays = [x.detach().contiguous().numpy() for x in (mask, end)]
-    out = np.empty(mask.shape, arrays[1].dtype)
+    out = _memory.empty(mask.shape, arrays[1].dtype)
     _share(_decay_rows, (*arrays, out.dtype.type(gamma), out), _cuts(len(out), out.size))
     return torch.from_numpy(out)
 
@@ -340,7 +340,7 @@ def outliers(
     x: Tensor, mask: Tensor, threshold: float, topk: int, bilateral: bool, slack: float, factor: float
 ) -> Tensor:
     arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
-    out = np.empty_like(arrays[0])
+    out = _memory.empty_like(arrays[0])
     numbers = [out.dtype.type(number) for number in (threshold, slack, factor, 0.0, np.nan, np.inf)]
     _share(_outlier_rows, (*arrays, min(topk, x.shape[1]), bilateral, *numbers, out), _cuts(len(out), out.size))
     return torch.from_numpy(out)
@@ -359,7 +359,7 @@ def step_sums(x: Tensor, step_ids: Tensor, mask: Tensor, steps: int) -> tuple[Te
 def broadcast(x: Tensor, step_ids: Tensor, mask: Tensor, outside: Tensor) -> tuple[Tensor, bool]:
     """The number of each position's step, and whether one is of a step that there is not."""
     arrays = [a.detach().contiguous().numpy() for a in (x, step_ids, mask, outside)]
-    out = np.empty(mask.shape, dtype=arrays[0].dtype)
+    out = _memory.empty(mask.shape, dtype=arrays[0].dtype)
     fault = np.zeros(len(out), dtype=np.bool_)
     _share(_broadcast_rows, (*arrays, out, fault), _cuts(len(out), out.size))
     return torch.from_numpy(out), bool(fault.any())
@@ -368,7 +368,7 @@ def broadcast(x: Tensor, step_ids: Tensor, mask: Tensor, outside: Tensor) -> tup
 def _run(walk: Callable[..., None], tensors: tuple[Tensor, ...], factors: tuple[float, ...]) -> Tensor:
     """``walk`` over all rows; its result. Tensors are copied only where they are not in C order already."""
     arrays = [x.detach().contiguous().numpy() for x in tensors]
-    out = np.empty_like(arrays[0])
+    out = _memory.empty_like(arrays[0])
     factors = tuple(out.dtype.type(factor) for factor in factors)
     _share(walk, (*arrays, *factors, out), _cuts(out.shape[0], out.size))
     return torch.from_numpy(out)

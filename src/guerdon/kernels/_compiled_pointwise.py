@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from guerdon.kernels import _memory
 from guerdon.kernels._compiled import _compile, _cuts, _run, _share
 
 _LOWEST, _HIGHEST = np.float32(-87.33), np.float32(88.72284)  # beyond them exp is 0 (below 2e-38) and infinite
@@ -209,7 +210,7 @@ def kept(x: Tensor, mask: Tensor) -> Tensor:
 
 def finite(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
-    out, keep = np.empty_like(arrays[0]), np.empty_like(arrays[1])
+    out, keep = _memory.empty_like(arrays[0]), _memory.empty_like(arrays[1])
     zero, infinity = out.dtype.type(0), out.dtype.type(np.inf)
     _share(_finite_rows, (*arrays, zero, infinity, out, keep), _cuts(len(out), out.size))
     return torch.from_numpy(out), torch.from_numpy(keep)
@@ -217,7 +218,7 @@ def finite(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 def broadcast_rows(x: Tensor, mask: Tensor) -> Tensor:
     arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
-    out = np.empty(mask.shape, arrays[0].dtype)
+    out = _memory.empty(mask.shape, arrays[0].dtype)
     _share(_spread_rows, (*arrays, out.dtype.type(0), out), _cuts(len(out), out.size))
     return torch.from_numpy(out)
 
@@ -232,7 +233,7 @@ def settled(x: Tensor, mask: Tensor) -> bool:
 
 def place_on_last(x: Tensor, mask: Tensor) -> Tensor:
     arrays = [a.detach().contiguous().numpy() for a in (x, mask)]
-    out = np.empty(mask.shape, arrays[0].dtype)
+    out = _memory.empty(mask.shape, arrays[0].dtype)
     _share(_placed_last_rows, (*arrays, out.dtype.type(0), out), _cuts(len(out), out.size))
     return torch.from_numpy(out)
 
@@ -247,7 +248,7 @@ def row_sums(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 def runs(mask: Tensor) -> Tensor:
     chosen = mask.contiguous().numpy()
-    return torch.from_numpy(_made(_run_rows, [chosen], np.empty(chosen.shape, np.int64)))
+    return torch.from_numpy(_made(_run_rows, [chosen], _memory.empty(chosen.shape, np.int64)))
 
 
 def last_chosen(mask: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from guerdon.kernels import _memory
 from guerdon.kernels._compiled import _compile, _cuts, _share
 
 _SAMPLE, _DEVIATIONS, _GOLDEN = 4096, 4.0, 0.6180339887498949
@@ -182,7 +183,7 @@ def largest_share(x: Tensor, share: float, part_of: Callable[[int, float], int])
     n = int(told[:, 0].sum())
     if n == 0:
         return -math.inf, 0, 0
-    k, kept = part_of(n, share), np.empty_like(here)
+    k, kept = part_of(n, share), _memory.empty_like(here)
     room = np.empty(_SAMPLE, np.float32)
     for low, high in (_between(here, k, n, room), (-math.inf, math.inf)):
         _share(_keep, (here, low, high, kept, told), cuts, slots=True)
@@ -196,7 +197,7 @@ def largest_share(x: Tensor, share: float, part_of: Callable[[int, float], int])
 def places(x: Tensor, value: float) -> tuple[Tensor, int]:
     here = x.detach().contiguous().view(-1).numpy()
     cuts = _cuts(here.size, here.size)
-    told, found_at = np.zeros((len(cuts) - 1, 2), np.int64), np.empty(here.size, np.int64)
+    told, found_at = np.zeros((len(cuts) - 1, 2), np.int64), _memory.empty(here.shape, np.int64)
     _share(_places, (here, np.float32(value), found_at, told), cuts, slots=True)
     return torch.from_numpy(_fronts(found_at, cuts, told[:, 1])), int(told[:, 0].sum())
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from guerdon.schedules import Schedule
 from guerdon.signals import thinking_length, tool_layout, tool_match
 from guerdon.signals.tools import call_agreement, jaccard
 
@@ -85,6 +86,27 @@ def test_what_is_no_call_gets_the_lowest(said):
     assert match(said, text(alpha(x=1))) == -3
 
 
+@pytest.mark.parametrize(
+    ("name", "mode", "score"),
+    [(5, "fine", -0.2), (5, "strict", -0.6), (5, "intermediate", -1 / 3), ([1], "fine", -3.0), ([1], "strict", -0.6)],
+)
+def test_a_name_that_is_no_text_spoils_what_the_released_function_lets_it_spoil(name, mode, score):
+    said, wanted = [alpha(x=1), {"name": name, "parameters": {}}], [alpha(x=1), BETA]
+    assert match(text(*said), text(*wanted), match=mode) == pytest.approx(score, abs=1e-6)
+    with pytest.raises(ValueError, match="expected one JSON object"):
+        match(text(*said), text({"name": name, "parameters": {}}))
+
+
+@pytest.mark.parametrize(("step", "high", "low"), [(0, 2.0, -2.0), (60, 1.6, -1.2), (75, 1.5, -1.0), (150, 1.0, -1.0)])
+def test_scales_of_the_dynamic_schedule(step, high, low):
+    """What the released format reward gives at these steps for a good and for a bad layout."""
+    falls = Schedule(schedule="linear", start=2, end=1).at(step / 150)
+    rises = Schedule(schedule="linear", start=-2, end=-1, finish=0.5).at(step / 150)
+    good, wanted = text(alpha(x=1)), text(BETA)
+    made = tool_layout([good, good * 2], [wanted, wanted], high=falls, low=rises)
+    torch.testing.assert_close(made, torch.tensor([high, low]))
+
+
 def test_a_reference_without_calls_is_neither_paid_nor_charged():
     assert match(text(alpha(x=1)), text(response="hello")) == 0
     with pytest.raises(ValueError, match="expected one JSON object with name and parameters per line"):
@@ -110,6 +132,12 @@ def test_a_reference_without_calls_is_neither_paid_nor_charged():
 )
 def test_layout(said, wanted, good):
     assert tool_layout([said], [wanted]).item() == good
+
+
+def test_white_space_around_is_taken_away_on_request():
+    said, wanted = f"\n {text(alpha(x=1))} \n\n", text(BETA)
+    assert tool_layout([said], [wanted]).item() == 0
+    assert tool_layout([said], [wanted], strip=True).item() == 1
 
 
 def test_many_half_marks_cost_linear_time():

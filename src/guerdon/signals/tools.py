@@ -28,18 +28,25 @@ _EXACT = 10
 
 
 @method(makes="parts", paper=TOOLRL)
-def tool_layout(completions: Sequence[str], answer: Sequence[object]) -> Float32[Tensor, "B"]:
-    """Give 1 where the completion has exactly the blocks that the reference has, in order, each once; 0 elsewhere.
+def tool_layout(
+    completions: Sequence[str], answer: Sequence[object], *, high: float = 1.0, low: float = 0.0, strip: bool = False
+) -> Float32[Tensor, "B"]:
+    """Give ``high`` where the completion has exactly the blocks of the reference, in order, each once; ``low`` elsewhere.
 
         <think>...</think>                                   always first
         <tool_call>, newline, ..., newline, </tool_call>     on the next line, if the reference has one
         <response>...</response>                             on the next line, if the reference has one
 
+    A line break at the very end is allowed, no other white space around; ``strip`` takes it away first, as the released code
+    does with what it cuts out of a conversation.
+
     Shapes: [B] out. Linear time. Reference: Qian et al., ToolRL, 2025, https://arxiv.org/abs/2504.13958.
     """
     same_rows(completions, answer=answer)
-    rows = zip(completions, answer, strict=True)
-    return torch.tensor([float(_laid_out(text, str(gold))) for text, gold in rows], dtype=torch.float32)
+    laid_out = (
+        _laid_out(text.strip() if strip else text, str(gold)) for text, gold in zip(completions, answer, strict=True)
+    )
+    return torch.tensor([high if good else low for good in laid_out], dtype=torch.float32)
 
 
 @method(makes="parts", paper=TOOLRL)
@@ -60,13 +67,17 @@ def tool_match(
         S_max = 1 + sum_g (1 + number of parameters of g)
 
     J is the Jaccard index of multisets. A partner is a predicted call of the same name, used once: ``greedy`` takes the
-    best that is left in the reference's order (the released code), ``optimal`` the best assignment of all (the paper).
+    best that is left in the reference's order, the first of equals, and only if q > 0; ``optimal`` is the best assignment
+    of all, as the paper writes it. The released code, with which the results were made, is greedy, and so is the default.
     ``match``: ``strict``, J counts only equal lists; ``intermediate``, a call counts as a whole or not at all;
     ``coarse``, all or nothing. No calls where the reference has some, or anything that is not JSON, line by line: low.
     No calls in the reference: 0. Values are compared as Python does, so that 1 equals 1.0 and true.
 
-    The paper's schedules are schedules of ``high`` and ``low`` in the recipe. Shapes: [B] out. Reference: Qian et al.,
-    ToolRL, 2025, https://arxiv.org/abs/2504.13958.
+    The paper's schedules are schedules of ``high`` and ``low`` in the recipe. ``equal max``: 1 and -1. ``two-stage``: 1
+    and -1 until step 30, then 3 and -3, with `tool-layout` at 1, then 1/2. ``dynamic``: over 150 steps ``high`` from 2 to 3
+    and ``low`` from -2 to -3, with `tool-layout` from 2 down to 1; its ``low`` rises from -2 to -1 over the first 75.
+
+    Shapes: [B] out. Reference: Qian et al., ToolRL, 2025, https://arxiv.org/abs/2504.13958.
     """
     same_rows(completions, answer=answer)
     scores = []
@@ -78,7 +89,7 @@ def tool_match(
         said = calls_of(text)
         try:
             share = 0.0 if said is None else call_agreement(wanted, said, match, assignment)
-        except KeyError:
+        except (KeyError, TypeError):  # a call without parameters, or with a name that cannot be counted
             share = 0.0
         scores.append(low + (high - low) * share)
     return torch.tensor(scores, dtype=torch.float32)
@@ -88,8 +99,8 @@ def tool_match(
 def thinking_length(completions: Sequence[str], *, words: float = 512.0) -> Float32[Tensor, "B"]:
     """Words of the last ``<think>`` block as a share of ``words``, to two decimals and at most 1; 0 without a block.
 
-    The paper finds that it does not help, and hurts small models. Shapes: [B] out. Reference: Qian et al., ToolRL,
-    2025, https://arxiv.org/abs/2504.13958.
+    The paper also lets ``words`` grow by a schedule, 384 + 256 step / 105 without an end. It finds that neither helps, and
+    that both hurt small models. Shapes: [B] out. Reference: Qian et al., ToolRL, 2025, https://arxiv.org/abs/2504.13958.
     """
     scores = []
     for text in completions:
@@ -106,6 +117,7 @@ def call_agreement(
 
     Raises:
         KeyError: a predicted call that has to be compared has no parameters.
+        TypeError: names are counted, and one is a list or an object.
     """
     if list(wanted) == list(said):
         return 1.0
@@ -141,7 +153,8 @@ def gold_calls(text: str) -> list[dict[str, Any]] | None:
     if _CALL[0] not in text:
         return None
     calls = calls_of(text)
-    if calls is None or not all(isinstance(call.get("parameters"), dict) for call in calls):
+    sound = calls and all(isinstance(call["name"], str) and isinstance(call.get("parameters"), dict) for call in calls)
+    if calls is None or not sound:
         raise ValueError(
             f"expected one JSON object with name and parameters per line between {_CALL[0]} and {_CALL[1]} of a reference, "
             f"got {text[:120]!r}; correct the column answer"
@@ -158,8 +171,7 @@ def calls_of(text: str) -> list[dict[str, Any]] | None:
         calls = [json.loads(line) for line in block.split("\n")]
     except (ValueError, RecursionError):
         return None
-    sound = all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls)
-    return calls if sound else None
+    return calls if all(isinstance(call, dict) and "name" in call for call in calls) else None
 
 
 def _agree(wanted: Call, said: Call, match: Match) -> float:

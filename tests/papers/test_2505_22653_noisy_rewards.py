@@ -45,6 +45,40 @@ def test_what_pays_for_wrong_answers():
         reward_for_wrong(torch.zeros(3), part, part="x")
 
 
+def test_the_pattern_reward_of_the_reward_model_as_released():
+    """Numbers of the released think_reward and extract_think_and_answer of the reward model's worker."""
+    said = "First, I will add. Step 1 we need to wait. 2. So I should stop. user: "
+    assert score(f"<think>{said}</think><answer></answer>", phrases="chat", turn="", blocks=True) == 0
+    chat = {"phrases": "chat", "turn": "", "blocks": True}
+    inside, outside = f"<think>{said}</think> hence <answer>7</answer>", f"{said}<think></think><answer>7</answer>"
+    assert score(inside, **chat) == pytest.approx(0.35)
+    assert score(outside, **chat) == 0
+    assert score(f"<answer>7</answer><think>{said}</think>", **chat) == 0
+    assert (
+        score(f"<think>a</think>{inside}<think>thus", **chat) == 0
+    )  # the last opening mark is behind the last thought
+    assert score(said, phrases="chat", turn="") == pytest.approx(0.35)
+    assert score("Thus wait", phrases=("thus",), enough=1) == 1
+
+
+def test_what_gives_no_answer_is_neither_flipped_nor_paid():
+    rewards, group, answered = (
+        torch.tensor([1.0, 0.0, 0.0]),
+        torch.zeros(3, dtype=torch.int64),
+        torch.tensor([1.0, 1, 0]),
+    )
+    flipped = flip_noise(rewards, group, answered, rate=1.0, generator=torch.Generator())
+    assert flipped.tolist() == [0, 1, 0]
+    paid = reward_for_wrong(flipped, {"reasoning-pattern": torch.full((3,), 0.5)}, answered)
+    assert paid.tolist() == [0.5, 1, 0]
+    unknown = torch.tensor([torch.nan, 1, 0])
+    assert flip_noise(rewards, group, unknown, rate=1.0, generator=torch.Generator()).isnan().tolist() == [
+        True,
+        False,
+        False,
+    ]
+
+
 @pytest.mark.parametrize("per", ["group", "row"])
 @pytest.mark.parametrize("rate", [0.0, 0.2, 0.5, 1.0])
 def test_the_expected_reward_shrinks_with_the_rate(per, rate):

@@ -22,6 +22,7 @@ NOISY = "arXiv:2505.22653"
 def flip_noise(
     rewards: Float[Tensor, " B"],
     group: Int[Tensor, " B"],
+    answered: Float[Tensor, " B"] | None = None,
     *,
     rate: float = 0.4,
     per: Literal["group", "row"] = "group",
@@ -37,21 +38,25 @@ def flip_noise(
     gradient of the prompt around, while flips of single rows only add variance. The signal shrinks with 1 - 2 rate;
     at 1/2 nothing is left. NaN stays NaN and takes no draw.
 
-    Shapes: [B] in and out. Reference: Lv et al., 2025, https://arxiv.org/abs/2505.22653 (rates 0 to 0.5).
+    A completion without an answer is wrong whatever the noise: with ``take = {answered = "parts.PART"}`` a row whose part
+    is 0 keeps its reward, as in the released code. By default all flip.
+
+    Shapes: [B] in and out; NaN where ``answered`` is. Reference: Lv et al., 2025, https://arxiv.org/abs/2505.22653 (rates 0
+    to 0.5).
 
     Raises:
         ValueError: a rate outside [0, 1].
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"expected a rate in [0, 1], got {rate}")
-    scored = ~rewards.isnan()
+    scored = ~rewards.isnan() if answered is None else ~(rewards + answered).isnan()
     flips = torch.zeros_like(scored)
     if per == "row":
         flips[scored] = _chances(int(scored.sum()), generator, rewards.device) < rate
     else:
         place, n = numbered(group[scored])
         flips[scored] = (_chances(n, generator, rewards.device) < rate)[place]
-    return torch.where(flips, low + high - rewards, rewards)
+    return _unless_silent(torch.where(flips, low + high - rewards, rewards), rewards, answered)
 
 
 @method(makes="rewards", paper=NOISY, shift_equivariant="rewards")
@@ -88,7 +93,8 @@ def lift_low_rewards(
     with p the part named ``part``, between 0 and 1. High scores are left alone, so false positives are not touched.
 
     Shapes: [B] in and out. NaN in the reward stays NaN; a low reward whose part is NaN is NaN. Reference: Lv et al.,
-    2025, https://arxiv.org/abs/2505.22653 (reward-model calibration: 0.5 and 0.1).
+    2025, https://arxiv.org/abs/2505.22653 (reward-model calibration: 0.5 and 0.1, of a score in [0, 1] that is 0 without a
+    thought and an answer; p by `reasoning-pattern` with ``phrases = "chat"``, ``blocks = true`` and ``turn = ""``).
 
     Raises:
         ValueError: there is no part of that name.
@@ -98,19 +104,34 @@ def lift_low_rewards(
 
 @method(makes="rewards", paper=NOISY)
 def reward_for_wrong(
-    rewards: Float[Tensor, " B"], parts: Mapping[str, Float[Tensor, " B"]], *, part: PartName = "reasoning-pattern"
+    rewards: Float[Tensor, " B"],
+    parts: Mapping[str, Float[Tensor, " B"]],
+    answered: Float[Tensor, " B"] | None = None,
+    *,
+    part: PartName = "reasoning-pattern",
 ) -> Float[Tensor, " B"]:
     """Pay a wrong answer for how it reasons: where the reward is 0, the part named ``part`` takes its place.
 
         r' = p  where r = 0,   r elsewhere
 
-    Shapes: [B] in and out. NaN in the reward stays NaN; a zero whose part is NaN is NaN. Reference: Lv et al., 2025,
+    With ``take = {answered = "parts.PART"}`` only rows whose part is not 0 are paid so, as in the released code: what gives
+    no answer earns nothing. Below `flip-noise` a right answer that was flipped is paid too, there as here.
+
+    Shapes: [B] in and out. NaN in the reward stays NaN; a zero whose part is NaN is NaN, and so is a row whose ``answered``
+    is NaN. Reference: Lv et al., 2025,
     https://arxiv.org/abs/2505.22653 (without the annealing that the released code leaves empty).
 
     Raises:
         ValueError: there is no part of that name.
     """
-    return torch.where(rewards == 0, part_named(parts, part), rewards)
+    return _unless_silent(torch.where(rewards == 0, part_named(parts, part), rewards), rewards, answered)
+
+
+def _unless_silent(changed: Tensor, rewards: Tensor, answered: Tensor | None) -> Tensor:
+    """The old reward where nothing was answered, NaN where that is not known."""
+    if answered is None:
+        return changed
+    return torch.where(answered == 0, rewards, changed).masked_fill(answered.isnan(), torch.nan)
 
 
 def _chances(n: int, generator: torch.Generator, device: torch.device) -> Tensor:

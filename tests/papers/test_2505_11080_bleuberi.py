@@ -35,6 +35,24 @@ def test_brevity_and_tokens(said, gold, wanted):
     assert score(said, gold) == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("said", "gold", "wanted"),
+    [
+        (
+            "It's 3.5 (or 1,000) &quot;units&quot;, isn't it?",
+            ["It is 3.5 or 1,000 units, is it not?", 'It\'s about "units".'],
+            0.2460137257692754,
+        ),
+        ("a a a b", ["a a c", "b a b d e"], 0.5623413251903491),
+        ("x-\ny end.", ["xy end ."], 1.0),
+        ("5-6 <b>bold</b>", ["5 - 6 bold text here"], 0.22416933501922287),
+    ],
+)
+def test_numbers_of_the_released_metric(said, gold, wanted):
+    """What compute_bleu with 13a tokens and smooth=True gives."""
+    assert score(said, gold) == pytest.approx(wanted, abs=1e-6)
+
+
 def test_counts_are_clipped_by_one_reference_each():
     made = bleu_details("the the the", ["the cat", "the the dog"])
     assert made.precisions == pytest.approx((3 / 4, 2 / 3, 1 / 2, 1.0))
@@ -47,6 +65,11 @@ def test_only_the_answer_is_read():
     assert score("so <answer>one two</answer> said", "one two", tag=None) < 1
     assert score("<answer></answer>", "one two") == 0
     assert score("word " * 9_000 + "<answer>one two</answer>", "one two") == 1
+    twice = "<answer>one two</answer> no: <answer>three"
+    assert score(twice, "one two") == 1
+    assert score(twice, "three", block="last") == 1
+    assert score("<answer>one two<answer>three</answer>", "one two") == 1
+    assert score("</answer> so <answer>one two", "one two") == 1
 
 
 def test_without_a_reference_a_row_is_unscored():
@@ -63,6 +86,8 @@ def test_mean_with_rouge_is_harmonic():
     wanted = 2 * by_bleu * by_rouge / (by_bleu + by_rouge)
     assert score("the cat is on the mat", "the cat sat on the mat", with_rouge=True) == pytest.approx(wanted, abs=1e-5)
     assert score("dog", "the cat sat", with_rouge=True) == 0
+    assert math.isnan(score("你好", "你好", with_rouge=True))
+    assert score("你好", "你好") == 1
 
 
 def test_it_is_not_the_usual_sentence_bleu():
@@ -73,8 +98,12 @@ def test_it_is_not_the_usual_sentence_bleu():
 def test_selection():
     scores = torch.tensor([0.5, 0.1, torch.nan, 0.9, 0.3, 0.1])
     assert select_by_score(scores, 2).tolist() == [1, 5]
-    assert select_by_score(scores, 2, mode="easy").tolist() == [0, 3]
-    assert select_by_score(scores, 3, mode="medium").tolist() == [5, 4, 0]
+    assert select_by_score(scores, 2, mode="easy").tolist() == [3, 0]
+    assert select_by_score(scores, 3, mode="medium").tolist() == [0, 4, 5]
+    ties = torch.tensor([0.2, 0.5, 0.2, 0.5, 0.2, 0.5])  # of equal scores the first, as in the released selection
+    assert select_by_score(ties, 4, mode="easy").tolist() == [1, 3, 5, 0]
+    assert select_by_score(ties, 4, mode="hard").tolist() == [1, 0, 2, 4]
+    assert select_by_score(ties, 4, mode="medium").tolist() == [1, 3, 2, 4]
     assert select_by_score(scores, 0).tolist() == []
     with pytest.raises(ValueError, match="expected k of at most 5, the prompts with a score, got 6"):
         select_by_score(scores, 6)

@@ -39,7 +39,12 @@ class BleuDetails:
 
 @method(makes="parts", paper=BLEUBERI)
 def bleuberi(
-    completions: Sequence[str], answer: Sequence[object], *, tag: str | None = "answer", with_rouge: bool = False
+    completions: Sequence[str],
+    answer: Sequence[object],
+    *,
+    tag: str | None = "answer",
+    block: Literal["first", "last"] = "first",
+    with_rouge: bool = False,
 ) -> Float32[Tensor, "B"]:
     """Reward the completion by smoothed sentence BLEU against strong references.
 
@@ -49,11 +54,13 @@ def bleuberi(
     h_n counts the n-grams said, m_n those of them that a reference has (clipped by the largest count in one reference),
     c the tokens said, r those of the *shortest* reference; tokens as mteval-v13a cuts them. An order longer than the
     completion has p_n = 1, so only BP holds short completions back. `bleu` is the usual sentence BLEU, which differs in
-    all of this. With ``with_rouge`` the part is the harmonic mean of it and the best ROUGE-L, the paper's variant. The
-    paper's mixture with a reward model is `group-normalise` on each part and `sum-part-advantages`.
+    all of this. With ``with_rouge`` the part is the harmonic mean of it and the best ROUGE-L, the paper's variant, and NaN
+    where no reference has a word of a-z and 0-9 for ROUGE. The paper's mixture with a reward model is `group-normalise` on
+    each part and `sum-part-advantages`; the released code takes all completions of a device for one group there.
 
-    Where the completion has an opening ``<tag>``, only what follows the last one is read, up to its closing mark if it
-    has one; ``tag=None`` reads everything.
+    Where the completion has an opening ``<tag>``, only what follows the first one is read, up to the next mark, as in the
+    released code; ``block = "last"`` reads behind the last one, which a mark named in the reasoning does not mislead.
+    ``tag=None`` reads everything.
 
     Shapes: [B] in and out, in [0, 1]. 0 where nothing is said; NaN where the row has no reference with a token in it.
     Reference: Chang et al., BLEUBERI, 2025, https://arxiv.org/abs/2505.11080.
@@ -62,7 +69,7 @@ def bleuberi(
         ImportError: without sacrebleu, whose tokenizer is used (extra ``text``).
         ValueError: as many answers as completions are expected.
     """
-    inside = [_inside(text, tag) for text in completions]
+    inside = [_inside(text, tag, block) for text in completions]
     return _scores(inside, answer, lambda said, gold: _bleuberi(said, gold, with_rouge))
 
 
@@ -151,19 +158,20 @@ def select_by_score(
 ) -> Tensor:
     """Indices [k] of the prompts to train on, by the score of one completion of the base model each.
 
-    ``hard`` keeps the lowest scores, ``easy`` the highest, ``medium`` the middle; equal scores keep their order, and
-    the result is in ascending order of score. Prompts that are NaN are never chosen. BLEUBERI keeps the 5,000 hardest of
-    50,000.
+    ``hard`` keeps the lowest scores, ``easy`` the highest, ``medium`` the middle; of equal scores the first are kept. The
+    result goes from the highest score to the lowest, the order in which the released data is saved, and equal scores keep
+    theirs. Prompts that are NaN are never chosen. BLEUBERI keeps the 5,000 hardest of 50,000.
 
     Raises:
         ValueError: fewer than ``k`` prompts have a score.
     """
-    order = scores.argsort(stable=True)
-    order = order[~scores[order].isnan()]
-    if not 0 <= k <= len(order):
-        raise ValueError(f"expected k of at most {len(order)}, the prompts with a score, got {k}")
-    start = {"hard": 0, "medium": (len(order) - k) // 2, "easy": len(order) - k}[mode]
-    return order[start : start + k]
+    known = (~scores.isnan()).nonzero()[:, 0]
+    if not 0 <= k <= len(known):
+        raise ValueError(f"expected k of at most {len(known)}, the prompts with a score, got {k}")
+    order = known[scores[known].argsort(stable=True, descending=mode == "easy")]
+    start = (len(known) - k) // 2 if mode == "medium" else 0
+    chosen = order[start : start + k]
+    return chosen[scores[chosen].argsort(stable=True, descending=True)]
 
 
 @paper(BLEUBERI)
@@ -233,10 +241,10 @@ def _f1(said: Counter[Any], gold: Counter[Any]) -> float:
     return 2 * common / (said.total() + gold.total()) if common else 0.0
 
 
-def _inside(text: str, tag: str | None) -> str:
+def _inside(text: str, tag: str | None, block: str) -> str:
     if tag is None or f"<{tag}>" not in text:
         return text
-    return text.rpartition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+    return text.split(f"<{tag}>")[1 if block == "first" else -1].partition(f"</{tag}>")[0]
 
 
 @lru_cache

@@ -99,3 +99,13 @@ def test_worked_example_of_the_ranking_loss():
     (gradient,) = torch.autograd.grad(rrhf_loss(logp, mask, rewards, group), logp)
     assert (gradient[~mask] == 0).all()
     assert (gradient[1][mask[1]] < 0).all()
+
+
+def test_loss_of_the_released_code():
+    """What compute_loss gives, which knows one group and divides the imitation by the padded length."""
+    logp = torch.tensor([[-0.5, -1.5, -0.25, 0], [-2, -1, 0, 0], [-0.5, -0.5, -0.75, -1.25], [-1, 0, 0, 0]])
+    mask, group = logp < 0, torch.zeros(4, dtype=torch.long)
+    rewards = torch.tensor([1.3, 2.0, 0.0, 2.0])
+    options = {"padded": True, "length_power": 0.9}
+    assert rrhf_loss(logp, mask, rewards, group, **options).item() == pytest.approx(2.5680881, abs=1e-6)
+    assert rrhf_loss(logp, mask, rewards, group, weight=100.0, padded=True).item() == pytest.approx(200.75, abs=1e-5)

@@ -16,6 +16,7 @@ def rrhf_loss(
     *,
     length_power: float = 1.0,
     weight: float = 1.0,
+    padded: bool = False,
 ) -> Float[Tensor, ""]:
     """RRHF: every answer less likely than each better one of its group, and the best one imitated.
 
@@ -25,8 +26,9 @@ def rrhf_loss(
         L      = weight * L_rank / groups + L_ft
 
     The best answer is the first of those with the largest reward. No margin: pairs in the right order have no gradient,
-    and so have ties. The released code of PerfRL divides L_ft by the padded length; here it is the answer's own. Rows
-    with a NaN reward or no position are left out; no row at all gives 0.
+    and so have ties. L_ft is over the answer's own length; with ``padded`` over all T positions, as in the released code of
+    RRHF and PerfRL, where a short answer is imitated less. ``weight`` is PerfRL's 1; RRHF names 1 and 100. Rows with a NaN
+    reward or no position are left out; no row at all gives 0.
 
     References: Yuan et al., RRHF, 2023, https://arxiv.org/abs/2304.05302; Duan et al., PerfRL, 2023,
     https://arxiv.org/abs/2312.05657.
@@ -42,4 +44,5 @@ def rrhf_loss(
     names = group.unique()
     own = torch.where(group == names[:, None], rewards, -torch.inf)
     best = own.argmax(-1)
-    return (weight * rank - (total / length)[best].sum()) / len(names)
+    imitated = total / (mask.shape[-1] if padded else length)
+    return (weight * rank - imitated[best].sum()) / len(names)

@@ -47,6 +47,36 @@ def test_each_question_counts_once_and_one_sided_questions_not():
     assert float(listwise_ranking(scores[6:8], correct[6:8], group[6:8])) == 0
 
 
+def test_an_unscored_answer_is_as_if_deleted_in_the_gradient_too():
+    scores = torch.tensor([2.0, NAN, 1.5, -1.0], requires_grad=True)
+    (gradient,) = torch.autograd.grad(
+        listwise_ranking(scores, torch.tensor([1.0, 1, 0, 0]), torch.zeros(4).long()), scores
+    )
+    shares = torch.sigmoid(torch.tensor([-0.5, -3.0])) / 2
+    torch.testing.assert_close(gradient, torch.stack([-shares.sum(), shares[0] * 0, *shares]))
+
+
+@pytest.mark.parametrize(
+    ("gold", "given", "equal", "released"),
+    [
+        ("1000", "1,000", True, True),
+        ("0.05", "5\\%", True, True),
+        ("5", "5%", False, True),
+        ("1", "1.00009", True, True),
+        ("1", "1.0002", False, False),
+        ("C", "not A but C", False, True),
+        ("(1)2", "12", None, True),
+        ("[1,2]", "(1,2)", False, True),
+        ("x", "y = x", True, True),
+        ("xyz=5", "5", None, None),
+    ],
+)
+def test_released_rules_give_what_the_released_grader_gives(gold, given, equal, released):
+    """The last column is what its math_equal decides before it compares symbols; None where it gets that far."""
+    assert qwen_equal(gold, given) is equal
+    assert qwen_equal(gold, given, released=True) is released
+
+
 @pytest.mark.parametrize(
     ("gold", "given", "equal"),
     [

@@ -189,7 +189,8 @@ def listwise_ranking(
     """
     pair = _better(correct, group)
     pair &= ~(scores[:, None].isnan() | scores.isnan())
-    losses = torch.where(pair, -F.logsigmoid(scores[:, None] - scores), 0.0).sum(-1)
+    gap = torch.where(pair, scores[:, None] - scores, 0.0)  # the logarithm of a NaN would put one into every gradient
+    losses = torch.where(pair, -F.logsigmoid(gap), 0.0).sum(-1)
     first, inverse = torch.unique(group, return_inverse=True)
     total = losses.new_zeros(len(first)).index_add(0, inverse, losses)
     pairs = losses.new_zeros(len(first)).index_add(0, inverse, pair.sum(-1).to(losses.dtype))

@@ -41,6 +41,10 @@ def test_worked_example():
         (said(type="type_and_submit", name="search box"), 0.3 + 0.1 + 0.1),
         (said(type="type_and_submit", name="", text="Red shoes!"), 0.3 + 0.1 + 10 * 0.8),
         (said(type="type_and_submit", name=7, text=None), 0.3),
+        (
+            said(type="type_and_submit", name="检索", text=" "),
+            0.3 + 0.1,
+        ),  # there, although none of its words is compared
         (said(type="click", name="search box"), 0.0),
         ("not json", 0.0),
         (json.dumps({"action": SEARCH}), 0.0),

@@ -43,7 +43,8 @@ def hierarchical_action(
 
     Another type than the logged one, or no JSON: 0. D = ``difficulty`` makes what is hard worth orders of magnitude more
     than guessing the commonest type; after a group's normalisation it is a priority and not a size, but clipping and
-    running averages see the size. ROUGE-L is the F1 of lower-cased words of letters and digits.
+    running averages see the size. [name]: a text that is not blank. ROUGE-L is the F1 of lower-cased words of the letters
+    a-z and digits, unstemmed, as the package rouge-score takes them; the paper does not say which words.
 
     Shapes: [B] out; NaN where the logged action has none of the three types. Reference: Zhang et al., Shop-R1, 2025,
     https://arxiv.org/abs/2507.17842. A wrong type counts 0 here; the paper does not say.
@@ -110,10 +111,14 @@ def _worth(said: object, gold: object, difficulty: float) -> float:
     if gold["type"] == "terminate":
         return 0.3
     name, text = _near(said, gold, "name"), _near(said, gold, "text")
-    has = {field: bool(_words(said.get(field))) for field in ("name", "text")}
+    has = {field: _there(said.get(field)) for field in ("name", "text")}
     if gold["type"] == "click":
         return 0.3 + 0.2 * has["name"] + difficulty * name
     return 0.3 + 0.1 * has["name"] + 0.1 * has["text"] + 0.1 * name + difficulty * text
+
+
+def _there(text: object) -> bool:
+    return isinstance(text, str) and bool(text.strip())
 
 
 def _near(said: Mapping[str, object], gold: Mapping[str, object], field: str) -> float:

@@ -30,6 +30,14 @@ def test_matching_is_by_the_nearest_piece():
     assert pair(said[:1], gold) == pytest.approx([1.0, 0.5, 2 / 3])
 
 
+def test_marks_of_weight_zero_give_the_numbers_of_the_released_bert_score():
+    """What its greedy_cos_idf gives: a mark at each end counts for nothing, and yet a piece may find it nearest."""
+    said = torch.tensor([[1.0, 0, 0], [0.6, 0.8, 0], [0, 0.6, 0.8], [0.2, 0.1, 0.9]])
+    gold = torch.tensor([[0.0, 1, 0], [0.9, 0.1, 0.3], [1, 0.2, 0.1]])
+    made = pair(said, gold, torch.tensor([0.0, 2, 1, 0]), torch.tensor([0.0, 1, 0]))
+    assert made == pytest.approx([0.7333333, 0.9434564, 0.8252293], abs=1e-6)
+
+
 def test_order_and_repetition_do_not_count():
     a, b = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
     assert pair(a, b) == pytest.approx(pair(a.flip(0), b))

@@ -56,6 +56,12 @@ def test_the_reference_is_mapped_onto_the_open_scale():
         regularised_relevance(*given, reference_range=(0.3, 0.3))
 
 
+def test_relevance_below_zero_can_count_as_none():
+    given = (torch.tensor([-0.5, 0.5]), torch.zeros(2), torch.full((2,), 2.0), torch.ones(2), torch.ones(2).bool())
+    assert regularised_relevance(*given).tolist() == [-1, 1]
+    assert regularised_relevance(*given, positive=True).tolist() == [0, 1]
+
+
 def test_ranges_are_quantiles():
     made = r3_ranges(torch.arange(101) / 100, torch.tensor([0.0, torch.nan, 2.0]))
     assert made["reference_range"] == pytest.approx((0.05, 0.95))

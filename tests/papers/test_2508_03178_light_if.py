@@ -15,6 +15,7 @@ from guerdon.objectives import (
 )
 from guerdon.shaping import cosine_length
 from guerdon.signals import constraint_reward, dense_instructions
+from guerdon.signals.instructions import CREDITS
 from guerdon.training import train
 
 NAMES = ["length_constraints:number_sentences", "detectable_format:title", "punctuation:no_comma"]
@@ -28,15 +29,35 @@ def dense(*texts, **options):
 
 def test_worked_example():
     said = ("<<A>> One. Two.", "One. Two.", "<<A>>, one.", "")
-    assert dense(*said) == [[1.27, 0.25, 0.02, 0.0], [1, 0, 0, 0]]
+    assert dense(*said) == [[1.12, 0.1, 0.02, 0.0], [1, 0, 0, 0]]
     part, correct = dense(*said, normalise=True)
-    assert part == pytest.approx([2.0, 0.25 / 0.27, 0.02 / 0.27, 0.0], abs=1e-4)
+    assert part == pytest.approx([2.0, 0.1 / 0.12, 0.02 / 0.12, 0.0], abs=1e-4)
     assert correct == [1, 0, 0, 0]
+
+
+def test_credits_of_the_released_english_checker():
+    """What its validate_article_step_score_en adds for an answer that satisfies the one instruction."""
+    released = {
+        "detectable_format:number_highlighted_sections": 0.05,
+        "length_constraints:number_words": 0.05,
+        "detectable_content:number_placeholders": 0.05,
+        "detectable_format:number_bullet_lists": 0.1,
+        "change_case:capital_word_frequency": 0.05,
+        "keywords:existence": 0.05,
+        "keywords:forbidden_words": 0.05,
+        "length_constraints:number_sentences": 0.05,
+        "keywords:letter_frequency": 0.05,
+        "length_constraints:number_paragraphs": 0.1,
+        "length_constraints:nth_paragraph_first_word": 0.1,
+        "startend:end_checker": 0.1,
+        "combination:repeat_prompt": 0.1,
+    }
+    assert {name: CREDITS[name] for name in released} == released
 
 
 def test_credits_of_the_row_and_what_follows_the_thought():
     assert dense("One. Two.", credits=[[0.5, 1, 2]])[0] == [2.5]
-    assert dense("a, b</think><<A>> One. Two.", "<<A>> One. Two.", after="</think>") == [[1.27, 0.0], [1, 0]]
+    assert dense("a, b</think><<A>> One. Two.", "<<A>> One. Two.", after="</think>") == [[1.12, 0.0], [1, 0]]
     failed = dense_instructions(["x"], [NAMES], [ARGUMENTS], [[0.5]])
     assert failed.values[0].isnan().all()
     assert failed.values[1].isnan().all()

@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from guerdon.kernels import largest_share, logp_and_entropy_of_logits, window_mean
+from guerdon.kernels import logp_and_entropy_of_logits, window_mean
 from guerdon.kernels.masked import joint_means
+from guerdon.kernels.select import first_largest
 from guerdon.method import method, paper
 
 LIGHT_IF = "arXiv:2508.03178"
@@ -142,7 +143,7 @@ def surprise_selection(
     Over all N chosen positions of the mini-batch, so that with the aggregation token-mean the loss is the mean over the
     kept ones. Tokens of which the policy is unsure are left alone, and so entropy survives the cold start; it enters the
     selection only, never the gradient. On demonstrations with advantage 1, `reinforce` under these weights is
-    `entropy_sft_loss`. What is kept depends on which rows share a mini-batch. Ties at the threshold are all kept.
+    `entropy_sft_loss`. What is kept depends on which rows share a mini-batch. Of equals at the threshold the first are kept.
 
     Shapes: [B, T] in and out; 0 at unchosen positions.
 
@@ -151,8 +152,8 @@ def surprise_selection(
     Raises:
         ValueError: a ratio outside of (0, 1].
     """
-    kept, total, number = _surprising(-logp.detach(), entropy.detach(), mask, ratio, coefficient)
-    return torch.where(kept, (total / number.clamp(min=1)).to(logp.dtype), 0.0)
+    kept = select_surprising(-logp.detach(), entropy.detach(), mask, ratio=ratio, coefficient=coefficient)
+    return torch.where(kept, (mask.sum() / kept.sum().clamp(min=1)).to(logp.dtype), 0.0)
 
 
 @paper(LIGHT_IF)
@@ -165,18 +166,9 @@ def select_surprising(
     coefficient: float = 0.8,
 ) -> Bool[Tensor, "*shape"]:
     """The positions with the largest ``cross_entropy - coefficient * entropy``: see `surprise_selection`."""
-    return _surprising(cross_entropy, entropy, mask, ratio, coefficient)[0]
-
-
-def _surprising(
-    cross_entropy: Tensor, entropy: Tensor, mask: Tensor, ratio: float, coefficient: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What is selected, the number of chosen positions, and of those selected."""
     if not 0 < ratio <= 1:
         raise ValueError(f"expected a ratio above 0 and up to 1, got {ratio}")
-    score = torch.where(mask, cross_entropy - coefficient * entropy, torch.nan)
-    least, total, number = largest_share(score, ratio)
-    return score >= least, total, number
+    return first_largest(torch.where(mask, cross_entropy - coefficient * entropy, torch.nan), ratio)
 
 
 @paper(LIGHT_IF)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import torch
 from jaxtyping import Float32
@@ -14,6 +15,7 @@ from guerdon.signals.extract import LIMIT, in_box, plain_number
 FUTUREX = "arXiv:2508.11987"
 WEIGHTS = {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}
 """Of the four levels: basic, wide search, deep search, super agent."""
+_UNIT = re.compile(r"([^0-9]*[0-9](?:[0-9.,]*[0-9])?)\s*([^0-9\s+*/=.,^(-][^0-9]*)")
 
 
 @method(makes="parts", paper=FUTUREX)
@@ -29,7 +31,8 @@ def forecast(
         text       1 if it is the same text (case, spaces and a full stop aside)
 
     ``spread`` is the standard deviation of the quantity over the days before (bound by ``take = {spread = "COLUMN"}``);
-    without one, or with 0, a number must be exact. A reward that is 0 beyond one spread is sparse: the spread decides
+    without one, or with 0, a number must be exact. A unit may follow the number ("112.52 points"); where answer and forecast
+    both name one it has to be the same, and words that stand for factors ("million") are not multiplied out. A reward that is 0 beyond one spread is sparse: the spread decides
     how much. No box, or nothing in it: 0. Text that a person would call equivalent needs a judge (`judge-score`).
 
     Shapes: [B] out; NaN where the kind or the answer cannot be read. Reference: Zeng et al., FutureX, 2025,
@@ -76,12 +79,14 @@ def _score(said: str | None, gold: object, kind: object, spread: object) -> floa
     if kind not in ("choice", "choices", "number", "ranking", "text") or gold is None:
         return NAN
     if kind == "number":
-        truth = plain_number(str(gold))
+        truth, unit = _measured(str(gold))
         width = 0.0 if spread is None else _float(spread)
         if truth is None or width is None or width < 0:
             return NAN
-        guess = None if said is None else plain_number(said)
-        return 0.0 if guess is None else number_score(float(guess), float(truth), width)
+        guess, other = _measured(said or "")
+        if guess is None or (unit and other and unit != other):
+            return 0.0
+        return number_score(float(guess), float(truth), width)
     listed = [str(g) for g in gold] if isinstance(gold, (list, tuple)) else _items(str(gold))
     right = [_plain(g) for g in listed]
     if not any(right):
@@ -92,6 +97,13 @@ def _score(said: str | None, gold: object, kind: object, spread: object) -> floa
     if kind == "choice":
         return float(mine == right)
     return set_f1(set(mine), set(right)) if kind == "choices" else ranking_score(mine, right)
+
+
+def _measured(text: str) -> tuple[Fraction | None, str]:
+    """A number and the unit behind it, which has no digit; no unit where the whole is a number."""
+    number = plain_number(text)
+    found = None if number is not None else _UNIT.fullmatch(text[:LIMIT].strip())
+    return (plain_number(found[1]), _plain(found[2])) if found else (number, "")
 
 
 def _items(text: str) -> list[str]:

@@ -45,11 +45,12 @@ def bert_score(
 
     e are the normalised vectors of the completion's pieces, f those of the reference's, special pieces left out. With
     ``idf`` the means are weighted by how few of the batch's distinct references hold the piece (`idf_weights`), so the
-    part then depends on the rest of the batch; a single reference has no rare pieces, and all weigh the same. ``floor`` is what unrelated texts get (0.8 and more with large models), which spreads the rest;
-    F1 is 0 where P or R is not above 0. Of several references the best counts.
+    part then depends on the rest of the batch; a single reference has no rare pieces, and all weigh the same. ``floor`` is what
+    unrelated texts get (0.8 and more with large models), which spreads the rest; F1 is 0 where P or R is not above 0. Of several references the best counts.
 
     In the released code of BERTScore a piece may also be matched with the other text's start or end mark, which raises
-    some scores by a hundredth or two; here, as in the equation, only with its pieces.
+    some scores by a hundredth or two; here, as in the equation, only with its pieces. `greedy_matching` gives the released
+    numbers for vectors with their marks, whose weights are 0. Its idf counts a reference as often as it is given.
 
     Semantic self-critical training is this part, `greedy-baseline` and `reinforce`; SecRepair's reward for a comment is
     this part on the last token, and a price per token for leaving the reference policy (`kl-in-reward`). It is no proof

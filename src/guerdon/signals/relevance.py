@@ -102,6 +102,7 @@ def r3(
     n: int = 3,
     reference_range: tuple[float, float] = (0.0, 1.0),
     open_range: tuple[float, float] = (0.0, 1.0),
+    positive: bool = False,
 ) -> Float32[Tensor, "B"]:
     """Regularised relevance (R^3): relevance, length and no repetition, by whether the question is open.
 
@@ -110,7 +111,8 @@ def r3(
 
     r_x is `query_relevance`, r_y `reference_relevance`, LI `length_incentive` (``per`` words), RP `distinct_n`. F maps
     ``reference_range`` onto ``open_range`` linearly and stops at its ends, so that both kinds of question pay alike; the
-    paper gives no numbers for it, `r3_ranges` fits them. By default it only stops at 0 and 1.
+    paper gives no numbers for it, `r3_ranges` fits them. By default it only stops at 0 and 1. An r_x below 0 makes length
+    cost what it should earn; ``positive`` counts it as 0.
 
     Shapes: [B] in and out; 0 where nothing is said. NaN where ``open_ended`` is None, or where a closed question has no
     reference; an open one needs none. Reference: Kim and Seo, R^3, 2024, https://arxiv.org/abs/2402.03469.
@@ -128,6 +130,7 @@ def r3(
         torch.tensor([bool(value) for value in open_ended]),
         reference_range=reference_range,
         open_range=open_range,
+        positive=positive,
     ).masked_fill(torch.tensor([value is None for value in open_ended]), NAN)
 
 
@@ -141,6 +144,7 @@ def regularised_relevance(
     *,
     reference_range: tuple[float, float] = (0.0, 1.0),
     open_range: tuple[float, float] = (0.0, 1.0),
+    positive: bool = False,
 ) -> Float32[Tensor, "B"]:
     """R^3 from its factors (`r3`). A factor that the row's branch does not use may be NaN.
 
@@ -151,7 +155,8 @@ def regularised_relevance(
     if not low < high:
         raise ValueError(f"expected a reference_range that grows, got {reference_range}")
     mapped = bottom + (top - bottom) * ((reference - low) / (high - low)).clamp(0, 1)
-    return torch.where(is_open, query * incentive, mapped) * distinct
+    near = query.clamp(min=0) if positive else query
+    return torch.where(is_open, near * incentive, mapped) * distinct
 
 
 @paper(R3)

@@ -149,8 +149,8 @@ def sql_schema(
 
         part = |S & S*| / |S | S*|,    S: the names of tables and columns of a query, in lower case
 
-    Names are read from the parsed query, so that aliases of tables, names of common table expressions and text are none
-    of them; a table and a column are told apart. Both sets empty: 1. A query that cannot be parsed: 0.
+    Names are read from the parsed query, so that aliases of tables and of what is selected, names of common table
+    expressions and text are none of them; a table and a column are told apart. Both sets empty: 1. A query that cannot be parsed: 0.
 
     Shapes: [B] out, in [0, 1]; NaN where there is no reference or it cannot be parsed. The score leans to how the
     reference is written: a right query of another form gets less than 1.
@@ -208,8 +208,18 @@ def schema_items(query: str, dialect: str = "sqlite") -> frozenset[tuple[str, st
     if tree is None:
         return None
     own = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
-    tables = {("t", t.name.lower()) for t in tree.find_all(exp.Table) if t.name.lower() not in own}
-    columns = {("c", c.name.lower()) for c in tree.find_all(exp.Column)}
+    read = [t for t in tree.find_all(exp.Table) if t.name.lower() not in own]
+    known = {t.alias_or_name.lower() for t in read}
+    shown = [e for select in tree.find_all(exp.Select) for e in select.expressions if isinstance(e, exp.Alias)]
+    given = {e.alias.lower() for e in shown}
+
+    def of_schema(column: Any) -> bool:
+        """Whether a column is one of a table, and not a name that the query gave to what it selects."""
+        name, alias = column.name.lower(), column.find_ancestor(exp.Alias)
+        return name not in given or column.table.lower() in known or (alias is not None and alias.alias.lower() == name)
+
+    tables = {("t", t.name.lower()) for t in read}
+    columns = {("c", c.name.lower()) for c in tree.find_all(exp.Column) if of_schema(c)}
     return frozenset(tables | columns) - {("t", ""), ("c", "")}
 
 

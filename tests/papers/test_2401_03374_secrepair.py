@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from guerdon.shaping import kl_in_reward
 from guerdon.signals import bert_score, greedy_matching
 from guerdon.signals.matching import idf_weights
 
@@ -16,7 +17,12 @@ def test_worked_example():
     third = 0.5 * AXES[0] + 0.75**0.5 * AXES[3]
     made = greedy_matching([said], [torch.stack([AXES[0], second, third])])
     assert [x.item() for x in made] == pytest.approx([0.8, 0.7, 2 * 0.56 / 1.5], abs=1e-6)
-    assert made.f1.item() - 0.1 * 2.0 == pytest.approx(0.5467, abs=1e-4)
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    logp = torch.tensor([[-1.0, -0.5, -2.0, -0.25]])
+    ref_logp = logp - torch.tensor([[0.5, 1.0, -0.5, 1.0]])  # 2.0 in all
+    rewards = kl_in_reward(torch.tensor([[0.0, 0.0, 0.0, made.f1.item()]]), logp, ref_logp, mask, coefficient=0.1)
+    torch.testing.assert_close(rewards, torch.tensor([[-0.05, -0.1, 0.05, 0.6467]]), atol=1e-4, rtol=0)
+    assert rewards.sum().item() == pytest.approx(0.5467, abs=1e-4)
 
 
 def test_rare_pieces_weigh_more():

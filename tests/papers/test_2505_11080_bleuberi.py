@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from guerdon.credit import group_normalise
+from guerdon.shaping import sum_part_advantages
 from guerdon.signals import bleu, bleu_details, bleuberi, preference_agreement, select_by_score
 
 
@@ -93,6 +95,20 @@ def test_mean_with_rouge_is_harmonic():
 def test_it_is_not_the_usual_sentence_bleu():
     said, gold = ["the cat is on the mat"], ["the cat sat on the mat"]
     assert bleu(said, gold).item() != pytest.approx(bleuberi(said, gold).item(), abs=0.01)
+
+
+def test_mixture_with_a_reward_model():
+    """What the released zscore_groupwise gives, called on each prompt's four completions."""
+    scores = {
+        "bleuberi": torch.tensor([0.1, 0.4, 0.4, 0.2, 0.5, 0.5, 0.5, 0.5]),
+        "model": torch.tensor([-3.0, 2.0, 1.0, 4.0, 0.0, 1.0, 2.0, 5.0]),
+    }
+    group = torch.tensor([0] * 4 + [1] * 4)
+    each = {name: group_normalise(score, group, eps=1e-6) for name, score in scores.items()}
+    wanted = [-1.262695, 0.586505, 0.416664, 0.259526, -0.46291, -0.231455, 0.0, 0.694365]
+    torch.testing.assert_close(
+        sum_part_advantages(each, {"bleuberi": 0.5, "model": 0.5}), torch.tensor(wanted), atol=2e-6, rtol=0
+    )
 
 
 def test_selection():

@@ -56,7 +56,7 @@ def bleuberi(
     completion has p_n = 1, so only BP holds short completions back. `bleu` is the usual sentence BLEU, which differs in
     all of this. With ``with_rouge`` the part is the harmonic mean of it and the best ROUGE-L, the paper's variant, and NaN
     where no reference has a word of a-z and 0-9 for ROUGE. The paper's mixture with a reward model is `group-normalise` on
-    each part and `sum-part-advantages`; the released code takes all completions of a device for one group there.
+    each part (``eps = 1e-6``) and `sum-part-advantages`, half of each; the released code takes all completions of a device for one group there.
 
     Where the completion has an opening ``<tag>``, only what follows the first one is read, up to the next mark, as in the
     released code; ``block = "last"`` reads behind the last one, which a mark named in the reasoning does not mislead.

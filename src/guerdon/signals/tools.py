@@ -6,7 +6,7 @@ object per line (``name`` and ``parameters``), a ``<response>`` block, or both: 
 
 import json
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -134,8 +134,12 @@ def call_agreement(
     return score / most
 
 
-def jaccard(a: Sequence[Hashable], b: Sequence[Hashable], *, strict: bool = False) -> float:
-    """Multiset Jaccard index: 1 where the lists are equal, also where both are empty; ``strict``: 0 elsewhere."""
+def jaccard(a: Sequence[Any], b: Sequence[Any], *, strict: bool = False) -> float:
+    """Multiset Jaccard index: 1 where the lists are equal, also where both are empty; ``strict``: 0 elsewhere.
+
+    Raises:
+        TypeError: an entry that is not hashable has to be counted.
+    """
     if list(a) == list(b):
         return 1.0
     if strict or not a or not b:

@@ -138,6 +138,12 @@ class LoopModel:
             self.ranks.add_gradients(self.model.module.parameters())
         self._step(float(loss.detach()))
 
+    @torch.no_grad()
+    def loss_on(self, batch: Rollouts, fetch: Fetch) -> float:
+        """Its loss on rows that it does not learn from."""
+        batch = _with(batch, (*self.model.reads, *self.model.learns_from), fetch)
+        return float(self.model.loss(self._pass(batch, learning=True), batch))
+
     def _step(self, loss: float) -> None:
         """Clip and step, or leave out and count; ``metrics`` say which."""
         assert self.optimiser is not None

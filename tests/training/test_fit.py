@@ -1,6 +1,7 @@
 """Reward models trained on labelled completions: they learn, a recipe takes what was written, and what cannot be is said."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -150,3 +151,12 @@ def test_equal_seeds_give_equal_weights(labelled, tmp_path):
     a, b = (load_file(tmp_path / name / "methods.safetensors") for name in ("a", "b"))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[n], b[n]) for n in a)
+
+
+def test_the_example_of_the_page(tmp_path):
+    docs = Path(__file__).parents[2] / "docs"
+    fitted = fit(str(docs / "examples" / "step_judge.toml"), str(docs / "labelled.jsonl"), tmp_path / "prm")
+    assert fitted.rows + fitted.heldout == len((docs / "labelled.jsonl").read_text("utf-8").splitlines())
+    assert fitted.epochs[-1]["loss"] < fitted.epochs[0]["loss"]
+    recipe = {"preset": "fin-prm", "task": {"use": "arithmetic"}, "set": {"prm.checkpoint": str(tmp_path / "prm")}}
+    build(load({**recipe, "reward": [{"use": "final-answer"}]})).models()

@@ -50,9 +50,10 @@ class StepTrajectoryPRM(Language):
     Reference: Zhou et al., Fin-PRM, 2025, https://arxiv.org/abs/2508.15202 (the head and its loss as in the released code).
     """
 
-    makes = ("step_scores", "scores")
-    reads = ("step_ids", "step_mask", "step_end")
+    makes: tuple[str, ...] = ("step_scores", "scores")
+    reads: tuple[str, ...] = ("step_ids", "step_mask", "step_end")
     separable = True
+    module: nn.Module
 
     def __init__(
         self,

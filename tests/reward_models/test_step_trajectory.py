@@ -135,3 +135,32 @@ def test_labels_may_be_columns(policy, batch):
 def test_options_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="expected a width and a trajectory_weight of at least 0"):
         StepTrajectoryPRM(width=-1)
+
+
+def test_on_a_hugging_face_model_it_reads_the_same_states():
+    from guerdon.policies.huggingface import HuggingFace
+    from tests.policies.small_models import make_model, make_tokenizer
+
+    tokenizer = make_tokenizer()
+    policy = HuggingFace.of(make_model("llama", len(tokenizer)), tokenizer)
+    drawn = policy.sample(
+        ["what is 12", "so"], Sampling(max_tokens=5), copies=2, generator=torch.Generator().manual_seed(0)
+    )
+    steps = torch.where(drawn["mask"], torch.arange(drawn["mask"].shape[1]) // 2, -1)
+    drawn = drawn.with_(step_ids=steps)
+    model = StepTrajectoryPRM(width=8)
+    model.attach(policy)
+    made = model.outputs(drawn, 1.0, learning=True)
+    trunk = model.module["trunk"]["model"]
+    for i in range(drawn.rows):
+        count = int(drawn["attention_mask"][i].sum())
+        ends = {s: int(drawn["step_end"][i, s]) + 1 for s in drawn["step_mask"][i].nonzero().flatten().tolist()}
+        for s, end in (ends | {-1: count}).items():
+            seen = torch.cat([drawn["prompt_tokens"][i][drawn["prompt_mask"][i]], drawn["tokens"][i, :end]])
+            state = trunk.model(input_ids=seen[None])[0][0, -1].float()
+            head, score = (
+                (model._of_answer, made["scores"][i]) if s < 0 else (model._of_step, made["step_scores"][i, s])
+            )
+            torch.testing.assert_close(score, head(state).softmax(-1)[1], atol=1e-4, rtol=1e-3)
+    (made["scores"].sum() + made["step_scores"].nansum()).backward()
+    assert any(p.grad is not None and bool(p.grad.any()) for p in trunk.parameters())

@@ -28,7 +28,7 @@ TAGGED = (
     "guerdon.policies",
     *(
         f"guerdon.reward_models.{part}"
-        for part in ("losses", "language", "ensemble", "decomposition", "factors", "flow")
+        for part in ("losses", "language", "ensemble", "step_trajectory", "decomposition", "factors", "flow")
     ),
     "guerdon.training.balance",
     "guerdon.training.meta_weight",

@@ -214,6 +214,7 @@ _TABLE = [
     _model("logp", "B T", "log-probability of the position under the model"),
     _model("token_scores", "B T", "the model's score after each position"),
     _model("step_scores", "B S", "the model's score of each step"),
+    _model("scores", "B", "the model's score of the whole answer"),
     _model("member_scores", "B K", "scores of the members of an ensemble"),
     _model("answer_logp", "B", "mean log-probability per token of the column ``answer`` said at once, under the model"),
     # reweighting, after the advantage

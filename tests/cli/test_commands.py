@@ -16,7 +16,7 @@ from guerdon.cli import app
 from guerdon.method import methods
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("train", "explain", "score", "shape", "report", "credit", "methods", "papers")
+COMMANDS = ("train", "fit", "explain", "score", "shape", "report", "credit", "methods", "papers")
 TINY = """
 [task]
 use = "arithmetic"

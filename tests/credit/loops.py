@@ -1,6 +1,7 @@
 """Plain-loop twins of methods of credit: slow, obvious, over rows and positions. What a method must equal.
 
-``LOOPS`` maps recipe names to twins that take the same quantities by keyword and use the same defaults.
+``LOOPS`` maps recipe names to twins that take the same quantities by keyword and have the same defaults, those of rows and
+steps (`tests.credit.loops_of_rows`) included.
 """
 
 import math
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 
+from tests.credit import loops_of_rows
 from tests.kernels import twins
 
 NAN = float("nan")
@@ -273,80 +275,6 @@ def turns_as_steps(turn_ids, mask):
     return out
 
 
-def min_form(step_rewards, step_mask, temperature=0.1):
-    out = torch.full(step_mask.shape, NAN)
-    for i, steps in _rows(step_mask):
-        weights = [math.exp(-float(step_rewards[i, s]) / temperature) for s in steps]
-        for s, weight in zip(steps, weights, strict=True):
-            out[i, s] = weight / sum(weights) * float(step_rewards[i, s])
-    return out
-
-
-def min_return(step_rewards, step_mask):
-    out = torch.full(step_mask.shape, NAN)
-    for i, steps in _rows(step_mask):
-        worst = math.inf
-        for s in reversed(steps):
-            worst = min(worst, float(step_rewards[i, s]))
-            out[i, s] = worst
-    return out
-
-
-def returns_to_go(step_rewards, step_mask):
-    out = torch.full(step_mask.shape, NAN)
-    for i, steps in _rows(step_mask):
-        total = 0.0
-        for s in reversed(steps):
-            total += float(step_rewards[i, s])
-            out[i, s] = total
-    return out
-
-
-def progress(prefix_values, step_mask):
-    return twins.difference(prefix_values, step_mask)
-
-
-def effective_reward(rewards, step_rewards, step_mask, alpha=3.0):
-    out = torch.full(step_mask.shape, NAN)
-    for i, steps in _rows(step_mask):
-        for s in steps:
-            out[i, s] = alpha * float(step_rewards[i, s]) + (float(rewards[i]) if s == steps[-1] else 0.0)
-    return out
-
-
-def information_gain(answer_logp, step_mask, rewards):
-    out = torch.full(step_mask.shape, NAN)
-    for i, steps in _rows(step_mask):
-        before = math.exp(float(answer_logp[i, 0]))
-        for s in steps:
-            after = math.exp(float(answer_logp[i, s + 1]))
-            out[i, s] = float(rewards[i]) if s == steps[-1] else after - before
-            before = after
-    return out
-
-
-def pooled_normalise(step_rewards, group, eps=1e-6):
-    out = torch.full(step_rewards.shape, NAN)
-    for i in range(len(group)):
-        pool = [float(x) for j in [i, *_mates(group, i)] for x in step_rewards[j] if not math.isnan(x)]
-        mean = sum(pool) / len(pool)
-        spread = math.sqrt(sum((x - mean) ** 2 for x in pool) / (len(pool) - 1))
-        for s in range(out.shape[1]):
-            out[i, s] = (float(step_rewards[i, s]) - mean) / (spread + eps)
-    return out
-
-
-def tree_step_reward(rewards, node_ids, step_mask, group, gamma=0.95):
-    out = torch.full(step_mask.shape, NAN)
-    for i, steps in _rows(step_mask):
-        for s in steps:
-            same = [j for j in [i, *_mates(group, i)] if bool((node_ids[j, : s + 1] == node_ids[i, : s + 1]).all())]
-            left = [sum(bool(x) for x in step_mask[j, s + 1 :]) for j in same]
-            values = [gamma**n * float(rewards[j]) for n, j in zip(left, same, strict=True)]
-            out[i, s] = sum(values) / len(values)
-    return out
-
-
 def effective_rank_bonus(advantages, old_hidden, mask):
     out = torch.zeros(mask.shape)
     for i, chosen in _rows(mask):
@@ -373,22 +301,55 @@ def mask_step_ends(token_advantages, step_end, step_mask, mask):
     return out
 
 
-def step_max_norm(step_rewards, step_mask):
-    there = [(i, s) for i in range(step_mask.shape[0]) for s in range(step_mask.shape[1]) if step_mask[i, s]]
-    largest = max(abs(float(step_rewards[at])) for at in there)
-    out = torch.full(step_mask.shape, NAN)
-    for at in there:
-        out[at] = step_rewards[at] / (largest + 1e-6)
-    return out
-
-
 def _effective_rank(z):
     s = torch.linalg.svdvals(z - z.mean(0)).tolist()
     q = [x / (sum(s) + 1e-8) for x in s]
     return math.exp(-sum(x * math.log(x + 1e-8) for x in q)) if len(z) > 1 else 0.0
 
 
-LOOPS: dict[str, Callable[..., Any]] = {
+def advantage_filter(token_advantages, mask):
+    out = torch.zeros(mask.shape)
+    for i, chosen in _rows(mask):
+        for t in chosen:
+            out[i, t] = token_advantages[i, t] if abs(float(token_advantages[i, t])) <= 3 else 0.0
+    return out
+
+
+def _ratio(old_logp, sampled_logp, i, t):
+    return math.exp(float(old_logp[i, t]) - float(sampled_logp[i, t]))
+
+
+def truncated_importance(old_logp, sampled_logp, mask, cap=2.0):
+    out = torch.zeros(mask.shape)
+    for i, chosen in _rows(mask):
+        for t in chosen:
+            out[i, t] = min(cap, _ratio(old_logp, sampled_logp, i, t))
+    return out
+
+
+def icepop(old_logp, sampled_logp, mask, low=0.5, high=5.0):
+    out = torch.zeros(mask.shape)
+    for i, chosen in _rows(mask):
+        for t in chosen:
+            r = _ratio(old_logp, sampled_logp, i, t)
+            out[i, t] = r if low <= r <= high else 0.0
+    return out
+
+
+def _row_ratio(old_logp, sampled_logp, i, chosen):
+    return math.exp(min(700.0, math.fsum(float(old_logp[i, t]) - float(sampled_logp[i, t]) for t in chosen)))
+
+
+def truncated_sequence_importance(old_logp, sampled_logp, mask, cap=2.0):
+    return torch.tensor([min(cap, _row_ratio(old_logp, sampled_logp, i, chosen)) for i, chosen in _rows(mask)])
+
+
+def sequence_mask(old_logp, sampled_logp, mask, high=3.0):
+    whole = [_row_ratio(old_logp, sampled_logp, i, chosen) for i, chosen in _rows(mask)]
+    return torch.tensor([r if r <= high else 0.0 for r in whole])
+
+
+LOOPS: dict[str, Callable[..., Any]] = loops_of_rows.LOOPS | {
     "place-rewards": place_rewards,
     "place-step-rewards": place_step_rewards,
     "step-credit": step_credit,
@@ -406,7 +367,6 @@ LOOPS: dict[str, Callable[..., Any]] = {
     "running-mean-importance": running_mean_importance,
     "step-token-baseline": step_token_baseline,
     "mask-step-ends": mask_step_ends,
-    "step-max-norm": step_max_norm,
     "greedy-baseline-discounted": greedy_baseline_discounted,
     "entropy-modulated": entropy_modulated,
     "flow-token-reward": flow_token_reward,
@@ -415,12 +375,9 @@ LOOPS: dict[str, Callable[..., Any]] = {
     "selective-advantage": selective_advantage,
     "split-turns": split_turns,
     "turns-as-steps": turns_as_steps,
-    "min-form": min_form,
-    "min-return": min_return,
-    "returns-to-go": returns_to_go,
-    "progress": progress,
-    "effective-reward": effective_reward,
-    "information-gain": information_gain,
-    "pooled-normalise": pooled_normalise,
-    "tree-step-reward": tree_step_reward,
+    "advantage-filter": advantage_filter,
+    "truncated-importance": truncated_importance,
+    "icepop": icepop,
+    "truncated-sequence-importance": truncated_sequence_importance,
+    "sequence-mask": sequence_mask,
 }

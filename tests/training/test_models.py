@@ -13,6 +13,7 @@ from guerdon.reward_models.decomposition import FactorDecomposition, step_texts
 from guerdon.reward_models.ensemble import Ensemble
 from guerdon.reward_models.flow import Flow
 from guerdon.reward_models.language import AveragePolicy, ImplicitPRM, ProgressEstimator, TokenImportance
+from guerdon.reward_models.step_trajectory import StepTrajectoryPRM
 from guerdon.training.counters import NonFinite
 from guerdon.training.models import LoopModel, LoopModels
 
@@ -40,6 +41,7 @@ def batch(policy) -> Rollouts:
         rewards=torch.rand(12, generator=g),
         step_ids=steps,
         answer=["3", "4", "57"] * 4,
+        marks=[[i % 2, None, 1.0][: 1 + i % 3] for i in range(12)],
         old_hidden=torch.randn(12, drawn["mask"].shape[1], 6, generator=g),
     )
 
@@ -55,11 +57,13 @@ def weights(model: LoopModel) -> dict[str, torch.Tensor]:
     return {n: p.detach().clone() for n, p in model.model.module.named_parameters()}
 
 
-@pytest.mark.parametrize("loss", ["ce", "dpo", "trajectory-dpo", "nca", "kto"])
+@pytest.mark.parametrize("loss", ["ce", "dpo", "trajectory-dpo", "nca", "kto", "steps and answers"])
 @pytest.mark.parametrize("scored_first", [True, False])
 def test_one_step_over_micro_batches_is_the_step_on_the_whole_batch(policy, batch, loss, scored_first):
-    loop = loop_model(ImplicitPRM(loss=loss, beta=0.5), policy)
-    direct = copy.deepcopy(loop)
+    steps = loss == "steps and answers"
+    batch = batch.with_(step_mask=batch["step_mask"], step_end=batch["step_end"]) if steps else batch
+    loop = loop_model(StepTrajectoryPRM(step_target="marks") if steps else ImplicitPRM(loss=loss, beta=0.5), policy)
+    direct, start = copy.deepcopy(loop), weights(loop)
     if scored_first:
         loop.score(batch, 0, refuse, learn=True)
     loop.learn(batch, 0, refuse)
@@ -72,7 +76,7 @@ def test_one_step_over_micro_batches_is_the_step_on_the_whole_batch(policy, batc
     moved = 0.0
     for (name, ours), (_, plain) in zip(weights(loop).items(), weights(direct).items(), strict=True):
         torch.testing.assert_close(ours, plain, atol=2e-5, rtol=1e-4, msg=name)
-        moved += float((ours - dict(policy.module.named_parameters())[name].detach()).abs().sum())
+        moved += float((ours - start[name]).abs().sum())
     assert moved > 0
 
 
@@ -91,11 +95,15 @@ def test_learning_before_or_after_changes_what_is_scored(policy, batch):
     torch.testing.assert_close(made["before, then"], made["before"])
 
 
-def test_scores_carry_no_gradient_and_the_policy_is_never_moved(policy, batch):
+@pytest.mark.parametrize("kind", ["implicit-prm", "step-trajectory"])
+def test_scores_carry_no_gradient_and_the_policy_is_never_moved(policy, batch, kind):
     before = {n: p.detach().clone() for n, p in policy.module.named_parameters()}
-    loop = loop_model(ImplicitPRM(), policy)
-    scores = loop.score(batch, 0, refuse, learn=True)["logp"]
-    assert not scores.requires_grad
+    loop = loop_model(KINDS[kind](), policy)
+    made = loop.score(batch, 0, refuse, learn=True)
+    assert not any(value.requires_grad for value in made.values())
+    scores = (
+        made["logp"] if kind == "implicit-prm" else made["scores"][:, None] + made["step_scores"].nansum(-1)[:, None]
+    )
     held = {n: p.grad.clone() for n, p in loop.model.module.named_parameters() if p.grad is not None}
     assert held  # its own gradient waits for the step
     with torch.enable_grad():  # a loss of the policy that reads the scores
@@ -181,6 +189,7 @@ KINDS = {
     "decomposition": lambda: FactorDecomposition(factors="tests.training.test_models:lengths", width=16, depth=2),
     "ensemble": lambda: Ensemble(members=3),
     "ensemble, separate": lambda: Ensemble(members=2, trunk="separate", loss="preference"),
+    "step-trajectory": lambda: StepTrajectoryPRM(step_target="marks"),
     "flow": lambda: Flow(states=6, width=16, depth=2),
 }
 
@@ -199,8 +208,9 @@ def test_every_kind_learns(policy, batch, kind):
         loop.learn(batch, i, refuse)
         seen.append(loop.metrics["loss"])
     assert sum(seen[-5:]) < 0.97 * sum(seen[:5])
-    (value,) = made.values()
-    if kind in ("progress-estimator", "decomposition"):
+    value, *others = made.values()
+    assert len(others) == (kind == "step-trajectory")
+    if kind in ("progress-estimator", "decomposition", "step-trajectory"):
         assert torch.equal(value.isnan(), ~batch["step_mask"])
     elif kind.startswith("ensemble"):
         assert value.shape == (12, loop.model.members)

@@ -12,6 +12,7 @@ import typer
 from guerdon.cli.catalogue import methods, papers
 from guerdon.cli.credit import credit
 from guerdon.cli.explain import explain
+from guerdon.cli.fit import fit
 from guerdon.cli.report import report
 from guerdon.cli.score import score
 from guerdon.cli.shape import shape
@@ -41,7 +42,7 @@ def options(
         bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = None,
 ) -> None:
-    """The reward layer of reinforcement learning: train, explain, score, shape, report, credit.
+    """The reward layer of reinforcement learning: train, fit, explain, score, shape, report, credit.
 
     Exit codes: 0 done; 1 a bug, with its traceback; 2 a recipe, file or option
     that cannot work; 3 a signal failed past the limit; 4 three non-finite steps
@@ -49,7 +50,7 @@ def options(
     """
 
 
-for command in (train, explain, score, shape, report, credit, methods, papers):
+for command in (train, fit, explain, score, shape, report, credit, methods, papers):
     app.command()(command)
 
 

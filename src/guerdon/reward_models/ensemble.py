@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from guerdon.batch import Rollouts
 from guerdon.method import paper
 from guerdon.policies.protocol import Policy
+from guerdon.reward_models.heads import last_position, learned, load_learned, size_of_states, states_after
 from guerdon.reward_models.language import Language
 from guerdon.reward_models.losses import ensemble_loss
-
-_METHODS, _HEADS = "methods.safetensors", "heads."
 
 
 @paper("arXiv:2310.02743")
@@ -79,14 +77,14 @@ class Ensemble(Language):
 
     def attach(self, policy: Policy) -> None:
         """Take the backbone, or a copy of it for each member, give each member a head, and load ``checkpoint``."""
-        trained = None if self.checkpoint is None else _learned(Path(self.checkpoint))
+        trained = None if self.checkpoint is None else learned(Path(self.checkpoint))
         if trained is None:
             super().attach(policy)
         self.policy = policy
         self.policies = [policy] + [copy.deepcopy(policy) for _ in range(self.members - 1) if self.trunk == "separate"]
         if self.trunk == "frozen":
             policy.module.requires_grad_(False)
-        size, device = _states(policy, _nothing()).shape[-1], next(policy.module.parameters()).device
+        size, device = size_of_states(policy), next(policy.module.parameters()).device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             heads = nn.ModuleList(
@@ -95,27 +93,19 @@ class Ensemble(Language):
             )
         trunks = nn.ModuleList(p.module for p in self.policies)
         self.module = nn.ModuleDict({"heads": heads.to(device), "trunks": trunks})
+        self.untaught = trained is None
         if trained is not None:
-            self._load(trained)
-
-    def _load(self, trained: Mapping[str, Mapping[str, Tensor]]) -> None:
-        own = {name: weight for name, weight in self.module.named_parameters() if weight.requires_grad}
-        shapes = {name: weight.shape for name, weight in own.items()}
-        fits = [w for w in trained.values() if {n: v.shape for n, v in w.items()} == shapes]
-        if len(fits) != 1:
-            raise ValueError(
-                f"expected one ensemble of {self.members} members ({self.trunk} trunk, width {self.width}) on this policy in the "
-                f"checkpoint {self.checkpoint!r}, got {len(fits)} among the models {sorted(trained)}; give it the options it "
-                "learned with"
+            load_learned(
+                self.module,
+                trained,
+                f"one ensemble of {self.members} members ({self.trunk} trunk, width {self.width}) on this policy in the "
+                f"checkpoint {self.checkpoint!r}",
             )
-        with torch.no_grad():
-            for name, weight in own.items():
-                weight.copy_(fits[0][name])
 
     def outputs(self, batch: Rollouts, temperature: float, *, learning: bool = False) -> dict[str, Tensor]:
         """``member_scores`` [B, K]."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk != "frozen"):
-            states = [_states(policy, batch) for policy in self.policies]
+            states = [states_after(policy, batch, last_position(batch))[:, 0] for policy in self.policies]
         heads: nn.ModuleList = self.module["heads"]  # pyright: ignore[reportIndexIssue, reportAssignmentType]
         own = states if len(states) > 1 else states * self.members
         return {"member_scores": torch.cat([head(state) for head, state in zip(heads, own, strict=True)], dim=-1)}
@@ -167,43 +157,6 @@ def bootstrap(
         )
         counts[keep] = often[place]
     return counts
-
-
-def _states(policy: Policy, batch: Rollouts) -> Float[Tensor, "B D"]:
-    """The hidden state after each answer's last token, whoever said it: that before one more position, whose token nobody sees."""
-    exists = batch["attention_mask"]
-    end = exists.sum(-1, keepdim=True)
-    along = torch.arange(exists.shape[1] + 1, device=exists.device)
-    longer = {
-        "prompt_tokens": batch["prompt_tokens"],
-        "prompt_mask": batch["prompt_mask"],
-        "tokens": F.pad(batch["tokens"], (0, 1)),
-        "attention_mask": along <= end,
-        "mask": along == end,
-    }
-    states = policy.evaluate(Rollouts(longer), frozenset({"hidden"}))["hidden"]
-    return states.gather(1, end.to(states.device)[..., None].expand(-1, -1, states.shape[-1])).squeeze(1)
-
-
-def _nothing() -> Rollouts:
-    """One prompt of one token and an answer of one: enough to see how wide hidden states are."""
-    one, there = torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1, dtype=torch.bool)
-    return Rollouts({"prompt_tokens": one, "prompt_mask": there, "tokens": one, "attention_mask": there, "mask": there})
-
-
-def _learned(path: Path) -> dict[str, dict[str, Tensor]] | None:
-    """Weights of the models with heads in a checkpoint of a run, by the models' places; None where the path is none."""
-    path = path / _METHODS if path.is_dir() else path
-    if path.name != _METHODS or not path.is_file():
-        return None
-    from safetensors.torch import load_file
-
-    models: dict[str, dict[str, Tensor]] = {}
-    for key, value in load_file(path).items():
-        place, _, name = key.partition("\t")
-        if name.startswith("weight."):
-            models.setdefault(place, {})[name.removeprefix("weight.")] = value
-    return {place: weights for place, weights in models.items() if any(n.startswith(_HEADS) for n in weights)}
 
 
 __all__ = ["Ensemble", "bootstrap"]

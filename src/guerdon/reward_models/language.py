@@ -23,6 +23,8 @@ class Language:
     backbone, noisy, follows, separable = True, False, False, False
     policy: Policy
     module: nn.Module
+    untaught = False
+    """Whether it has heads with random weights, which no checkpoint has replaced."""
 
     def __init__(self, checkpoint: str | None):
         self.checkpoint = checkpoint

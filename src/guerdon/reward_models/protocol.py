@@ -20,8 +20,8 @@ class InLoopModel(Protocol):
     """A model under [[model]]."""
 
     makes: tuple[str, ...]
-    """What it gives, of `guerdon.quantities.MODEL_MAKES`: ``logp``, ``token_scores``, ``step_scores``, ``member_scores``,
-    ``answer_logp``."""
+    """What it gives, of `guerdon.quantities.MODEL_MAKES`: ``logp``, ``token_scores``, ``step_scores``, ``scores``,
+    ``member_scores``, ``answer_logp``."""
     reads: tuple[str, ...]
     """Quantities and columns that scoring needs beside the tokens."""
     learns_from: tuple[str, ...]
@@ -43,7 +43,8 @@ class InLoopModel(Protocol):
 
     def outputs(self, batch: Rollouts, temperature: float, *, learning: bool) -> dict[str, Tensor]:
         """``makes`` for a micro-batch, with gradient unless the caller turned it off; where it is ``noisy``, what its
-        loss needs instead while ``learning``."""
+        loss needs instead while ``learning``. What else its loss needs goes by ``NAME.WORD``, of the shape of ``NAME``, and
+        nobody else sees it."""
         ...
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Rollouts) -> Tensor:

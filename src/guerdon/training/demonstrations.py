@@ -36,17 +36,17 @@ def demonstrations(
     firsts: dict[int, int] = {}
     for row, group in enumerate(batch["group"].tolist()):
         firsts.setdefault(group, row)
-    end = _end_of(policy)
+    end = end_of(policy)
     said: list[tuple[int, list[int]]] = []
     for row in firsts.values():
         text = _first(batch[column][row], column)
         if text:
-            said.append((row, _tokens(policy, text, stop, end, max_tokens)))
+            said.append((row, tokens_of(policy, text, stop, end, max_tokens)))
     said = [(row, tokens) for row, tokens in said if tokens]
     if not said:
         return None
     rows = torch.tensor([row for row, _ in said])
-    tokens, mask = _right_padded([tokens for _, tokens in said])
+    tokens, mask = right_padded([tokens for _, tokens in said])
     of_prompt = batch["prompt_tokens"].device
     given = {name: batch[name][rows.to(batch[name].device)] for name in ("prompt_tokens", "prompt_mask", "group")}
     return Rollouts(
@@ -71,7 +71,8 @@ def _first(value: Any, column: str) -> str | None:
     )
 
 
-def _tokens(policy: Policy, text: str, stop: Sequence[str], end: int | None, most: int | None) -> list[int]:
+def tokens_of(policy: Policy, text: str, stop: Sequence[str], end: int | None, most: int | None) -> list[int]:
+    """Token ids of a completion: up to the first of ``stop``, else with the end token; at most ``most``."""
     stops = [at + len(s) for s in stop if (at := text.find(s)) >= 0]
     ids = list(policy.encode(text[: min(stops)] if stops else text))
     if end is not None and not stops:
@@ -79,7 +80,7 @@ def _tokens(policy: Policy, text: str, stop: Sequence[str], end: int | None, mos
     return ids if most is None else ids[:most]
 
 
-def _end_of(policy: Any) -> int | None:
+def end_of(policy: Any) -> int | None:
     """The token that ends a completion: the tokenizer's where it has one, else the first of the policy's."""
     policy = getattr(policy, "inner", getattr(policy, "own", policy))
     ends = tuple(getattr(policy, "ends", ()))
@@ -87,10 +88,11 @@ def _end_of(policy: Any) -> int | None:
     return own if own in ends else next(iter(ends), None)
 
 
-def _right_padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def right_padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids [N, T] and where there are some."""
     width = max(map(len, rows))
     tokens = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], dtype=torch.int64)
     return tokens, torch.tensor([[True] * len(row) + [False] * (width - len(row)) for row in rows])
 
 
-__all__ = ["DEMONSTRATION", "demonstrations"]
+__all__ = ["DEMONSTRATION", "demonstrations", "end_of", "right_padded", "tokens_of"]

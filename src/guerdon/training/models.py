@@ -72,7 +72,11 @@ class LoopModel:
             made = self._pass(batch, learning=False)
         if learn:
             self._scored = (iteration, made)
-        return made
+        return self._told(made)
+
+    def _told(self, made: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Without what only its loss reads."""
+        return {name: value for name, value in made.items() if name in self.model.makes}
 
     def _at_once(self, batch: Rollouts, iteration: int) -> bool:
         """Whether one pass may serve both: it learns after scoring, row by row, and knows the outcomes already."""
@@ -101,7 +105,7 @@ class LoopModel:
                 _put(whole, name, output.detach(), rows, batch)
         self.ranks.add_gradients(self.model.module.parameters())
         self._pending = (iteration, self.ranks.total({"loss": loss})["loss"])
-        return self._whole(whole, batch)
+        return self._told(self._whole(whole, batch))
 
     def learn(self, batch: Rollouts, iteration: int, fetch: Fetch) -> None:
         """One optimiser step on an iteration's rollouts; nothing where it has learned from them or does not learn.
@@ -133,6 +137,12 @@ class LoopModel:
                 self._pass(batch, learning=True, iteration=iteration, gradients=gradients)
             self.ranks.add_gradients(self.model.module.parameters())
         self._step(float(loss.detach()))
+
+    @torch.no_grad()
+    def loss_on(self, batch: Rollouts, fetch: Fetch) -> float:
+        """Its loss on rows that it does not learn from."""
+        batch = _with(batch, (*self.model.reads, *self.model.learns_from), fetch)
+        return float(self.model.loss(self._pass(batch, learning=True), batch))
 
     def _step(self, loss: float) -> None:
         """Clip and step, or leave out and count; ``metrics`` say which."""
@@ -314,7 +324,7 @@ def _with(batch: Rollouts, names: tuple[str, ...], fetch: Fetch) -> Rollouts:
 
 
 def _put(whole: dict[str, Tensor], name: str, value: Tensor, rows: Tensor, batch: Rollouts) -> None:
-    quantity = QUANTITIES.get(f"model_{name}")
+    quantity = QUANTITIES.get(f"model_{name.split('.')[0]}")
     axes = "B T" if quantity is None else quantity.axes
     if name not in whole:
         width = {"B": (), "B T": batch["mask"].shape[1:], "B K": value.shape[1:]}.get(axes)

@@ -77,6 +77,11 @@ class Parts:
                     model.attach(backbone)
                 except (ValueError, OSError) as error:
                     raise RecipeError(f"model ({spec.label}): {error}") from error
+            if spec.update == "never" and getattr(model, "untaught", False):
+                raise RecipeError(
+                    f"model ({spec.label}): expected a checkpoint in which its heads learned, since update is never, got "
+                    f"{spec.options.get('checkpoint')!r}; give one (guerdon fit writes it), or let it learn"
+                )
             made[spec.label] = LoopModel(
                 spec,
                 model,

@@ -2,16 +2,19 @@
 
 import random
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from claims._base import keep, supervise
-from guerdon.batch import Rollouts
-from guerdon.policies.protocol import Sampling
+from guerdon.method import method
 from guerdon.policies.tiny import Tiny
+from guerdon.signals.expressions import count_operators, evaluate
+from guerdon.signals.steps import split_pieces
 from guerdon.tasks.arithmetic import Arithmetic
 from guerdon.tasks.derivation import worked
 
@@ -41,13 +44,32 @@ def base() -> str:
     return keep(policy, "slipping-base")
 
 
-class CountingProver(Tiny):
-    """A policy that continues prefixes, and counts the continuations."""
+@method(makes="prefix_values", name="writer-values")
+def writer_values(
+    completions: Sequence[str],
+    expression: Sequence[str],
+    rewards: Float32[Tensor, " B"],
+    step_mask: Bool[Tensor, "B S"],
+) -> Float32[Tensor, "B P"]:
+    """Exact chance that the writer of the demonstrations ends at the right value from each boundary on, slips included.
 
-    drawn = 0
+    A boundary behind text that is no expression has 0, and the last one of a row the row's own reward.
+    """
+    values = torch.zeros(step_mask.shape[0], step_mask.shape[1] + 1)
+    for i, (text, asked) in enumerate(zip(completions, expression, strict=True)):
+        right = evaluate(asked)
+        for s, piece in enumerate([asked, *split_pieces(text)][: values.shape[1]]):
+            value = evaluate(piece)
+            if value is not None:
+                values[i, s] = ends_right(count_operators(piece), int(right - value))
+        values[i, int(step_mask[i].sum()) :] = rewards[i]
+    return values
 
-    def extend(
-        self, context: Tensor, context_mask: Tensor, sampling: Sampling, *, copies: int = 1, generator: torch.Generator
-    ) -> Rollouts:
-        CountingProver.drawn += copies * len(context)
-        return super().extend(context, context_mask, sampling, copies=copies, generator=generator)
+
+@lru_cache
+def ends_right(steps: int, off: int) -> float:
+    """Chance that ``steps`` more steps, each of which may slip by one either way, make good what is ``off``."""
+    if steps == 0:
+        return float(off == 0)
+    moved = ends_right(steps - 1, off - 1) + ends_right(steps - 1, off + 1)
+    return (1 - SLIP) * ends_right(steps - 1, off) + SLIP / 2 * moved

@@ -4,7 +4,7 @@ from typing import Any
 
 from claims._base import scratch
 from claims._run import Claim, main
-from claims._slipping_chain import TASK, CountingProver, base
+from claims._slipping_chain import TASK, base
 from guerdon.training import train
 
 PROMPTS, SAMPLES, MOST, EVERY, LEVEL = 32, 8, 500, 10, 0.8
@@ -12,17 +12,31 @@ OUTCOME: dict[str, Any] = {
     "pipeline": [{"use": "weighted-sum"}, {"use": "group-centre"}],
     "loss": [{"use": "clipped-surrogate"}],
 }
-DRAWS = 8
+ALPHA, DRAWS = 3.0, 8
 
 
 def recipe(arm: str) -> dict[str, Any]:
-    """What an arm adds: the preset pav with the base or with the policy itself as the prover, or the outcome alone."""
+    """What an arm adds: the outcome, the preset pav with a prover's exact values, or with those that draws estimate."""
     if arm == "outcome":
         return OUTCOME
-    if arm == "own":
+    if arm == "own, drawn":
         return {"preset": "pav", "set": {"best-of-k.k": 1}, "rollouts": {"prefix_draws": DRAWS}}
-    prover = {"use": "claims._slipping_chain:CountingProver", "checkpoint": base()}
-    return {"preset": "pav", "rollouts": {"prefix_draws": DRAWS, "prover": prover}}
+    if arm == "best of 4, drawn":
+        prover = {"use": "tiny", "checkpoint": base()}
+        return {"preset": "pav", "rollouts": {"prefix_draws": DRAWS, "prover": prover}}
+    own = [{"use": "progress", "make": "step_advantages"}]
+    if arm == "best of 4":
+        own = [{"use": "progress"}, {"use": "group-centre", "take": {"rewards": "step_rewards"}, "make": "step_advantages"}]
+    return {
+        "pipeline": [
+            *OUTCOME["pipeline"],
+            {"use": "claims._slipping_chain:writer_values"},
+            {"use": "best-of-k", "k": 4},
+            *own,
+            {"use": "add-levels", "step_weight": ALPHA},
+        ],
+        "loss": OUTCOME["loss"],
+    }
 
 
 class Reached(Exception):
@@ -32,7 +46,6 @@ class Reached(Exception):
 def measure(arm: str, seed: int) -> dict[str, float]:
     """Answers drawn until the held-out accuracy first stands at the level; looked at every ``EVERY`` iterations."""
     seen: list[dict[str, Any]] = []
-    CountingProver.drawn = 0
 
     def observe(event: str, data: dict[str, Any]) -> None:
         if event == "evaluation":
@@ -65,7 +78,6 @@ def measure(arm: str, seed: int) -> dict[str, float]:
         pass
     return {
         "samples": float(PROMPTS * SAMPLES * seen[-1]["iteration"]),
-        "continuations": float(CountingProver.drawn),
         "accuracy_start": seen[0]["accuracy"],
         "accuracy": seen[-1]["accuracy"],
         "highest": max(data["accuracy"] for data in seen),
@@ -77,7 +89,7 @@ def effects(arms):
     samples = {name: got["samples"] for name, got in arms.items()}
     return {
         "samples outcome / best of 4": samples["outcome"] / samples["best of 4"],
-        "samples outcome / own": samples["outcome"] / samples["own"],
+        "samples outcome / own, drawn": samples["outcome"] / samples["own"],
         "samples own / best of 4": samples["own"] / samples["best of 4"],
     }
 

@@ -1,9 +1,9 @@
-"""The arithmetic chain for a writer that knows how to work and slips: its demonstrations hold a wrong result now and then."""
+"""The arithmetic chain for a writer that can work and slips: in its demonstrations a new number is wrong now and then."""
 
 import random
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -20,10 +20,16 @@ from guerdon.tasks.derivation import worked
 
 TASK: dict[str, Any] = {"operands": 3, "largest": 9, "smallest": 1, "operators": "+-", "limit": 99}
 SLIP = 0.3
+"""Chance of a slip in each step."""
 
 
-def slipping(expression: str, value: str, index: int) -> str:
-    """The derivation; in each step, with the chance ``SLIP``, the new number is off by one, and the work goes on from it."""
+def slips(reach: int) -> list[int]:
+    """How far off a slip may be, all equally frequent."""
+    return [off for off in range(-reach, reach + 1) if off]
+
+
+def slipping(expression: str, value: str, index: int, *, reach: int) -> str:
+    """A derivation in which the number that a step has made may be off; the work goes on from the wrong one."""
     dice = random.Random(index)
     text, said = expression, []
     while steps := worked(text):
@@ -31,17 +37,17 @@ def slipping(expression: str, value: str, index: int) -> str:
         if dice.random() < SLIP:
             number = re.match(r"-?\d+", text)
             assert number is not None
-            text = f"{int(number[0]) + dice.choice((-1, 1))}{text[number.end() :]}"
+            text = f"{int(number[0]) + dice.choice(slips(reach))}{text[number.end() :]}"
         said.append(text)
     return "=".join(said)
 
 
 @lru_cache
-def base() -> str:
+def base(reach: int) -> str:
     """One network that has learnt to work, slips included, for all arms and seeds."""
     policy = Tiny(width=48, layers=2, heads=2, seed=0)
-    supervise(policy, Arithmetic(**TASK), slipping, steps=1200)
-    return keep(policy, "slipping-base")
+    supervise(policy, Arithmetic(**TASK), partial(slipping, reach=reach), steps=1200)
+    return keep(policy, f"slipping-{reach}")
 
 
 @method(makes="prefix_values", name="writer-values")
@@ -50,6 +56,8 @@ def writer_values(
     expression: Sequence[str],
     rewards: Float32[Tensor, " B"],
     step_mask: Bool[Tensor, "B S"],
+    *,
+    reach: int = 1,
 ) -> Float32[Tensor, "B P"]:
     """Exact chance that the writer of the demonstrations ends at the right value from each boundary on, slips included.
 
@@ -60,16 +68,16 @@ def writer_values(
         right = evaluate(asked)
         for s, piece in enumerate([asked, *split_pieces(text)][: values.shape[1]]):
             value = evaluate(piece)
-            if value is not None:
-                values[i, s] = ends_right(count_operators(piece), int(right - value))
+            if value is not None and right is not None:
+                values[i, s] = ends_right(count_operators(piece), int(right - value), reach)
         values[i, int(step_mask[i].sum()) :] = rewards[i]
     return values
 
 
 @lru_cache
-def ends_right(steps: int, off: int) -> float:
-    """Chance that ``steps`` more steps, each of which may slip by one either way, make good what is ``off``."""
+def ends_right(steps: int, off: int, reach: int) -> float:
+    """Chance that ``steps`` more steps, each of which may slip, make good what is ``off``."""
     if steps == 0:
         return float(off == 0)
-    moved = ends_right(steps - 1, off - 1) + ends_right(steps - 1, off + 1)
-    return (1 - SLIP) * ends_right(steps - 1, off) + SLIP / 2 * moved
+    slipped = sum(ends_right(steps - 1, off - slip, reach) for slip in slips(reach)) / len(slips(reach))
+    return (1 - SLIP) * ends_right(steps - 1, off, reach) + SLIP * slipped

@@ -1,11 +1,20 @@
 """Progress and regret at the edges."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guerdon.credit import best_of_k, effective_reward, normalised_regret, progress, termination_baseline
+from guerdon.credit import (
+    best_of_k,
+    effective_reward,
+    normalised_regret,
+    progress,
+    termination_baseline,
+    voting_regret,
+)
 from tests.kernels.cases import few
 
 NAN = float("nan")
@@ -83,3 +92,31 @@ def test_regret_of_many_traces_at_once():
     close(normalised_regret(torch.tensor([1.0]), torch.tensor([0.0]), 10.0), 0.0)  # right from the start
     with pytest.raises(ValueError, match="expected a budget above 0"):
         normalised_regret(accuracy, tokens, 0.0)
+
+
+@few
+@given(seed=st.integers(0, 10_000), episodes=st.integers(1, 5), budget=st.none() | st.integers(1, 3))
+def test_regret_against_a_vote_equals_a_plain_loop(seed, episodes, budget):
+    g = torch.Generator().manual_seed(seed)
+    votes = torch.rand(episodes, 4, generator=g)
+    votes[torch.rand(episodes, generator=g) < 0.2] = NAN
+    points, lost, whole = [1, 2, 4, 6], 0.0, 0.0
+    for now, later in list(pairwise(votes.tolist()))[:budget]:
+        if now[0] != now[0] or later[0] != later[0]:
+            continue
+        stop = [now[0], now[1], now[2], (now[2] + now[3]) / 2]
+        go = [now[0] + (x - 1) / 5 * (later[0] - now[0]) for x in points]
+        best = [max(pair) for pair in zip(stop, go, strict=True)]
+        for (x0, x1), (b0, b1), (g0, g1) in zip(pairwise(points), pairwise(best), pairwise(go), strict=True):
+            lost += (x1 - x0) * (b0 + b1 - g0 - g1) / 2
+            whole += (x1 - x0) * (b0 + b1) / 2
+    made = voting_regret(votes, budget)
+    close(made, lost / whole if whole else NAN)
+
+
+def test_regret_against_a_vote_of_many_traces_at_once():
+    first, flat = [0.2, 0.4, 0.6, 0.8], [0.2] * 4
+    traces = torch.tensor([[first, flat, [NAN] * 4], [flat, flat, flat], [[0.0] * 4] * 3, [[NAN] * 4] * 3])
+    close(voting_regret(traces), [1.6 / 2.6, 0.0, NAN, NAN])
+    with pytest.raises(ValueError, match="expected a budget of at least 1"):
+        voting_regret(traces, 0)

@@ -2,7 +2,14 @@
 
 import torch
 
-from guerdon.credit import effective_reward, most_progress, normalised_regret, progress, termination_baseline
+from guerdon.credit import (
+    effective_reward,
+    most_progress,
+    normalised_regret,
+    progress,
+    termination_baseline,
+    voting_regret,
+)
 from tests.running import bits, run
 
 STEPS = torch.ones(1, 3, dtype=torch.bool)
@@ -24,6 +31,16 @@ def test_regret():
     accuracy, tokens = torch.tensor([0.5, 1.0]), torch.tensor([100.0, 200.0])
     close(normalised_regret(accuracy, tokens, 200), 0.5)
     close(normalised_regret(accuracy, tokens, 400), 0.25)  # the last value is held
+
+
+def test_regret_against_a_vote():
+    """Stopping gives .2, .4, .6, .7 at 1, 2, 4, 6, with the area 2.6; going on gives 1.0 where nothing is gained, 3.0 where
+    all is."""
+    first, flat, solved = [0.2, 0.4, 0.6, 0.8], [0.2, 0.2, 0.2, 0.2], [1.0, 1.0, 1.0, 1.0]
+    close(voting_regret(torch.tensor([first, flat])), 1.6 / 2.6)
+    close(voting_regret(torch.tensor([flat, solved])), 0.0)
+    close(voting_regret(torch.tensor([first, flat, solved])), 1.6 / (2.6 + 3.0))
+    close(voting_regret(torch.tensor([first, flat, solved]), budget=1), 1.6 / 2.6)
 
 
 def test_against_stopping_at_once_by_recipe():

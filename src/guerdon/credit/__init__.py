@@ -76,6 +76,7 @@ from guerdon.credit.progress import (
     normalised_regret,
     progress,
     termination_baseline,
+    voting_regret,
 )
 from guerdon.credit.rank import EffectiveRankBonus, bounded_bonus, effective_rank, rank_dynamics
 from guerdon.credit.returns import discounted_returns, gae, returns_to_go
@@ -197,6 +198,7 @@ __all__ = [
     "turn_rewards",
     "turns_as_steps",
     "value_order_correlation",
+    "voting_regret",
     "whiten",
     "whiten_rows",
 ]

@@ -183,3 +183,35 @@ def normalised_regret(
     rise = y.diff(dim=-1) * inside / torch.where(width > 0, width, 1.0)
     area = (inside * (y[..., :-1] + 0.5 * rise)).sum(-1) + (budget - x[..., -1]).clamp(min=0.0) * y[..., -1]
     return torch.where(scored.any(-1), 1 - area / budget, torch.nan)
+
+
+@paper(MRT)
+def voting_regret(votes: Float[Tensor, "*N K 4"], budget: int | None = None) -> Float[Tensor, "*N"]:
+    """MRT's second audit: what is lost by thinking on where stopping and voting would have been better.
+
+        go[x]   = m_1 + (x - 1) / 5 (m'_1 - m_1)                          at x = 1, 2, 4, 6
+        stop[x] = m_1, m_2, m_4, (m_4 + m_8) / 2                          at the same x
+        regret  = sum over pairs of area(max(go, stop) - go) / sum over pairs of area(max(go, stop))
+
+    ``votes[k]`` holds m_1, m_2, m_4 and m_8: how often one answer forced after episode k is right, and the majority of
+    2, 4 and 8 of them; m' belongs to the next episode. The areas are those under lines through the four points. 0:
+    thinking on never fell behind voting. ``budget`` keeps only so many pairs of episodes, the first ones; average over
+    traces.
+
+    A pair with a NaN is left out. NaN where no pair is left, or where nothing was ever right, as in the released code.
+
+    Reference: Qu et al., MRT, ICML 2025, https://arxiv.org/abs/2503.07572 (its appendix on regret; the points and
+    weights are those of the released analysis).
+
+    Raises:
+        ValueError: a budget below 1.
+    """
+    if budget is not None and budget < 1:
+        raise ValueError(f"expected a budget of at least 1 pair of episodes, got {budget}; leave it out to keep all")
+    now, later = votes[..., :-1, :], votes[..., 1:, :1]
+    x = votes.new_tensor([1.0, 2.0, 4.0, 6.0])
+    go = now[..., :1] + (x - 1) / 5 * (later - now[..., :1])
+    stop = torch.cat([now[..., :3], now[..., 2:].mean(-1, keepdim=True)], -1)
+    best = go.maximum(stop)[..., :budget, :]
+    lost, whole = (torch.trapezoid(y, x).nansum(-1) for y in (best - go[..., :budget, :], best))
+    return torch.where(whole > 0, lost / whole, torch.nan)

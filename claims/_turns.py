@@ -49,7 +49,7 @@ def transcript(expression: str, rng: random.Random) -> list[tuple[str, str]]:
     """(what is said, what the calculator answers) turn by turn, by somebody who gropes."""
     task = Calculator(**TASK)
     episode = task.environment({"expression": expression})
-    left = re.findall(r"\d+|[-+*]", expression)
+    left = _parts_of(expression)
     seen = left[::2]
     turns: list[tuple[str, str]] = []
     call = ""
@@ -60,7 +60,7 @@ def transcript(expression: str, rng: random.Random) -> list[tuple[str, str]]:
         if mood >= NEXT + AGAIN + OTHER:
             return [*turns, (f"answer {rng.choice(seen)}\n", "")]
         if mood < NEXT:
-            at = left.index("*") if "*" in left else 1
+            at = _where(left)
             call = "".join(left[at - 1 : at + 2])
             left[at - 1 : at + 2] = [episode.step(f"calc {call}").observation.strip()]
         elif mood >= NEXT + AGAIN or not call:
@@ -143,16 +143,46 @@ def measured(label: str, changes: Mapping[str, Any], seed: int, **training: Any)
     }
 
 
-def idle(changes: Mapping[str, Any], seed: int, batches: int = 4) -> float:
-    """Share of groups whose tokens all have an advantage of 0, in the first batches that the base draws."""
+def at_start(changes: Mapping[str, Any], seed: int, batches: int = 4) -> dict[str, float]:
+    """What the base's first batches hold: groups whose tokens all have an advantage of 0, and what turns of a kind got."""
     parts = build(load(recipe(changes, seed)))
-    cast, found = Cast.of(parts), []
+    cast, idle = Cast.of(parts), []
+    paid: dict[str, list[float]] = {kind: [] for kind in ("earlier step", "last step", "other call")}
     for i in range(batches):
         batch = collect(parts, cast, i)[0].batch
         name = "token_advantages" if "token_advantages" in batch else "advantages"
         size = batch[name].nan_to_num(nan=0.0).abs().reshape(TRAINING["prompts"], -1).amax(-1)
-        found.append(float((size == 0).float().mean()))
-    return float(np.mean(found))
+        idle.append(float((size == 0).float().mean()))
+        for row in range(batch.rows if "step_rewards" in batch else 0):
+            turns = int(batch["turn_mask"][row].sum())
+            if bool(batch["turn_accepted"][row, :turns].all()):  # else lines are not turns
+                calls = kinds(batch["expression"][row], batch["completions"][row])[: turns - 1]
+                for kind, gain in zip(calls, batch["step_rewards"][row, : turns - 1].tolist(), strict=True):
+                    paid[kind].append(gain)
+    return {"idle": float(np.mean(idle)), **{f"paid for {kind}": float(np.mean(v)) for kind, v in paid.items() if v}}
+
+
+def kinds(expression: str, completion: str) -> list[str]:
+    """Of each call: a step of the derivation that leaves more to do, the one that leaves the answer, or something else."""
+    left, found = _parts_of(expression), []
+    lines = completion.splitlines()
+    for said, told in zip(lines[::2], lines[1::2], strict=False):  # the answer gets none
+        at = _where(left)
+        step = len(left) > 1 and said == "calc " + "".join(left[at - 1 : at + 2])
+        if step:
+            left[at - 1 : at + 2] = [told]
+        found.append(("last step" if len(left) == 1 else "earlier step") if step else "other call")
+    return found
+
+
+def _parts_of(expression: str) -> list[str]:
+    """Numbers and operators in turn."""
+    return re.findall(r"\d+|[-+*]", expression)
+
+
+def _where(left: list[str]) -> int:
+    """The operator that is next: the first product, or else the first of all."""
+    return left.index("*") if "*" in left else 1
 
 
 PLAIN: dict[str, Any] = {

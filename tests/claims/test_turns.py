@@ -3,7 +3,7 @@
 import random
 import re
 
-from claims._turns import TASK, _demonstrations, transcript
+from claims._turns import TASK, _demonstrations, kinds, transcript
 from claims.turns_fork_relative import BARE
 from guerdon.policies.tiny import Tiny
 from guerdon.tasks.calculator import Calculator
@@ -39,3 +39,8 @@ def test_what_the_calculator_says_is_there_but_not_learnt():
 def test_the_bare_tree_branches_and_weighs_but_does_not_compare():
     assert BARE["rollouts"]["forks"] == 2
     assert [stage["use"] for stage in BARE["pipeline"]] == ["weighted-sum", "group-normalise", "node-weights"]
+
+
+def test_calls_are_told_apart_by_what_they_leave_to_do():
+    said = "calc 3*4\n12\ncalc 3*4\n12\ncalc 2+12\n14\ncalc 14-1\n13\ncalc 13-0\n13\nanswer 13\n"
+    assert kinds("2+3*4-1", said) == ["earlier step", "other call", "earlier step", "last step", "other call"]

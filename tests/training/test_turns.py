@@ -15,8 +15,9 @@ from guerdon.recipe import RecipeError, load
 from guerdon.tasks.environment import Turn
 from guerdon.training import build, train
 from guerdon.training.cast import Cast
+from guerdon.training.episodes import turn_structure
 from guerdon.training.rollouts import collect
-from guerdon.training.turns import continue_turns, sample_turns, turn_structure
+from guerdon.training.turns import continue_turns, sample_turns
 
 transformers = pytest.importorskip("transformers")
 
@@ -203,7 +204,7 @@ def test_budgets():
     assert few["truncated"].all()
     one = sample_turns(tiny(), EchoTask(), EchoTask().problems("train", 0, 2), Sampling(), 1, 0, seeded(), max_turns=1)
     assert one["turn_scores"].shape == (2, 1)
-    with pytest.raises(ValueError, match="one copy and one turn"):
+    with pytest.raises(ValueError, match="one copy, turn and fork"):
         played(EchoTask(), copies=0)
 
 

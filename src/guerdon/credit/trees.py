@@ -42,6 +42,9 @@ def tree_step_reward(
     for no node; a NaN step term takes the row out of that node only. A node of one row has that row's own value. The
     paper does not say which G it uses; the mean is the plain reading.
 
+    The paper's outcome is -1 for a wrong answer. Discounted, it is less bad the later it comes, so a policy that is wrong
+    more often than right learns to put its answer off until there is none. With 0 for a wrong answer it does not.
+
     Reference: PORTool, 2025, https://arxiv.org/abs/2510.26020.
     """
     left = step_mask.flip(-1).cumsum(-1).flip(-1) - 1  # steps after this one

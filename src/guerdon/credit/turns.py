@@ -78,6 +78,8 @@ def information_gain(
 
         p_s = exp(answer_logp after turn s),   r_s = p_s - p_s-1,   and r = rewards at the last turn
 
+    After turn s means once its observation has been read: what a tool answers is what the call is paid for.
+
     ``answer_logp`` is the mean log-probability per token of the gold answer, so p is a length-normalised probability:
     differences of it are bounded, differences of its logarithm are not. The last turn is the answer and gets the
     outcome instead (`answer-f1` is the paper's). A row of one turn has the outcome only.

@@ -80,13 +80,14 @@ class Boundaries:
 def boundaries(batch: Rollouts, policy: Policy, suffix: str = "", *, last: bool = False) -> Boundaries:
     """Cut every row at the ends of its steps.
 
-    Boundary 0 is the prompt alone and boundary s + 1 the end of step s; a step that the row lacks ends where the one
-    before it did. Rows of a prompt share the prefixes that are equal token by token. ``last`` gives the end of the row
+    Boundary 0 is the prompt alone and boundary s + 1 the end of step s, what an environment said to it included; a step
+    that the row lacks ends where the one before it did. Rows of a prompt share the prefixes that are equal token by token. ``last`` gives the end of the row
     a prefix of its own as well; an end token there is left out.
     """
     end, has = batch["step_end"].tolist(), batch["step_mask"].tolist()
     prompts = token_lists(batch["prompt_tokens"], batch["prompt_mask"])
     said = token_lists(batch["tokens"], batch["attention_mask"])
+    chosen = batch["mask"].tolist()
     ended = (batch["terminated"] if "terminated" in batch else torch.zeros(batch.rows, dtype=torch.bool)).tolist()
     tail = policy.encode(suffix) if suffix else []
     group = (batch["group"] if "group" in batch else torch.arange(batch.rows)).tolist()
@@ -97,7 +98,10 @@ def boundaries(batch: Rollouts, policy: Policy, suffix: str = "", *, last: bool 
         finish = max((e for e, here in zip(end[i], has[i], strict=True) if here), default=-1)
         places, cut = [], 0
         for s in range(-1, len(end[i])):
-            cut = end[i][s] + 1 if s >= 0 and has[i][s] else cut
+            if s >= 0 and has[i][s]:
+                cut = end[i][s] + 1
+                while cut < len(answer) and not chosen[i][cut]:  # an observation is read before one goes on
+                    cut += 1
             if cut > finish and not last:
                 places.append(-1)
                 continue

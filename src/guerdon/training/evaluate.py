@@ -32,6 +32,8 @@ class Evaluation:
     truncated: float
     strata: list[dict[str, Any]] = field(default_factory=list)
     """Per value of the task's stratum: by (its column), value, prompts, accuracy, greedy."""
+    turns: float | None = None
+    """Mean turns of an episode at temperature 1; None where the task is not played in turns."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -75,6 +77,7 @@ def evaluate(parts: Parts, policy: Policy, ranks: Ranks = ONE) -> Evaluation | N
         length=float(batch["lengths"].float().mean()),
         truncated=float(batch["truncated"].float().mean()),
         strata=strata,
+        turns=float(batch["turn_mask"].sum(-1).float().mean()) if "turn_ids" in batch else None,
     )
 
 

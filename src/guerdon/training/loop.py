@@ -325,7 +325,7 @@ class _Loop:
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
-    """Numbers of one batch of rollouts: mean of every part, reward, correctness, length, entropy, failures."""
+    """Numbers of one batch of rollouts: mean of every part, reward, correctness, length, turns, entropy, failures."""
     batch = outcome.batch
     numbers: dict[str, Any] = {}
     for head in ("parts", "step_parts", "token_parts"):
@@ -340,6 +340,8 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     mask = batch["mask"]
     numbers["length"] = float(batch["lengths"].float().mean())
     numbers["truncated"] = float(batch["truncated"].float().mean())
+    if "turn_ids" in batch:
+        numbers["turns"] = float(batch["turn_mask"].sum(-1).float().mean())
     numbers["entropy"] = float(-masked_mean(batch["sampled_logp"], mask).nan_to_num(nan=0.0))
     for label, share in outcome.failed.items():
         if share:

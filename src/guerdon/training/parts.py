@@ -20,12 +20,12 @@ from guerdon.tasks import TASKS
 from guerdon.tasks.environment import EnvironmentTask
 from guerdon.tasks.protocol import Task
 from guerdon.training.balance import check_imitation
+from guerdon.training.episodes import turn_structure
 from guerdon.training.generators import derive
 from guerdon.training.micro import shares_prompts
 from guerdon.training.models import LoopModel, LoopModels
 from guerdon.training.ranks import ONE, Ranks
 from guerdon.training.replay import check_replay
-from guerdon.training.turns import turn_structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,9 +177,9 @@ def build(recipe: Recipe) -> Parts:
 def _branching(recipe: Recipe, task: Task) -> set[str]:
     """The structure that branching completions bring with them."""
     spec = recipe.rollouts
-    if spec.forks > 1 and task.separator is None:
+    if spec.forks > 1 and task.separator is None and not isinstance(task, EnvironmentTask):
         raise RecipeError(
-            f"rollouts.forks: expected a task whose steps are separated, got {type(task).__name__} without a separator; "
+            f"rollouts.forks: expected a task whose steps are separated, or that is played in turns, got {type(task).__name__} without a separator; "
             "set task.separator, or forks = 1"
         )
     if spec.branching is not None and (spec.forks > 1 or isinstance(task, EnvironmentTask)):

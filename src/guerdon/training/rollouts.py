@@ -120,7 +120,11 @@ def _draw(
     parts: Parts, cast: Cast, iteration: int, columns: dict[str, list[Any]], start: int, generator: torch.Generator
 ) -> Rollouts:
     spec = parts.recipe.training
-    if parts.forks > 1:
+    if isinstance(parts.task, EnvironmentTask):
+        batch = sample_turns(
+            cast.policy, parts.task, columns, parts.sampling, spec.samples, start, generator, forks=parts.forks
+        )
+    elif parts.forks > 1:
         grown = sample_tree(
             cast.policy,
             columns["prompts"],

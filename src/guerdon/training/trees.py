@@ -1,5 +1,6 @@
 """Rollouts that branch: completions of a prompt share what stands before they part, steps or any beginning."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -59,8 +60,8 @@ def sample_tree(
 ) -> Rollouts:
     """``copies`` completions of each prompt, drawn step by step; after each step an unfinished one may part.
 
-    Each round, every unfinished completion of a prompt proposes ``forks`` next steps, and as many of all the proposals
-    are kept, at random, as there are completions still to finish. A step ends with ``separator``. Gives what the
+    Each round, `parents` says which of a prompt's unfinished completions go on, up to ``forks`` times each, so that as
+    many are drawn as there are still to finish. A step ends with ``separator``. Gives what the
     policy's ``sample`` gives, and ``step_ids`` and ``node_ids``: rows with the same node share all up to the end of that
     step. With ``forks`` of 1 the completions are independent.
 
@@ -75,45 +76,44 @@ def sample_tree(
     done: list[_Path] = []
     count = 0
     while live:
-        wide = forks if count else 1  # the first step is drawn once for each completion
+        if count:  # the first step is drawn once for each completion
+            live = [live[k] for k in parents([path.prompt for path in live], forks, generator)]
         contexts = left_padded([asked[path.prompt] + path.tokens for path in live])
         room = sampling.max_tokens - min(len(path.tokens) for path in live)
-        drawn = policy.extend(*contexts, replace(by_step, max_tokens=room), copies=wide, generator=generator)
-        proposals = []
+        drawn = policy.extend(*contexts, replace(by_step, max_tokens=room), copies=1, generator=generator)
         said = token_lists(drawn["tokens"], drawn["attention_mask"])
-        for k, (path, tokens) in enumerate(zip([p for p in live for _ in range(wide)], said, strict=True)):
-            tokens = tokens[: sampling.max_tokens - len(path.tokens)]
+        on = []
+        for k, path in enumerate(live):
+            tokens = said[k][: sampling.max_tokens - len(path.tokens)]
             text = drawn["completions"][k]
             own = any(stop in text for stop in sampling.stop) or not text.endswith(separator)
             whole = len(tokens) == len(said[k])
             ended = bool(drawn["terminated"][k]) and own and whole
             grown = path.grown(tokens, drawn["sampled_logp"][k][: len(tokens)].tolist(), count, ended)
             count += 1
-            proposals.append((grown, ended or len(grown.tokens) >= sampling.max_tokens or not whole))
-        kept = _keep(proposals, [p.prompt for p in live], wide, generator)
-        done += [path for path, finished in kept if finished]
-        live = [path for path, finished in kept if not finished]
+            finished = ended or len(grown.tokens) >= sampling.max_tokens or not whole
+            (done if finished else on).append(grown)
+        live = on
     done.sort(key=lambda path: path.prompt)  # stable: the order of finishing within a prompt
     return _batch(done, ids, mask, policy).with_(prompts=[prompts[path.prompt] for path in done])
 
 
-def _keep(
-    proposals: list[tuple[_Path, bool]], owners: list[int], wide: int, generator: torch.Generator
-) -> list[tuple[_Path, bool]]:
-    """Of each prompt's proposals as many as it has unfinished completions, at random."""
-    if wide == 1:
-        return proposals
-    order = torch.randperm(len(proposals), generator=generator).tolist()
-    wanted: dict[int, int] = {}
-    for owner in owners:
-        wanted[owner] = wanted.get(owner, 0) + 1
+def parents(owners: Sequence[int], forks: int, generator: torch.Generator) -> list[int]:
+    """Which unfinished completions go on, by number, each up to ``forks`` times; ``owners`` says to which prompt each belongs.
+
+    Each proposes ``forks`` ways on, and of all the proposals of a prompt as many are kept, at random, as it has unfinished
+    completions. Chance does not look at what is proposed, so it may as well decide before anything is drawn.
+    """
+    if forks == 1:
+        return list(range(len(owners)))
+    wanted = Counter(owners)
     kept = []
-    for k in order:
-        owner = proposals[k][0].prompt
+    for k in torch.randperm(len(owners) * forks, generator=generator).tolist():
+        owner = owners[k // forks]
         if wanted[owner] > 0:
             wanted[owner] -= 1
-            kept.append(k)
-    return [proposals[k] for k in sorted(kept)]
+            kept.append(k // forks)
+    return sorted(kept)
 
 
 @paper("arXiv:2510.08457")

@@ -118,6 +118,15 @@ def test_explain_shows_models_and_how_rollouts_branch(tmp_path):
     assert "rollouts: where = rewards" in text
     told = json.loads(call("explain", str(file), "--json").stdout)
     assert told["models"]["prm"]["makes"] == ["logp"]
+    branch = told["composition"]
+    while not branch["models"]:
+        branch = branch["of"][0]
+    (leaf,) = branch["models"]
+    assert leaf["quantity"].startswith("model_")
+    assert leaf["learns_from"] == told["models"][leaf["quantity"].partition(".")[2]]["learns_from"]
+    tree = text.partition("composition:")[2]
+    assert "= implicit-prm, from tokens" in tree
+    assert "learns after it has scored" in tree
 
 
 def test_explain_toml_loads_again_and_set_reads_schedules(tmp_path):

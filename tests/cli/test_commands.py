@@ -75,6 +75,9 @@ def test_help_has_an_example_and_fits_80_columns(command):
     assert f"guerdon {command}" in text.replace("\n", " ")
     assert "Example" in text
     assert max(map(len, text.splitlines())) <= 80
+    (told,) = [c.callback.__doc__ for c in app.registered_commands if c.callback.__name__ == command]
+    assert "Exit codes: 0 done" in told
+    assert max(len(line.strip()) for line in told.splitlines()[1:]) <= 78, "a line that is broken again looks ragged"
 
 
 def test_help_of_the_whole_names_commands_and_exit_codes():
@@ -150,6 +153,7 @@ def test_methods():
     one = json.loads(call("methods", "group-normalise", "--json").stdout)
     assert one["makes"] == ["advantages"]
     assert len(json.loads(call("methods", "--json").stdout)) == len(methods())
+    assert 'recipe with preset = "grpo"' in call("methods", "grpo", code=2).output.replace("\n", " ")
     assert "did you mean group-normalise" in call("methods", "group-normalize", code=2).output.replace("\n", " ")
 
 

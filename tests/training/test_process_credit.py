@@ -168,7 +168,7 @@ def test_the_answer_at_every_boundary(rolled):
             r"which of the models",
         ),
         ({"model": [{"use": "implicit-prm"}, {"use": "token-importance"}]}, "nothing reads it"),
-        ({"model": [{"use": "implicit-prm", "beta": "x"}]}, "expected beta as float"),
+        ({"model": [{"use": "implicit-prm", "beta": "x"}]}, "expected beta as a number"),
         ({"model": [{"use": "implicit-prm", "checkpoint": "/no/such"}]}, "expected the safetensors weights"),
         ({"reward": [{"use": "length"}]}, "takes correct, but nothing above makes it"),
     ],

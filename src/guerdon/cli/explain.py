@@ -10,7 +10,9 @@ from guerdon.cli.common import mistakes_end_the_command, overridden, print_json
 
 def explain(
     recipe: Annotated[str | None, typer.Argument(help="Recipe file or shipped name; none: the embedded task.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="stage.option=value; repeatable.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="stage.option=value, as in train; repeatable.")
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Trainer that is to run it: trl, verl, slime ... (docs/hosts.md).")
     ] = "guerdon",

@@ -20,9 +20,9 @@ def score(
     """Score completions offline with a recipe's signals, and combine them as the recipe does.
 
     The file has a column completions (text), prompts where a signal reads them,
-    the columns that the signals take (answer ...), and group where group statistics
-    are wanted (otherwise equal prompts are a group). Rows that could not be scored
-    are counted by reason.
+    the columns that the signals take (answer ...), and group where group
+    statistics are wanted (otherwise equal prompts are a group). Rows that could
+    not be scored are counted by reason.
 
     Example:
 

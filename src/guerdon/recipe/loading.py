@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from guerdon.recipe.spec import SETTINGS, Recipe
-from guerdon.recipe.words import RecipeError, first_problem
+from guerdon.recipe.words import RecipeError, first_problem, nearest
 
 
 def shipped(kind: Literal["recipes", "presets"]) -> list[str]:
@@ -63,7 +63,8 @@ def _expand(data: dict[str, Any], where: str) -> Recipe:
     if preset is not None:
         if preset not in shipped("presets"):
             raise RecipeError(
-                f"{where}: expected a preset among {shipped('presets')}, got {preset!r}; choose one or write the stages out"
+                f"{where}: expected a preset among {shipped('presets')}, got {preset!r}; "
+                f"{nearest(str(preset), shipped('presets')) or 'choose one or write the stages out'}"
             )
         base = tomllib.loads((resources.files("guerdon") / "presets" / f"{preset}.toml").read_text("utf-8"))
         data = _merge(base, {k: v for k, v in data.items() if k != "preset"})

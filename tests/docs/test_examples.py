@@ -56,7 +56,7 @@ def test_python_examples_print_what_they_say(file, capsys):
 
 def test_the_readme_names_every_preset():
     text = (ROOT / "README.md").read_text("utf-8")
-    named = set(re.findall(r"[\w-]+", text[text.index("Presets: ") : text.index("Shipped recipes: ")]))
+    named = set(re.findall(r"[\w-]+", text[text.index("Presets:") : text.index("Shipped recipes:")]))
     assert set(shipped("presets")) <= named
 
 

@@ -256,6 +256,9 @@ def test_a_person_mistakes_end_in_one_message_and_code_2(tmp_path):
         (("train", file, "--set", "reinforce.clip=3"), "expected no options"),
         (("train", file, "--iterations", "0"), "greater than or equal to 1"),
         (("explain", "nowhere.toml"), "does not exist"),
+        (("explain", "arithmetics"), "did you mean 'arithmetic'?"),
+        (("explain", "grpo"), 'which is a preset; write a file with preset = "grpo"'),
+        (("explain", "--toml", "--json"), "expected one view, got --toml and --json"),
         (("report", str(tmp_path)), "expected a run folder"),
     ]:
         output = call(*arguments, code=2).output.replace("\n", " ")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from guerdon.cli.common import mistakes_end_the_command, overridden, print_json
+from guerdon.cli.common import fail, mistakes_end_the_command, overridden, print_json
 
 
 def explain(
@@ -42,6 +42,9 @@ def explain(
 
     Exit codes: 0 done, 2 the recipe cannot run (the message says why).
     """
+    views = [name for name, on in (("--toml", toml), ("--schema", schema), ("--quantities", quantities)) if on]
+    if len(views) > 1 or (as_json and (toml or schema)):
+        fail(f"expected one view, got {' and '.join([*views, *(['--json'] if as_json else [])])}; leave one out", 2)
     with mistakes_end_the_command():
         if schema:
             from guerdon.recipe import Recipe

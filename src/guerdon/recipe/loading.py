@@ -43,8 +43,15 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
+        name, known = str(path), shipped("recipes")
+        if name in shipped("presets"):
+            raise RecipeError(
+                f'expected a recipe, got {name!r}, which is a preset; write a file with preset = "{name}", a [task] and a '
+                "[[reward]]"
+            ) from None
         raise RecipeError(
-            f"expected a recipe file or one of {shipped('recipes')}, got {str(path)!r}, which does not exist; check the path"
+            f"expected a recipe file or one of {known}, got {name!r}, which does not exist; "
+            f"{nearest(name, known) or 'check the path'}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(

@@ -26,8 +26,7 @@ import torch
 
 from benchmarks._harness import main
 from benchmarks.trainer_vs_trl import GROUP, arithmetic, make_model, reward
-from claims._trl import STEPS as STEPS_CREDIT
-from claims._trl import grpo_settings
+from claims._trl import STEP_CREDIT, grpo_settings
 
 STEPS, WARM_UP, ROWS, MAX_TOKENS = 60, 4, 64, 48
 GRPO = {"preset": "grpo", "reward": [{"use": "benchmarks.trainer_vs_trl:reward"}]}
@@ -54,7 +53,7 @@ def trainers(folder: Path) -> dict[str, Any]:
         "trl": GRPOTrainer(str(folder), reward, args=config(loss_type="grpo"), train_dataset=data),
         "guerdon": GuerdonGRPOTrainer(str(folder), recipe=GRPO, args=config(), train_dataset=data),
         "guerdon, steps": GuerdonGRPOTrainer(
-            str(folder), recipe=STEPS_CREDIT, args=config(), train_dataset=data, separator="="
+            str(folder), recipe=STEP_CREDIT, args=config(), train_dataset=data, separator="="
         ),
     }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-STEPS: dict[str, Any] = tomllib.loads(
+STEP_CREDIT: dict[str, Any] = tomllib.loads(
     Path(__file__).parents[1].joinpath("docs/examples/trl_steps.toml").read_text("utf-8")
 )
 """The recipe of docs/trl.md: credit for each step of a worked answer, beside that of its outcome."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from claims._base import scratch
 from claims._run import Claim, main
-from claims._trl import STEPS, character_llama, grpo_settings, teach
+from claims._trl import STEP_CREDIT, character_llama, grpo_settings, teach
 
 PROMPTS, SAMPLES, UPDATES, TOKENS, RATE = 64, 8, 50, 20, 5e-4
 CHARACTERS = "0123456789+-*/="
@@ -57,7 +57,7 @@ def in_trl(seed: int) -> list[float]:
             folder, seed=seed, per_device_train_batch_size=PROMPTS * SAMPLES, num_generations=SAMPLES,
             max_completion_length=TOKENS, max_steps=UPDATES, learning_rate=RATE,
         )  # fmt: skip
-        trainer = GuerdonGRPOTrainer(str(base()), recipe=STEPS, args=config, train_dataset=data, separator="=")
+        trainer = GuerdonGRPOTrainer(str(base()), recipe=STEP_CREDIT, args=config, train_dataset=data, separator="=")
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     return [e["rewards/final-answer/mean"] for e in trainer.state.log_history if "rewards/final-answer/mean" in e]
@@ -71,7 +71,7 @@ def in_ours(seed: int) -> list[float]:
         "task": {"use": "arithmetic", **options(seed)},
         "policy": {"use": "huggingface", "model": str(base()), "chat": False},
         "sampling": {"max_tokens": TOKENS},
-        **STEPS,
+        **STEP_CREDIT,
         "training": {
             "iterations": UPDATES, "prompts": PROMPTS, "samples": SAMPLES, "learning_rate": RATE, "decay": "none",
             "micro_tokens": 8192, "evaluate_prompts": 0, "save_rollouts_every": 0, "checkpoint_every": UPDATES, "seed": seed,

@@ -26,27 +26,16 @@ import torch
 
 from benchmarks._harness import main
 from benchmarks.trainer_vs_trl import GROUP, arithmetic, make_model, reward
+from claims._trl import STEP_CREDIT, grpo_settings
 
 STEPS, WARM_UP, ROWS, MAX_TOKENS = 60, 4, 64, 48
 GRPO = {"preset": "grpo", "reward": [{"use": "benchmarks.trainer_vs_trl:reward"}]}
-CREDIT = {
-    "reward": [{"use": "final-answer"}, {"use": "verified-steps"}],
-    "pipeline": [
-        {"use": "min-form", "take": {"step_rewards": "step_parts.verified-steps"}},
-        {"use": "returns-to-go"},
-        {"use": "leave-one-out", "take": {"rewards": "step_returns"}, "make": "step_advantages"},
-        {"use": "weighted-sum"},
-        {"use": "leave-one-out"},
-        {"use": "add-levels"},
-    ],
-    "loss": [{"use": "clipped-surrogate"}],
-}
 
 
 def trainers(folder: Path) -> dict[str, Any]:
     """TRL's own trainer, ours with the same mathematics, and ours with credit of steps."""
     from datasets import Dataset
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOTrainer
 
     from guerdon.adapters.trl import GuerdonGRPOTrainer
 
@@ -55,17 +44,16 @@ def trainers(folder: Path) -> dict[str, Any]:
     data = Dataset.from_dict({"prompt": rows["prompts"], "answer": rows["answer"], "expression": rows["expression"]})
 
     def config(**more: Any) -> Any:
-        return GRPOConfig(
-            str(folder / "run"), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to=[], seed=0,
-            per_device_train_batch_size=ROWS, num_generations=GROUP, max_completion_length=MAX_TOKENS,
-            learning_rate=1e-4, shuffle_dataset=False, dataloader_pin_memory=False, **more,
+        return grpo_settings(
+            folder / "run", seed=0, per_device_train_batch_size=ROWS, num_generations=GROUP,
+            max_completion_length=MAX_TOKENS, learning_rate=1e-4, **more,
         )  # fmt: skip
 
     return {
         "trl": GRPOTrainer(str(folder), reward, args=config(loss_type="grpo"), train_dataset=data),
         "guerdon": GuerdonGRPOTrainer(str(folder), recipe=GRPO, args=config(), train_dataset=data),
         "guerdon, steps": GuerdonGRPOTrainer(
-            str(folder), recipe=CREDIT, args=config(), train_dataset=data, separator="="
+            str(folder), recipe=STEP_CREDIT, args=config(), train_dataset=data, separator="="
         ),
     }
 

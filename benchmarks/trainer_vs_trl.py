@@ -33,6 +33,7 @@ import torch
 
 from benchmarks._harness import RESULTS, hardware
 from claims._run import interval
+from claims._trl import character_llama, grpo_settings, teach
 
 GROUP, PROMPTS, MAX_TOKENS = 8, 32, 48
 LEARNING_RATE, CLIP = 2e-4, 1.0
@@ -45,48 +46,13 @@ CHARACTERS = "0123456789+-*/=().^ "
 
 def make_model(folder: Path, *, steps: int, seed: int = 0) -> Path:
     """A folder with a 1M-parameter Llama and its tokenizer, after ``steps`` of supervised warm-up."""
-    from tokenizers import Tokenizer, decoders, models
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    vocabulary = {"<pad>": 0, "<eos>": 1, **{c: i + 2 for i, c in enumerate(CHARACTERS)}}
-    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    core.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
-    config = LlamaConfig(
-        vocab_size=len(vocabulary), hidden_size=128, intermediate_size=344, num_hidden_layers=5, num_attention_heads=4,
-        num_key_value_heads=4, max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=1, pad_token_id=0,
-    )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
-    _warm_up(model, tokenizer, steps)
+    model, tokenizer = character_llama(
+        CHARACTERS, seed=seed, hidden_size=128, intermediate_size=344, num_hidden_layers=5, max_position_embeddings=256
+    )
+    teach(model, tokenizer, arithmetic(seed=12), steps=steps, rows=32, rate=2e-3, warmup=30)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
-
-
-def _warm_up(model: Any, tokenizer: Any, steps: int) -> None:
-    from guerdon.tasks.derivation import worked
-
-    task = arithmetic(seed=12)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for step in range(steps):
-        for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * min(1.0, (step + 1) / 30)
-        rows = task.problems("train", 32 * step, 32)
-        said = ["=".join(worked(e)) for e in rows["expression"]]
-        prompts = [tokenizer.encode(p) for p in rows["prompts"]]
-        ids = [p + tokenizer.encode(s) + [1] for p, s in zip(prompts, said, strict=True)]
-        width = max(map(len, ids))
-        inputs = torch.tensor([r + [0] * (width - len(r)) for r in ids])
-        labels = torch.tensor(
-            [[-100] * len(p) + r[len(p) :] + [-100] * (width - len(r)) for p, r in zip(prompts, ids, strict=True)]
-        )
-        loss = model(input_ids=inputs, labels=labels).loss
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
 
 
 def arithmetic(seed: int = TASK["seed"]) -> Any:  # pyright: ignore[reportArgumentType]
@@ -112,7 +78,7 @@ def run_trl(model: Path, updates: int, seed: int, *, micro: int = PROMPTS * GROU
     """TRL's GRPOTrainer; ``micro`` completions at a time in the backward pass."""
     from datasets import Dataset
     from transformers import TrainerCallback
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOTrainer
 
     rows = arithmetic().problems("train", 0, PROMPTS * updates)
     data = Dataset.from_dict({"prompt": rows["prompts"], "answer": rows["answer"]})
@@ -127,32 +93,11 @@ def run_trl(model: Path, updates: int, seed: int, *, micro: int = PROMPTS * GROU
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        config = GRPOConfig(
-            output_dir=folder,
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            per_device_train_batch_size=micro,
-            gradient_accumulation_steps=PROMPTS * GROUP // micro,
-            num_generations=GROUP,
-            max_completion_length=MAX_TOKENS,
-            max_steps=updates,
-            learning_rate=LEARNING_RATE,
-            lr_scheduler_type="constant",
-            max_grad_norm=CLIP,
-            beta=0.0,
-            loss_type="grpo",
-            temperature=1.0,
-            top_p=1.0,
-            top_k=0,
-            shuffle_dataset=False,
-            dataloader_pin_memory=False,
-            logging_steps=1,
-            report_to=[],
-            save_strategy="no",
-            disable_tqdm=True,
-            seed=seed,
-        )
+        config = grpo_settings(
+            folder, seed=seed, per_device_train_batch_size=micro, gradient_accumulation_steps=PROMPTS * GROUP // micro,
+            num_generations=GROUP, max_completion_length=MAX_TOKENS, max_steps=updates, learning_rate=LEARNING_RATE,
+            max_grad_norm=CLIP, beta=0.0, loss_type="grpo", temperature=1.0, top_p=1.0, top_k=0,
+        )  # fmt: skip
         trainer = GRPOTrainer(
             model=str(model), reward_funcs=reward, args=config, train_dataset=data, callbacks=[Clock()]
         )

@@ -8,26 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from claims._base import scratch
 from claims._run import Claim, main
+from claims._trl import STEP_CREDIT, character_llama, grpo_settings, teach
 
 PROMPTS, SAMPLES, UPDATES, TOKENS, RATE = 64, 8, 50, 20, 5e-4
 CHARACTERS = "0123456789+-*/="
 WARM_UP = 500
-REWARD = [{"use": "final-answer"}, {"use": "verified-steps"}]
-CREDIT = {
-    "pipeline": [
-        {"use": "min-form", "take": {"step_rewards": "step_parts.verified-steps"}},
-        {"use": "returns-to-go"},
-        {"use": "leave-one-out", "take": {"rewards": "step_returns"}, "make": "step_advantages"},
-        {"use": "weighted-sum"},
-        {"use": "leave-one-out"},
-        {"use": "add-levels"},
-    ],
-    "loss": [{"use": "clipped-surrogate"}],
-}
 
 
 def task(seed: int) -> Any:
@@ -44,36 +32,10 @@ def options(seed: int) -> dict[str, Any]:
 @lru_cache
 def base() -> Path:
     """A folder with a Llama of 100,000 weights, half taught to work an expression out step by step."""
-    from tokenizers import Tokenizer, decoders, models
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    from guerdon.tasks.derivation import worked
-
-    vocabulary = {"<pad>": 0, "<eos>": 1, **{c: i + 2 for i, c in enumerate(CHARACTERS)}}
-    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    core.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
-    config = LlamaConfig(
-        vocab_size=len(vocabulary), hidden_size=64, intermediate_size=172, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=4, max_position_embeddings=128, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=1, pad_token_id=0,
-    )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(config)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    problems = task(100)
-    for step in range(WARM_UP):
-        rows = problems.problems("train", 64 * step, 64)
-        said = ["=".join(worked(e)) for e in rows["expression"]]
-        pairs = [(tokenizer.encode(p), [*tokenizer.encode(s), 1]) for p, s in zip(rows["prompts"], said, strict=True)]
-        width = max(len(p) + len(s) for p, s in pairs)
-        ids = torch.tensor([p + s + [0] * (width - len(p) - len(s)) for p, s in pairs])
-        labels = torch.tensor([[-100] * len(p) + s + [-100] * (width - len(p) - len(s)) for p, s in pairs])
-        loss = model(input_ids=ids, labels=labels).loss
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    model, tokenizer = character_llama(
+        CHARACTERS, hidden_size=64, intermediate_size=172, num_hidden_layers=2, max_position_embeddings=128
+    )
+    teach(model, tokenizer, task(100), steps=WARM_UP, rows=64, rate=3e-3)
     folder = scratch() / "base"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -84,7 +46,6 @@ def in_trl(seed: int) -> list[float]:
     """Share of right final answers among the completions of each update."""
     from datasets import Dataset
     from transformers import PrinterCallback
-    from trl import GRPOConfig
 
     from guerdon.adapters.trl import GuerdonGRPOTrainer
 
@@ -92,15 +53,11 @@ def in_trl(seed: int) -> list[float]:
     data = Dataset.from_dict({"prompt": rows["prompts"], "expression": rows["expression"], "answer": rows["answer"]})
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        config = GRPOConfig(
-            folder, use_cpu=True, bf16=False, gradient_checkpointing=False, report_to=[], save_strategy="no",
-            disable_tqdm=True, dataloader_pin_memory=False, logging_steps=1, shuffle_dataset=False, seed=seed,
-            per_device_train_batch_size=PROMPTS * SAMPLES, num_generations=SAMPLES, max_completion_length=TOKENS,
-            max_steps=UPDATES, learning_rate=RATE, lr_scheduler_type="constant",
+        config = grpo_settings(
+            folder, seed=seed, per_device_train_batch_size=PROMPTS * SAMPLES, num_generations=SAMPLES,
+            max_completion_length=TOKENS, max_steps=UPDATES, learning_rate=RATE,
         )  # fmt: skip
-        trainer = GuerdonGRPOTrainer(
-            str(base()), recipe={"reward": REWARD, **CREDIT}, args=config, train_dataset=data, separator="="
-        )
+        trainer = GuerdonGRPOTrainer(str(base()), recipe=STEP_CREDIT, args=config, train_dataset=data, separator="=")
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     return [e["rewards/final-answer/mean"] for e in trainer.state.log_history if "rewards/final-answer/mean" in e]
@@ -114,8 +71,7 @@ def in_ours(seed: int) -> list[float]:
         "task": {"use": "arithmetic", **options(seed)},
         "policy": {"use": "huggingface", "model": str(base()), "chat": False},
         "sampling": {"max_tokens": TOKENS},
-        "reward": REWARD,
-        **CREDIT,
+        **STEP_CREDIT,
         "training": {
             "iterations": UPDATES, "prompts": PROMPTS, "samples": SAMPLES, "learning_rate": RATE, "decay": "none",
             "micro_tokens": 8192, "evaluate_prompts": 0, "save_rollouts_every": 0, "checkpoint_every": UPDATES, "seed": seed,

@@ -48,10 +48,11 @@ def test_every_preset_compiles(preset):
         ("remax", {"logp", "greedy_rewards"}),
         ("ppo", {"logp", "old_logp", "ref_logp", "old_values", "bootstrap_values", "values"}),
         ("reinforce-plus-plus", {"logp", "old_logp", "ref_logp"}),
+        ("trust-grpo", {"logp", "old_logp", "ref_logp"}),
     ],
 )
 def test_a_pipeline_needs_just_what_its_stages_take(preset, needs):
-    recipe = load({"preset": preset, "task": {"use": "arithmetic"}, "reward": REWARDS})
+    recipe = load({"preset": preset, "task": {"use": "arithmetic"}, "reward": OWN.get(preset, REWARDS)})
     assert compile_recipe(recipe, columns=COLUMNS).needs == needs
 
 

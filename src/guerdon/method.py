@@ -275,7 +275,11 @@ def find(name: str) -> Method:
         return table[name]
     import difflib
 
-    near = difflib.get_close_matches(name, table, n=3, cutoff=0.5)
+    alike = {known: difflib.SequenceMatcher(None, name, known).ratio() for known in table}
+    best = max(alike.values(), default=0.0)
+    near = sorted((known for known, r in alike.items() if r >= max(0.5, best - 0.15)), key=lambda known: -alike[known])[
+        :3
+    ]
     hint = f"did you mean {', '.join(near)}?" if near else "guerdon methods lists them all"
     raise LookupError(f"expected a method name or package.module:function, got {name!r}; {hint}")
 

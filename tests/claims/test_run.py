@@ -7,10 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from claims._run import Claim, interval, main
+from claims._run import RESULTS, Claim, interval, main
 
 TABLES = {"credit_table"}  # modules that make a table of many methods and judge none
 NAMES = sorted({p.stem for p in (Path(__file__).parents[2] / "claims").glob("[a-z]*.py")} - TABLES)
+
+KEYS = {
+    "claim", "paper", "statement", "verdict", "effect", "interval", "effects", "seeds", "arms", "variants_tried",
+    "limits", "hardware", "seconds", "cpu_seconds",
+}  # fmt: skip
 
 
 def claim(judge=lambda effects: "reproduced" if effects["gain"].low > 0 else "not reproduced"):
@@ -57,10 +62,22 @@ def test_fewer_seeds_are_not_saved(capsys):
     assert "expected --save with all 3 seeds, got 1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("_")])
+@pytest.mark.parametrize("name", NAMES)
 def test_each_claim_says_what_it_tests(name):
     made = importlib.import_module(f"claims.{name}").CLAIM
     assert made.name == name
     assert "Reproduced:" in made.statement
     assert made.variants_tried >= 1
     assert made.seeds >= 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_result_says_is_what_its_claim_says(name):
+    made = importlib.import_module(f"claims.{name}").CLAIM
+    told = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    assert set(told) == KEYS
+    assert told["statement"] == " ".join(made.statement.split())
+    assert told["limits"] == " ".join(made.limits.split())
+    assert told["variants_tried"] == made.variants_tried
+    assert tuple(told["arms"]) == made.arms
+    assert told["seeds"] == list(range(made.seeds))

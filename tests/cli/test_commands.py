@@ -75,6 +75,9 @@ def test_help_has_an_example_and_fits_80_columns(command):
     assert f"guerdon {command}" in text.replace("\n", " ")
     assert "Example" in text
     assert max(map(len, text.splitlines())) <= 80
+    (told,) = [c.callback.__doc__ for c in app.registered_commands if c.callback.__name__ == command]
+    assert "Exit codes: 0 done" in told
+    assert max(len(line.strip()) for line in told.splitlines()[1:]) <= 78, "a line that is broken again looks ragged"
 
 
 def test_help_of_the_whole_names_commands_and_exit_codes():
@@ -118,6 +121,15 @@ def test_explain_shows_models_and_how_rollouts_branch(tmp_path):
     assert "rollouts: where = rewards" in text
     told = json.loads(call("explain", str(file), "--json").stdout)
     assert told["models"]["prm"]["makes"] == ["logp"]
+    branch = told["composition"]
+    while not branch["models"]:
+        branch = branch["of"][0]
+    (leaf,) = branch["models"]
+    assert leaf["quantity"].startswith("model_")
+    assert leaf["learns_from"] == told["models"][leaf["quantity"].partition(".")[2]]["learns_from"]
+    tree = text.partition("composition:")[2]
+    assert "= implicit-prm, from tokens" in tree
+    assert "learns after it has scored" in tree
 
 
 def test_explain_toml_loads_again_and_set_reads_schedules(tmp_path):
@@ -141,6 +153,7 @@ def test_methods():
     one = json.loads(call("methods", "group-normalise", "--json").stdout)
     assert one["makes"] == ["advantages"]
     assert len(json.loads(call("methods", "--json").stdout)) == len(methods())
+    assert 'recipe with preset = "grpo"' in call("methods", "grpo", code=2).output.replace("\n", " ")
     assert "did you mean group-normalise" in call("methods", "group-normalize", code=2).output.replace("\n", " ")
 
 
@@ -243,6 +256,9 @@ def test_a_person_mistakes_end_in_one_message_and_code_2(tmp_path):
         (("train", file, "--set", "reinforce.clip=3"), "expected no options"),
         (("train", file, "--iterations", "0"), "greater than or equal to 1"),
         (("explain", "nowhere.toml"), "does not exist"),
+        (("explain", "arithmetics"), "did you mean 'arithmetic'?"),
+        (("explain", "grpo"), 'which is a preset; write a file with preset = "grpo"'),
+        (("explain", "--toml", "--json"), "expected one view, got --toml and --json"),
         (("report", str(tmp_path)), "expected a run folder"),
     ]:
         output = call(*arguments, code=2).output.replace("\n", " ")

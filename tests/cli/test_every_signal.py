@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 from guerdon.cli import app
 from guerdon.recipe import load
 from guerdon.training import train
-from tests.judge_server import JudgeServer
 
 SLOW = "def f(n):\n    return sum([i for i in range(n + 1)])"
 LOCAL = {"unsafe_local": True, "workers": 1}
@@ -73,9 +72,9 @@ CASES = {
 }  # fmt: skip
 
 
-def recipe_of(rewards, judge_url, steps):
+def recipe_of(rewards, url, steps):
     """The recipe of a case, with a baseline and a loss."""
-    asked = [{**r, "url": judge_url} if r["use"].startswith("judge") else r for r in rewards]
+    asked = [{**r, "url": url} if r["use"].startswith("judge") else r for r in rewards]
     stages = [{"use": "weighted-sum"}, {"use": "leave-one-out"}]
     if steps:
         stages = [
@@ -89,25 +88,18 @@ def recipe_of(rewards, judge_url, steps):
 
 
 @pytest.fixture
-def judge_url():
-    server = JudgeServer()
-    yield server.url
-    server.close()
-
-
-@pytest.fixture
 def alone(tmp_path, monkeypatch):
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path))
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_file_is_scored(tmp_path, alone, judge_url, case):
+def test_a_file_is_scored(tmp_path, alone, judge_server, case):
     rewards, completion, columns = CASES[case]
     data, recipe, out = (tmp_path / name for name in ("data.jsonl", "recipe.toml", "scored.jsonl"))
     rows = [{"prompts": "3+4", "completions": said, **columns} for said in (completion, ",?")]
     data.write_text("\n".join(map(json.dumps, rows)), "utf-8")
     steps = rewards[0]["use"] == "line-labels"
-    table = recipe_of(rewards, judge_url, steps)
+    table = recipe_of(rewards, judge_server.url, steps)
     recipe.write_text(tomli_w.dumps(table), "utf-8")
     command = ["score", str(data), "--recipe", str(recipe), "--out", str(out), "--json"]
     done = CliRunner().invoke(app, command)
@@ -119,14 +111,14 @@ def test_a_file_is_scored(tmp_path, alone, judge_url, case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_iteration_trains(tmp_path, alone, judge_url, case):
+def test_an_iteration_trains(tmp_path, alone, judge_server, case):
     rewards, _, columns = CASES[case]
     data = tmp_path / "data.jsonl"
     rows = [{"prompt": f"{i}+4", **columns} for i in range(6)]
     data.write_text("\n".join(map(json.dumps, rows)), "utf-8")
     steps = rewards[0]["use"] == "line-labels"
     table = {
-        **recipe_of(rewards, judge_url, steps),
+        **recipe_of(rewards, judge_server.url, steps),
         "task": {"use": "file", "path": str(data), "heldout": 1, "max_tokens": 6},
         "training": {"iterations": 1, "prompts": 2, "samples": 2, "evaluate_prompts": 0},
     }

@@ -9,7 +9,6 @@ import pytest
 from guerdon.method import _REGISTRY, methods, recipe_name
 from guerdon.recipe import load, shipped
 from guerdon.training import build, train
-from tests.judge_server import JudgeServer
 
 ROOT = Path(__file__).parents[2]
 SHAPING = [f"docs/{page}.md" for page in ("shaping", "shaping-lengths", "shaping-selection", "shaping-verdicts")]
@@ -57,7 +56,7 @@ def test_python_examples_print_what_they_say(file, capsys):
 
 def test_the_readme_names_every_preset():
     text = (ROOT / "README.md").read_text("utf-8")
-    named = set(re.findall(r"[\w-]+", text[text.index("Presets: ") : text.index("Shipped recipes: ")]))
+    named = set(re.findall(r"[\w-]+", text[text.index("Presets:") : text.index("Shipped recipes:")]))
     assert set(shipped("presets")) <= named
 
 
@@ -69,9 +68,9 @@ def test_the_recipe_of_the_readme_compiles(tmp_path):
 
 
 @pytest.mark.parametrize("toml", [t for page in RECIPES for t in blocks(page, "toml")])
-def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_url, toml):
+def test_the_recipes_of_the_pages_train(tmp_path, monkeypatch, judge_server, toml):
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path))
-    toml = toml.replace('model = "my-judge"', 'model = "judge"').replace("http://localhost:8000/v1", judge_url)
+    toml = toml.replace('model = "my-judge"', 'model = "judge"').replace("http://localhost:8000/v1", judge_server.url)
     toml = toml.replace('path = "docs/', f'path = "{ROOT}/docs/')
     file = tmp_path / "my.toml"
     file.write_text(toml, "utf-8")
@@ -128,19 +127,12 @@ def test_every_stage_of_shaping_is_told_of(method, shown):
     )
 
 
-def test_a_judge_of_ones_own(judge_url):
+def test_a_judge_of_ones_own(judge_server):
     (code,) = blocks("docs/judges.md", "python")
     made: dict = {}
-    exec(compile(code.replace("http://localhost:8000/v1", judge_url), "docs/judges.md", "exec"), made)
+    exec(compile(code.replace("http://localhost:8000/v1", judge_server.url), "docs/judges.md", "exec"), made)
     scores = made["politeness"](["?"] * 2, ["a", "x"])
     assert scores.values.tolist() == [0, 1]
-
-
-@pytest.fixture(scope="module")
-def judge_url():
-    server = JudgeServer()
-    yield server.url
-    server.close()
 
 
 @pytest.mark.parametrize("file", ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))])

@@ -7,7 +7,6 @@ from typer.testing import CliRunner
 
 from guerdon.cli import app
 from tests.docs.test_examples import ROOT, blocks
-from tests.judge_server import JudgeServer
 
 PAGE = "docs/programs.md"
 
@@ -40,15 +39,11 @@ def test_the_recipe_of_programs_scores(tmp_path):
     assert [row["correct"] for row in rows] == [1, 1, 0]
 
 
-def test_the_recipe_of_queries_scores(tmp_path, monkeypatch):
+def test_the_recipe_of_queries_scores(tmp_path, monkeypatch, judge_server):
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path))
-    server = JudgeServer()
-    try:
-        toml = blocks(PAGE, "toml")[1].replace("my-judge", "judge").replace("http://localhost:8000/v1", server.url)
-        rows = scored(tmp_path, toml, ROOT / "docs" / "queries.jsonl")
-        assert len(server.seen) == 2  # only what is wrong
-    finally:
-        server.close()
+    toml = blocks(PAGE, "toml")[1].replace("my-judge", "judge").replace("http://localhost:8000/v1", judge_server.url)
+    rows = scored(tmp_path, toml, ROOT / "docs" / "queries.jsonl")
+    assert len(judge_server.seen) == 2  # only what is wrong
     assert [row["correct"] for row in rows] == [1, 1, 0, 0]
     rewards = [row["rewards"] for row in rows]
     assert rewards[0] == pytest.approx(3 + 1 + 1 + 1 + 1)

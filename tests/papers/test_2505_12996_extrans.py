@@ -11,7 +11,6 @@ from guerdon.pipeline import compile_recipe
 from guerdon.recipe import load
 from guerdon.shaping import gate_rewards, weighted_sum
 from guerdon.signals import language_match
-from tests.judge_server import JudgeServer
 
 NAN = math.nan
 
@@ -51,11 +50,9 @@ def test_other_directions_are_paid_for_their_language():
     assert language_match(texts[:1], ["klingon"]).isnan().all()
 
 
-def test_the_whole_reward_as_a_recipe(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    server = JudgeServer()
-    judge = {"use": "judge-exemplar", "model": "judge", "url": server.url, "when": {"true": ["parts.tag-format"]}}
-    thought = {"use": "judge-score", "name": "thought", "model": "judge", "url": server.url}
+def test_the_whole_reward_as_a_recipe(judge_server):
+    judge = {"use": "judge-exemplar", "model": "judge", "url": judge_server.url, "when": {"true": ["parts.tag-format"]}}
+    thought = {"use": "judge-score", "name": "thought", "model": "judge", "url": judge_server.url}
     recipe = load(
         {
             "reward": [
@@ -74,7 +71,6 @@ def test_the_whole_reward_as_a_recipe(monkeypatch):
     good = "<think>xx</think><answer>xx</answer>"
     data = {"prompts": ["src"] * 2, "completions": [good, "xxxx"], "exemplar": ["_", "_"]}
     outcome = pipeline.run(Rollouts({**data, "group": torch.zeros(2, dtype=torch.int64)}))
-    server.close()
     assert outcome.batch["parts"]["tag-format"].tolist() == [1, 0]
     assert outcome.batch["parts"]["judge-exemplar"][0] == 4
     assert outcome.batch["reasons"]["judge-exemplar"][1] == "not asked"

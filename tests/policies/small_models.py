@@ -58,6 +58,14 @@ def make_model(kind: str, vocabulary: int):
     return transformers.LlamaForCausalLM(config)
 
 
+def saved_model(where, template: str | None = None) -> str:
+    """A small Llama and its tokenizer, written to the folder ``where``."""
+    tokenizer = make_tokenizer(template)
+    tokenizer.save_pretrained(where)
+    make_model("llama", len(tokenizer)).save_pretrained(where)
+    return str(where)
+
+
 def letters(prompts, completions, **columns):
     """A reward that any model earns in part and can learn: the share of letters."""
     return [sum(c.isalpha() for c in text) / max(1, len(text)) for text in completions]

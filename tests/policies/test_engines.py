@@ -14,7 +14,7 @@ from guerdon.policies.huggingface import HuggingFace
 from guerdon.policies.protocol import Policy, Sampling
 from guerdon.policies.tiny import Tiny
 from tests.policies.engine_server import serving
-from tests.policies.small_models import make_model, make_tokenizer
+from tests.policies.small_models import saved_model
 
 PROMPTS = ["12+7=", "what is the cat?", "3"]
 LOGP = frozenset({"logp"})
@@ -26,11 +26,7 @@ def load(folder):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    where = tmp_path_factory.mktemp("model")
-    tokenizer = make_tokenizer()
-    tokenizer.save_pretrained(where)
-    make_model("llama", len(tokenizer)).save_pretrained(where)
-    return str(where)
+    return saved_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from guerdon.recipe import RecipeError
 from guerdon.training import train
 from tests.hosts.signatures import RECORD
 from tests.policies.engine_server import load_weights
-from tests.policies.small_models import make_model, make_tokenizer
+from tests.policies.small_models import saved_model
 
 LOGP = frozenset({"logp"})
 
@@ -111,11 +111,7 @@ def vllm(monkeypatch):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    where = tmp_path_factory.mktemp("model")
-    tokenizer = make_tokenizer()
-    tokenizer.save_pretrained(where)
-    make_model("llama", len(tokenizer)).save_pretrained(where)
-    return str(where)
+    return saved_model(tmp_path_factory.mktemp("model"))
 
 
 def test_draws_are_those_of_the_own_model(vllm, folder):

@@ -9,22 +9,9 @@ import torch
 from guerdon.recipe import load
 from guerdon.signals.judges import judge_steps, principle_score
 from guerdon.training import train
-from tests.judge_server import JudgeServer
 
 
-@pytest.fixture(scope="module")
-def server():
-    running = JudgeServer()
-    yield running
-    running.close()
-
-
-@pytest.fixture(autouse=True)
-def no_key(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-
-def ask(server, texts, model="judge", hidden=(), **options):
+def ask(judge_server, texts, model="judge", hidden=(), **options):
     """Steps end with a semicolon, one token is a character; characters in ``hidden`` were not chosen by the policy."""
     width = max(map(len, texts))
     ids = torch.full((len(texts), width), -1)
@@ -37,7 +24,9 @@ def ask(server, texts, model="judge", hidden=(), **options):
     place = torch.arange(width)
     spans = torch.stack([place, place + 1], -1).expand(len(texts), width, 2)
     options = {"tries": 1, **options}
-    return judge_steps(["Who?"] * len(texts), texts, ids, there, spans, chosen, model=model, url=server.url, **options)
+    return judge_steps(
+        ["Who?"] * len(texts), texts, ids, there, spans, chosen, model=model, url=judge_server.url, **options
+    )
 
 
 def same(scores, expected):
@@ -73,29 +62,31 @@ def test_in_a_tag_of_ones_own_verdicts_must_agree():
 
 
 @pytest.mark.parametrize("released", [False, True])
-def test_each_step_but_the_last_has_its_share_of_points(server, released):
-    same(ask(server, ["xx_;____;xxx", "xxx;x"], released=released), [[0.5, 0.0, NAN], [0.75, NAN, NAN]])
-    same(ask(server, ["xx_;xx"], last=True, released=released), [[0.5, 1.0]])
+def test_each_step_but_the_last_has_its_share_of_points(judge_server, released):
+    same(ask(judge_server, ["xx_;____;xxx", "xxx;x"], released=released), [[0.5, 0.0, NAN], [0.75, NAN, NAN]])
+    same(ask(judge_server, ["xx_;xx"], last=True, released=released), [[0.5, 1.0]])
 
 
-def test_what_the_judge_sees_of_a_step(server):
-    server.seen.clear()
-    ask(server, ["ab;cd;ef"], max_tokens=77)
-    assert [body["max_tokens"] for body in server.seen] == [77, 77]
-    first, second = sorted((body["messages"][-1]["content"] for body in server.seen), key=lambda text: "cd;" in text)
+def test_what_the_judge_sees_of_a_step(judge_server):
+    judge_server.seen.clear()
+    ask(judge_server, ["ab;cd;ef"], max_tokens=77)
+    assert [body["max_tokens"] for body in judge_server.seen] == [77, 77]
+    first, second = sorted(
+        (body["messages"][-1]["content"] for body in judge_server.seen), key=lambda text: "cd;" in text
+    )
     assert re.search(r"Before:\n<(text-\w+)>\n\n</\1>\n\nStep:\n<\1>\nab;\n</\1>", first)
     assert re.search(r"Before:\n<(text-\w+)>\nab;\n</\1>\n\nStep:\n<\1>\ncd;\n</\1>", second)
     assert "principles" in first
 
 
-def test_what_the_environment_said_is_history_and_no_step(server):
-    server.seen.clear()
-    same(ask(server, ["xx;OOx_;x"], hidden="O"), [[2 / 3, 1 / 3, NAN]])
-    assert any("\nxx;OO\n" in body["messages"][-1]["content"] for body in server.seen)
+def test_what_the_environment_said_is_history_and_no_step(judge_server):
+    judge_server.seen.clear()
+    same(ask(judge_server, ["xx;OOx_;x"], hidden="O"), [[2 / 3, 1 / 3, NAN]])
+    assert any("\nxx;OO\n" in body["messages"][-1]["content"] for body in judge_server.seen)
 
 
-def test_steps_without_a_verdict_are_unscored_and_their_row_only_if_none_has_one(server):
-    scores = ask(server, ["xx; ;xxx", " ;x", "x"])
+def test_steps_without_a_verdict_are_unscored_and_their_row_only_if_none_has_one(judge_server):
+    scores = ask(judge_server, ["xx; ;xxx", " ;x", "x"])
     same(scores, [[2 / 3, NAN, NAN], [NAN] * 3, [NAN] * 3])
     assert scores.reasons[0] is None
     assert scores.reasons[1].startswith("failed: no verdict")
@@ -103,25 +94,25 @@ def test_steps_without_a_verdict_are_unscored_and_their_row_only_if_none_has_one
     assert scores.cost == [220.0, 110.0, 0.0]
 
 
-def test_a_server_that_is_down_leaves_rows_unscored(server):
-    scores = ask(server, ["x;x"], model="down")
+def test_a_server_that_is_down_leaves_rows_unscored(judge_server):
+    scores = ask(judge_server, ["x;x"], model="down")
     assert "InternalServerError" in scores.reasons[0]
-    assert ask(server, ["x;x"], model="torn").reasons[0].startswith("failed: no verdict")
+    assert ask(judge_server, ["x;x"], model="torn").reasons[0].startswith("failed: no verdict")
 
 
-def test_votes_are_put_together(server):
-    server.seen.clear()
-    same(ask(server, ["x_;x"], votes=3, aggregate="median"), [[1 / 3, NAN]])
-    assert len(server.seen) == 3
+def test_votes_are_put_together(judge_server):
+    judge_server.seen.clear()
+    same(ask(judge_server, ["x_;x"], votes=3, aggregate="median"), [[1 / 3, NAN]])
+    assert len(judge_server.seen) == 3
     with pytest.raises(ValueError, match="at least one vote"):
-        ask(server, ["x;x"], votes=0)
+        ask(judge_server, ["x;x"], votes=0)
 
 
-def test_the_preset_judges_steps_and_renorms_them(server, tmp_path):
+def test_the_preset_judges_steps_and_renorms_them(judge_server, tmp_path):
     recipe = {
         "preset": "ppr",
         "task": {"use": "arithmetic"},
-        "reward": [{"use": "final-answer"}, {"use": "judge-steps", "model": "judge", "url": server.url}],
+        "reward": [{"use": "final-answer"}, {"use": "judge-steps", "model": "judge", "url": judge_server.url}],
         "training": {"iterations": 2, "prompts": 4, "samples": 2, "evaluate_prompts": 0, "learning_rate": 1e-4},
     }
     assert len(list(train(load(recipe), tmp_path / "run").run.events())) == 2

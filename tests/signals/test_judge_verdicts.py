@@ -11,21 +11,8 @@ from guerdon.signals import ask, judge_critique, judge_verdicts
 from guerdon.signals.judges.forms import told_text
 from guerdon.signals.judges.verdicts import LONGEST_STEPS
 from guerdon.training import train
-from tests.judge_server import JudgeServer
 
 NAN = math.nan
-
-
-@pytest.fixture(scope="module")
-def server():
-    running = JudgeServer()
-    yield running
-    running.close()
-
-
-@pytest.fixture(autouse=True)
-def no_key(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
 def laid_out(texts):
@@ -35,60 +22,60 @@ def laid_out(texts):
     return {"token_spans": spans, "mask": torch.tensor([[t <= len(x) for t in range(width)] for x in texts])}
 
 
-def steps_judged(server, texts, model="judge", **options):
-    return judge_verdicts(["p"] * len(texts), texts, model=model, url=server.url, separator="=", **options)
+def steps_judged(judge_server, texts, model="judge", **options):
+    return judge_verdicts(["p"] * len(texts), texts, model=model, url=judge_server.url, separator="=", **options)
 
 
 def same(made, expected):
     torch.testing.assert_close(made, torch.tensor(expected), equal_nan=True)
 
 
-def test_one_verdict_for_each_step(server):
-    scores = steps_judged(server, ["ax=bx", "x=__=", "xx", ""])
+def test_one_verdict_for_each_step(judge_server):
+    scores = steps_judged(judge_server, ["ax=bx", "x=__=", "xx", ""])
     same(scores.values, [[1, 1], [1, 0], [1, NAN], [0, NAN]])
     assert scores.reasons == [None] * 4
     assert scores.cost == [110.0] * 4
-    assert judge_verdicts([], [], model="judge", url=server.url).values.shape == (0, 1)
+    assert judge_verdicts([], [], model="judge", url=judge_server.url).values.shape == (0, 1)
 
 
-def test_the_judge_sees_the_steps(server):
-    server.seen.clear()
-    steps_judged(server, ["2+3=5=x"], reference=["5"])
-    said = server.seen[0]["messages"][-1]["content"]
+def test_the_judge_sees_the_steps(judge_server):
+    judge_server.seen.clear()
+    steps_judged(judge_server, ["2+3=5=x"], reference=["5"])
+    said = judge_server.seen[0]["messages"][-1]["content"]
     for piece in ("\n2+3\n", "\n5\n", "\nx\n", "Step 3:\n", "for each of the 3 steps", "Reference answer:"):
         assert piece in said
 
 
-def test_verifications_vote_and_a_tie_is_wrong(server):
+def test_verifications_vote_and_a_tie_is_wrong(judge_server):
     for first, votes, expected in ((0, 3, [1.0, 0.0]), (1, 2, [1.0, 0.0]), (2, 1, [1.0, 1.0])):
-        server.counts["wavering"] = first  # every third reply calls all steps right
-        made = steps_judged(server, ["x=_"], "wavering", votes=votes, parallel=1)
+        judge_server.counts["wavering"] = first  # every third reply calls all steps right
+        made = steps_judged(judge_server, ["x=_"], "wavering", votes=votes, parallel=1)
         same(made.values, [expected])
 
 
 @pytest.mark.parametrize("model", ["vague", "torn", "silent", "fooled"])
-def test_what_cannot_be_read_is_unscored_and_never_wrong(server, model):
+def test_what_cannot_be_read_is_unscored_and_never_wrong(judge_server, model):
     texts = ["x=x", '<verdict-0>{"good": ["x"]}</verdict-0>']
     if model != "fooled":
-        made = steps_judged(server, texts, model, tries=1)
+        made = steps_judged(judge_server, texts, model, tries=1)
         assert made.values.isnan().all()
         assert all(r.startswith("failed: ") for r in made.reasons)
-    marks = judge_critique(["p"] * 2, texts, **laid_out(texts), model=model, url=server.url, tries=1)
+    marks = judge_critique(["p"] * 2, texts, **laid_out(texts), model=model, url=judge_server.url, tries=1)
     assert marks.values.isnan().all()
     assert all(r.startswith("failed: ") for r in marks.reasons)
 
 
-def test_too_many_steps_are_not_asked_about(server):
-    made = steps_judged(server, ["=" * LONGEST_STEPS + "x", "x"])
+def test_too_many_steps_are_not_asked_about(judge_server):
+    made = steps_judged(judge_server, ["=" * LONGEST_STEPS + "x", "x"])
     assert made.reasons == ["not asked", None]
     same(made.values, [[NAN], [1.0]])
     with pytest.raises(ValueError, match="at least one vote"):
-        steps_judged(server, ["x"], votes=0)
+        steps_judged(judge_server, ["x"], votes=0)
 
 
-def test_phrases_of_a_critique_stand_on_their_tokens(server):
+def test_phrases_of_a_critique_stand_on_their_tokens(judge_server):
     texts = ["ax_", "x", "b"]
-    made = judge_critique(["p"] * 3, texts, **laid_out(texts), model="judge", url=server.url)
+    made = judge_critique(["p"] * 3, texts, **laid_out(texts), model="judge", url=judge_server.url)
     same(made.values, [[0.0, 1, -1, 0], [1, 0, 0, 0], [0, 0, 0, 0]])
     assert made.reasons == [None] * 3
 
@@ -129,7 +116,7 @@ def task(tmp_path):
     [("spark", {"use": "judge-verdicts", "separator": "="}), ("text2grad", {"use": "judge-critique"})],
     ids=["SPARK", "Text2Grad"],
 )
-def test_an_iteration_trains(tmp_path, server, monkeypatch, task, preset, options):
+def test_an_iteration_trains(tmp_path, judge_server, monkeypatch, task, preset, options):
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path))
     rewards = [options, {"use": "judge-score"}] if preset == "spark" else [options]
     recipe = load(
@@ -137,7 +124,7 @@ def test_an_iteration_trains(tmp_path, server, monkeypatch, task, preset, option
             "preset": preset,
             "task": task,
             "policy": POLICY,
-            "reward": [{**told, "model": "judge", "url": server.url} for told in rewards],
+            "reward": [{**told, "model": "judge", "url": judge_server.url} for told in rewards],
             "training": TRAINING,
         }
     )

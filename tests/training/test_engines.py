@@ -18,7 +18,7 @@ from guerdon.training.parts import Parts
 from guerdon.training.ranks import Ranks
 from guerdon.training.rollouts import collect
 from tests.policies.engine_server import serving
-from tests.policies.small_models import make_model, make_tokenizer
+from tests.policies.small_models import saved_model
 from tests.training.ranks_jobs import finished, start
 
 MAIN = "import runpy; runpy.run_module('guerdon', run_name='__main__')"
@@ -28,9 +28,7 @@ ROWS = [{"prompt": f"{a}+{b}=", "answer": str(a + b)} for a in range(1, 6) for b
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     where = tmp_path_factory.mktemp("model")
-    tokenizer = make_tokenizer()
-    tokenizer.save_pretrained(where)
-    make_model("llama", len(tokenizer)).save_pretrained(where)
+    saved_model(where)
     (where / "rows.jsonl").write_text("\n".join(json.dumps(r) for r in ROWS), "utf-8")
     return where
 

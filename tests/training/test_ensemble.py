@@ -5,11 +5,11 @@ from itertools import pairwise
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from guerdon.recipe import RecipeError, load
-from guerdon.training import Stopped, build, train
+from guerdon.training import build, train
 from guerdon.training.shape import shape
+from tests.training.resuming import held, interrupted, same_checkpoints
 
 BASE = {
     "task": {"use": "arithmetic", "operands": [2, 3], "largest": 9},
@@ -29,10 +29,6 @@ COMBINED = {
     "pipeline": [SUM, {"use": "leave-one-out"}],
     "loss": [{"use": "reinforce"}],
 }
-
-
-def held(result, iteration: int, file: str = "methods") -> dict[str, torch.Tensor]:
-    return load_file(result.run.checkpoints / f"{iteration:06d}" / f"{file}.safetensors")
 
 
 @pytest.mark.parametrize("preset", ["wco", "uwo"])
@@ -64,18 +60,7 @@ def test_members_learn_while_the_policy_waits(tmp_path):
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, update):
     recipe = {**COMBINED, "model": [{**MODEL, "update": update}]}
     whole = train(recipe, tmp_path / "whole")
-
-    def stop(event, data):
-        if event == "iteration" and data["iteration"] == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises((KeyboardInterrupt, Stopped)):
-        train(recipe, tmp_path / "part", observe=stop)
-    again = train(None, tmp_path / "part", resume=True)
-    for file in ("policy", "methods"):
-        first, second = held(whole, 3, file), held(again, 3, file)
-        assert first.keys() == second.keys()
-        assert all(torch.equal(value, second[name]) for name, value in first.items())
+    same_checkpoints(whole, interrupted(recipe, tmp_path / "part", after=1), 3)
     state = json.loads((whole.run.checkpoints / "000003" / "state.json").read_text())
     assert state["methods"]["model rm"]["learned"] == 3
 

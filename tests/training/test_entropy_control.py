@@ -9,6 +9,7 @@ from guerdon.method import methods
 from guerdon.recipe import RecipeError, load
 from guerdon.training import build, train
 from guerdon.training.optimise import effective_sample_size, importance
+from tests.training.resuming import same_policy, without_the_latest
 
 TRAINING = {
     "iterations": 3,
@@ -88,13 +89,7 @@ def test_state_and_draws_survive_an_interruption(tmp_path, arm):
     whole = train(ARMS[arm], tmp_path / "whole")
     short = {**ARMS[arm], "training": {**ARMS[arm]["training"], "checkpoint_every": 1, "keep_checkpoints": 9}}
     train(short, tmp_path / "short")
-    for late in ("000002", "000003"):
-        for file in (tmp_path / "short" / "checkpoints" / late).iterdir():
-            file.unlink()
-    with pytest.warns(RuntimeWarning, match="damaged"):
-        again = train(run=tmp_path / "short", resume=True)
-    for name, value in whole.policy.state().items():
-        assert torch.equal(value, again.policy.state()[name]), name
+    same_policy(whole, without_the_latest(tmp_path / "short", "000002", "000003"))
 
 
 def test_recipes_ask_for_what_they_need_and_no_more_than_a_host_has():

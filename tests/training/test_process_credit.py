@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 
 from guerdon.policies.prefixes import boundaries
 from guerdon.recipe import RecipeError, load
-from guerdon.training import Stopped, train
+from guerdon.training import train
 from guerdon.training.cast import Cast
 from guerdon.training.parts import build
 from guerdon.training.rollouts import Provider, collect
+from tests.training.resuming import interrupted, same_checkpoints
 
 BASE = {
     "task": {"use": "arithmetic", "operands": [2, 3], "largest": 9},
@@ -32,19 +33,8 @@ PAV = {**BASE, "preset": "pav", "rollouts": {"prefix_draws": 2}}
 @pytest.mark.parametrize("recipe", [PRIME, {**PRIME, "set": {"prm.warm_up": 1}}, PAV], ids=["before", "after", "pav"])
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, recipe):
     whole = train(recipe, tmp_path / "whole")
-
-    def stop(event, data):
-        if event == "iteration" and data["iteration"] == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises((KeyboardInterrupt, Stopped)):
-        train(recipe, tmp_path / "part", observe=stop)
-    again = train(None, tmp_path / "part", resume=True)
-    for file in ("policy", "methods"):
-        first, second = (load_file(r.run.checkpoints / "000004" / f"{file}.safetensors") for r in (whole, again))
-        assert first.keys() == second.keys()
-        for name, value in first.items():
-            assert torch.equal(value, second[name]), name
+    again = interrupted(recipe, tmp_path / "part", after=2)
+    same_checkpoints(whole, again, 4)
     events = [e for e in again.run.events() if e["event"] == "iteration"]
     assert len(events) == 4
     if recipe is not PAV:
@@ -168,7 +158,7 @@ def test_the_answer_at_every_boundary(rolled):
             r"which of the models",
         ),
         ({"model": [{"use": "implicit-prm"}, {"use": "token-importance"}]}, "nothing reads it"),
-        ({"model": [{"use": "implicit-prm", "beta": "x"}]}, "expected beta as float"),
+        ({"model": [{"use": "implicit-prm", "beta": "x"}]}, "expected beta as a number"),
         ({"model": [{"use": "implicit-prm", "checkpoint": "/no/such"}]}, "expected the safetensors weights"),
         ({"reward": [{"use": "length"}]}, "takes correct, but nothing above makes it"),
     ],

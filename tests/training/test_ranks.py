@@ -16,7 +16,7 @@ from guerdon.batch import Rollouts
 from guerdon.training import train
 from guerdon.training.ranks import ONE, Ranks, deal
 from guerdon.training.shares import dealt_micro_batches, passes_of
-from tests.policies.test_huggingface import make_model, make_tokenizer
+from tests.policies.small_models import saved_model
 from tests.training import ranks_jobs as work
 
 MAIN = f"from {work.HERE} import main; main()"
@@ -29,11 +29,7 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def language(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("llama")
-    tokenizer = make_tokenizer()
-    tokenizer.save_pretrained(folder)
-    make_model("llama", len(tokenizer)).save_pretrained(folder)
-    return str(folder)
+    return saved_model(tmp_path_factory.mktemp("llama"))
 
 
 @pytest.fixture(scope="module")

@@ -304,16 +304,12 @@ def test_what_the_rollouts_carry():
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    from tests.policies.test_huggingface import make_model, make_tokenizer
+    from tests.policies.small_models import saved_model
 
     made = {}
     turn = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<eos>\n{% endfor %}"
     for name, template in (("plain", None), ("chat", turn + "{% if add_generation_prompt %}<|assistant|>{% endif %}")):
-        where = tmp_path_factory.mktemp(name)
-        tokenizer = make_tokenizer(template)
-        tokenizer.save_pretrained(where)
-        make_model("llama", len(tokenizer)).save_pretrained(where)
-        made[name] = str(where)
+        made[name] = saved_model(tmp_path_factory.mktemp(name), template)
     return made
 
 

@@ -1,7 +1,6 @@
 """The command line: one module per command; heavy imports happen inside the command that needs them.
 
-Exit codes: 0 done; 1 a bug of ours or of a method (with its traceback); 2 a recipe, file or option that cannot work (the message says what to do); 3 a signal failed past the
-limit; 4 three non-finite steps in a row; 130 interrupted, resumable.
+Exit codes: those that `options` tells. 1 is a bug of ours or of a method; the message of 2 says what to do.
 """
 
 import sys
@@ -42,11 +41,20 @@ def options(
         bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = None,
 ) -> None:
-    """The reward layer of reinforcement learning: train, fit, explain, score, shape, report, credit.
+    """The reward layer of reinforcement learning: a recipe says what is rewarded.
+
+    Examples:
+
+      guerdon train
+
+      guerdon explain my.toml
+
+      guerdon COMMAND --help
 
     Exit codes: 0 done; 1 a bug, with its traceback; 2 a recipe, file or option
     that cannot work; 3 a signal failed past the limit; 4 three non-finite steps
-    in a row; 130 interrupted (a run can be resumed).
+    in a row; 5 another process of the run was lost, or the sampling engine does
+    not answer; 130 interrupted. After 3, 4, 5 and 130 a run can be resumed.
     """
 
 

@@ -21,13 +21,22 @@ def methods(
       guerdon methods
 
       guerdon methods group-normalise
+
+      guerdon methods --json
+
+    Exit codes: 0 done, 2 no method of that name.
     """
     from guerdon.method import find
     from guerdon.method import methods as table
+    from guerdon.recipe import shipped
 
     try:
         chosen = [find(name)] if name else list(table().values())
     except LookupError as error:
+        if name in shipped("presets"):
+            fail(
+                f'expected a method, got the preset {name!r}; guerdon explain shows a recipe with preset = "{name}"', 2
+            )
         fail(str(error.args[0]), 2)
         return
     if as_json:
@@ -53,7 +62,7 @@ def methods(
 
 
 def papers(
-    key: Annotated[str | None, typer.Argument(metavar="[ID]", help="arXiv number or short name.")] = None,
+    key: Annotated[str | None, typer.Argument(metavar="id", help="arXiv number or short name.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON: arxiv, name, methods, example, claim.")] = False,
 ) -> None:
     """List the papers of the catalogue, with the methods that follow them and the evidence.
@@ -63,6 +72,10 @@ def papers(
       guerdon papers
 
       guerdon papers 2310.10505
+
+      guerdon papers remax
+
+    Exit codes: 0 done, 2 no such paper in the catalogue.
     """
     from guerdon.catalogue import papers as catalogue
 
@@ -79,16 +92,29 @@ def papers(
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    listing = Table(box=None, padding=(0, 1), header_style="bold")
-    for column in ("arXiv", "name", "methods", "example", "claim"):
-        listing.add_column(column, overflow="fold", no_wrap=column == "arXiv")
-    for e in entries:
-        methods = "\n".join(m.rsplit(".", 1)[-1] for m in e.methods)
-        listing.add_row(e.arxiv or "-", e.name, methods, "yes" if e.example else "", e.claim)
     console = Console(highlight=False)
+    here = [e for e in entries if e.methods]
+    rest = [e for e in entries if not e.methods]
+    console.print(
+        f"[bold]{len(here)} of {len(entries)} papers have methods here[/]; the claim of each, put to the test"
+    )
+    listing = Table.grid(padding=(0, 2))
+    listing.add_column(no_wrap=True)
+    listing.add_column()
+    for e in here:
+        said = Text.assemble(e.name, (f"  {e.claim}", "green" if e.claim == "reproduced" else "yellow"))
+        listing.add_row(f"  {e.arxiv or '-'}", said)
+        listing.add_row("", Text(", ".join(m.rsplit(".", 1)[-1] for m in e.methods), "dim"))
     console.print(listing)
-    console.print(f"{sum(bool(e.methods) for e in entries)} of {len(entries)} papers have a method here")
+    console.print(f"\n[bold]{len(rest)} have none yet[/]")
+    listing = Table.grid(padding=(0, 2))
+    listing.add_column(no_wrap=True)
+    listing.add_column()
+    for e in rest:
+        listing.add_row(f"  {e.arxiv or '-'}", e.name)
+    console.print(listing)
 
 
 def _paper(e: Any) -> None:

@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from guerdon.pipeline.composition import Branch
+from guerdon.pipeline.stage import ModelFace
+from guerdon.recipe import Model
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -25,7 +27,32 @@ def tree_of(branch: Branch, note: Any = None) -> "Tree":
     tree = Tree(line, guide_style="dim")
     for child in branch.of:
         tree.children.append(tree_of(child, note))
+    for told in branch.told:
+        how = f" = {told.spec.use}, from {', '.join(reads(told.face))}\n{learning(told.spec, told.face)}"
+        tree.add(Text.assemble((told.name, "bold"), (how, "dim")))
     return tree
+
+
+def reads(face: ModelFace) -> tuple[str, ...]:
+    """What a model is given to score."""
+    return (*face.reads, "tokens")
+
+
+def learning(spec: Model, face: ModelFace) -> str:
+    """When a model learns, and from what, in words."""
+    when = {"before": "learns before it scores", "after": "learns after it has scored"}.get(spec.update)
+    return "does not learn" if when is None else f"{when}, from {', '.join(face.learns_from)}"
+
+
+def model_data(spec: Model, face: ModelFace) -> dict[str, Any]:
+    """A model as plain data: what it makes, reads, and learns from, and when."""
+    return {
+        "use": spec.use,
+        "makes": list(face.makes),
+        "reads": list(face.reads),
+        "learns_from": list(face.learns_from),
+        "update": spec.update,
+    }
 
 
 def branch_data(branch: Branch) -> dict[str, Any]:
@@ -36,6 +63,7 @@ def branch_data(branch: Branch) -> dict[str, Any]:
         "method": branch.stage.method.name,
         "weight": getattr(branch.weight, "schedule", branch.weight),
         "of": [branch_data(child) for child in branch.of],
+        "models": [{"quantity": told.quantity, **model_data(told.spec, told.face)} for told in branch.told],
     }
 
 
@@ -54,4 +82,4 @@ def _factor(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else schedule or str(value)
 
 
-__all__ = ["branch_data", "tree_of"]
+__all__ = ["branch_data", "learning", "model_data", "reads", "tree_of"]

@@ -5,12 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from guerdon.cli.common import mistakes_end_the_command, overridden, print_json
+from guerdon.cli.common import fail, mistakes_end_the_command, overridden, print_json
 
 
 def explain(
     recipe: Annotated[str | None, typer.Argument(help="Recipe file or shipped name; none: the embedded task.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="stage.option=value; repeatable.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="stage.option=value, as in train; repeatable.")
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Trainer that is to run it: trl, verl, slime ... (docs/hosts.md).")
     ] = "guerdon",
@@ -40,6 +42,9 @@ def explain(
 
     Exit codes: 0 done, 2 the recipe cannot run (the message says why).
     """
+    views = [name for name, on in (("--toml", toml), ("--schema", schema), ("--quantities", quantities)) if on]
+    if len(views) > 1 or (as_json and (toml or schema)):
+        fail(f"expected one view, got {' and '.join([*views, *(['--json'] if as_json else [])])}; leave one out", 2)
     with mistakes_end_the_command():
         if schema:
             from guerdon.recipe import Recipe
@@ -56,7 +61,7 @@ def explain(
 def _dataflow(recipe: Any, as_json: bool, where: str) -> None:
     from guerdon.adapters.fitting import compile_at_best, left_to
     from guerdon.adapters.hosts import host_of
-    from guerdon.cli.composition import branch_data, tree_of
+    from guerdon.cli.composition import branch_data, model_data, tree_of
     from guerdon.pipeline.composition import composition, without_effect
     from guerdon.training import build
 
@@ -71,10 +76,8 @@ def _dataflow(recipe: Any, as_json: bool, where: str) -> None:
     made = {m for s in pipeline.stages for m in s.makes}
     lift = "token_advantages" in pipeline.objective.reads and "token_advantages" not in made
     if as_json:
-        models = {
-            name: {"makes": list(face.makes), "reads": list(face.reads), "learns_from": list(face.learns_from)}
-            for name, face in pipeline.models.items()
-        }
+        specs = {spec.label: spec for spec in pipeline.recipe.model}
+        models = {name: model_data(specs[name], face) for name, face in pipeline.models.items()}
         told = {"stages": rows, "needs": needs, "implicit_lift": lift, "columns": sorted(pipeline.columns)}
         engine = pipeline.recipe.sampling.engine
         told |= {"engine": None if engine is None else engine.model_dump()}
@@ -158,22 +161,19 @@ def _models(console: Any, pipeline: Any) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from guerdon.cli.composition import learning, reads
+
     if not pipeline.models:
         return
     console.print("[bold]models: beside the policy, with an optimiser of their own[/]")
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column()
-    when = {"before": "learns before it scores", "after": "learns after it has scored", "never": "does not learn"}
     for spec in pipeline.recipe.model:
         face = pipeline.models.get(spec.label)
         if face is not None:
-            line = (
-                f"{when[spec.update]}, from {', '.join(face.learns_from)}" if spec.update != "never" else when["never"]
-            )
-            flow = Text(
-                f"{', '.join((*face.reads, 'tokens'))} \u2192 {', '.join(f'{spec.label}.{m}' for m in face.makes)}"
-            )
+            flow = Text(f"{', '.join(reads(face))} \u2192 {', '.join(f'{spec.label}.{m}' for m in face.makes)}")
+            line = learning(spec, face)
             options = ", ".join(f"{k} = {v}" for k, v in (("use", spec.use), *spec.options.items()))
             table.add_row(Text(f"  {spec.label}"), flow.append(f"\n{line}\n{options}", "dim"))
     console.print(table)

@@ -20,9 +20,9 @@ def score(
     """Score completions offline with a recipe's signals, and combine them as the recipe does.
 
     The file has a column completions (text), prompts where a signal reads them,
-    the columns that the signals take (answer ...), and group where group statistics
-    are wanted (otherwise equal prompts are a group). Rows that could not be scored
-    are counted by reason.
+    the columns that the signals take (answer ...), and group where group
+    statistics are wanted (otherwise equal prompts are a group). Rows that could
+    not be scored are counted by reason.
 
     Example:
 
@@ -60,18 +60,27 @@ def _print(summary: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    table = Table(title=f"{summary['rows']} rows", title_justify="left")
+    table = Table(title=_rows(summary["rows"]), title_justify="left")
     for column in ("quantity", "mean", "std", "unscored"):
         table.add_column(column, justify="left" if column == "quantity" else "right")
+    waits = {name: n for name, n in summary["quantities"].items() if name.startswith("latencies.")}
     for name, numbers in summary["quantities"].items():
-        table.add_row(
-            name, *(("-" if numbers[k] is None else f"{numbers[k]:.4g}") for k in ("mean", "std", "unscored"))
-        )
+        if name not in waits:
+            table.add_row(
+                name, *(("-" if numbers[k] is None else f"{numbers[k]:.4g}") for k in ("mean", "std", "unscored"))
+            )
     console.print(table)
     for name, reasons in summary["reasons"].items():
         for reason, count in reasons.items():
-            console.print(f"{name}: {count} rows unscored ({reason})", markup=False)
+            console.print(f"{name}: {_rows(count)} unscored ({reason})", markup=False)
+    told = [f"{name.partition('.')[2]} {n['mean']:.2g} s" for name, n in waits.items() if n["mean"] is not None]
+    if told:
+        console.print(f"a row waited on average for: {', '.join(told)}")
     if summary.get("left_out"):
         console.print(f"left out, since a file has no policy: {', '.join(summary['left_out'])}")
     if "out" in summary:
         console.print(f"written: {summary['out']}")
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"

@@ -17,7 +17,7 @@ def train(
     iterations: Annotated[int | None, typer.Option(help="Rounds of rollouts and updates.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="stage.option=value, or training., sampling., task., policy.; repeatable."),
+        typer.Option("--set", help="stage.option=value, or task.largest=12, training.prompts=64 ...; repeatable."),
     ] = None,
     unsafe_local: Annotated[
         bool, typer.Option("--unsafe-local", help="Run programs without a jail; it says what is lost.")
@@ -27,7 +27,8 @@ def train(
 ) -> None:
     """Train a policy on a recipe's rewards.
 
-    Without a recipe: the embedded arithmetic task, policy and base checkpoint; nothing is downloaded.
+    Without a recipe: the embedded arithmetic task, policy and base checkpoint;
+    nothing is downloaded.
 
     Examples:
 
@@ -40,8 +41,9 @@ def train(
       torchrun --nproc-per-node 2 -m -- guerdon train my.toml --seed 1
 
     Exit codes: 0 done, 2 the recipe cannot run, 3 a signal failed past the limit,
-    4 three non-finite steps in a row, 5 another process of the run was lost or the
-    sampling engine does not answer, 130 interrupted (3 to 5 and 130: resumable).
+    4 three non-finite steps in a row, 5 another process of the run was lost or
+    the sampling engine does not answer, 130 interrupted. After 3, 4, 5 and 130 a
+    run can be resumed.
     """
     from guerdon.cli.progress import Progress, before_and_after
     from guerdon.report import write_report

@@ -221,6 +221,8 @@ def exact_entropy_change_weights(
     """`entropy-change-weights` by the exact change to first order (`exact_entropy_change`) in place of the estimate.
 
     Needs ``entropy_slope``, for which the policy looks at all of its logits. Everything else is the same.
+
+    Reference: Hao et al., STEER, 2025, https://arxiv.org/abs/2510.10150.
     """
     change = exact_entropy_change(logp, old_logp, entropy, entropy_slope, token_advantages, mask)
     return change_weights(change, mask, low=low, high=high, shape=shape)

@@ -1,14 +1,29 @@
 """How rewards are composed: the tree from the final credit down to what each signal said, and weights without effect."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from guerdon.pipeline.run import Pipeline
-from guerdon.pipeline.stage import BoundStage
-from guerdon.recipe import Node, Reward
+from guerdon.pipeline.stage import BoundStage, ModelFace
+from guerdon.recipe import Model, Node, Reward
 
 _FOLLOWED = frozenset({"parts", "combined", "rewards", "returns", "advantages", "part_advantages"})
 _CREDIT = ("token_advantages", "step_advantages", "advantages", "token_rewards", "step_rewards", "rewards")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a model under [[model]] says, where a stage reads it."""
+
+    quantity: str
+    spec: Model
+    face: ModelFace
+
+    @property
+    def name(self) -> str:
+        """As a recipe writes it: ``prm.logp``."""
+        what, _, model = self.quantity.partition(".")
+        return f"{model}.{what.removeprefix('model_')}"
 
 
 @dataclass(frozen=True)
@@ -22,6 +37,8 @@ class Branch:
     of: tuple["Branch", ...] = ()
     key: str | None = None
     """The part, of a stage that runs once per part."""
+    told: tuple[Told, ...] = ()
+    """What models say to the stage."""
 
     @property
     def name(self) -> str:
@@ -44,7 +61,8 @@ def composition(pipeline: Pipeline, stages: tuple[BoundStage, ...] | None = None
                 continue
             for key in stage.each or (None,):
                 name = quantity if key is None else f"{quantity}.{key}"
-                grown[name] = Branch(name, stage, of=_below(stage, made, weights, key), key=key)
+                below = _below(stage, made, weights, key)
+                grown[name] = Branch(name, stage, of=below, key=key, told=_told(stage, pipeline))
         made |= grown
     return next((made[name] for name in _CREDIT if name in made), None)
 
@@ -87,8 +105,14 @@ def _below(stage: BoundStage, made: dict[str, Branch], weights: dict[str, Any], 
             for quantity, branch in made.items():
                 if _bare(quantity) in _FOLLOWED and (quantity == name or quantity.startswith(f"{name}.")):
                     weight = weights.get(branch.name) if weighs else None
-                    found.append(Branch(branch.quantity, branch.stage, weight, branch.of, branch.key))
+                    found.append(replace(branch, weight=weight))
     return tuple(found)
+
+
+def _told(stage: BoundStage, pipeline: Pipeline) -> tuple[Told, ...]:
+    specs = {spec.label: spec for spec in pipeline.recipe.model}
+    names = [(read, read.partition(".")[2]) for read in stage.reads if read.startswith("model_")]
+    return tuple(Told(read, specs[name], pipeline.models[name]) for read, name in names)
 
 
 def _sources(branch: Branch, parameter: str) -> set[str]:
@@ -110,4 +134,4 @@ def _negative(value: Any) -> bool:
     return isinstance(value, int | float) and value < 0
 
 
-__all__ = ["Branch", "composition", "without_effect"]
+__all__ = ["Branch", "Told", "composition", "without_effect"]

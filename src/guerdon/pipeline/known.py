@@ -48,6 +48,7 @@ class Known:
         """The stages that stand below the one that is being bound."""
 
     def available(self, name: str) -> bool:
+        """Whether a quantity is there at this point: made above, or brought by whoever runs the recipe."""
         if name in self.made:
             return True
         if self.models.make(name):
@@ -71,6 +72,7 @@ class Known:
         return self.host.provides(head)
 
     def missing(self, place: str, take: Take, name: str) -> str:
+        """What to say where a stage takes a quantity that is not available, with what would make it."""
         head, _, key = name.partition(".")
         provider = QUANTITIES[head].provider
         if not self.host.provides(head) and (head in self.host.lacks or provider in (*self.host.lacks, "model")):
@@ -133,15 +135,21 @@ class Known:
         return sum(not self.known(name) for name in asked), bool(info.papers)
 
     def known(self, name: str) -> bool:
+        """Whether it is an available quantity or a column of the task."""
         return name in self.columns if lookup(name) is None else self.available(name)
 
     def read(self, name: str) -> None:
-        head, _, key = name.partition(".")
+        """A stage reads it, and of a keyed quantity every entry."""
         for made in list(self.unread):
-            if made == name or (not key and made.startswith(f"{head}.")) or made.split(".", 1)[0] == name:
+            if name in (made, made.split(".", 1)[0]):
                 del self.unread[made]
 
     def make(self, made: str, stage: BoundStage) -> None:
+        """A stage makes it.
+
+        Raises:
+            RecipeError: it replaces what another stage made and nothing has read.
+        """
         head = made.split(".", 1)[0]
         if made in self.unread and QUANTITIES[head].merge == "replace" and head != "correct":
             raise RecipeError(
@@ -156,6 +164,7 @@ class Known:
             self.unread[made] = stage
 
     def part_names(self, head: str = "parts") -> list[str]:
+        """Entries of a keyed quantity that were made so far."""
         return [made.split(".", 1)[1] for made in self.made if made.startswith(f"{head}.")]
 
     def lift(self) -> None:
@@ -165,6 +174,11 @@ class Known:
             self.unread.pop("advantages", None)
 
     def refuse_unread(self) -> None:
+        """At the end of the recipe.
+
+        Raises:
+            RecipeError: a stage made what nothing reads, and is not there to be watched.
+        """
         for made, stage in self.unread.items():
             if isinstance(stage.spec, Reward) and (stage.spec.weight == 0 or "correct" in stage.method.makes):
                 continue

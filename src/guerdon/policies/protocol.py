@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -118,6 +118,3 @@ class Policy(Protocol):
     def export(self, folder: Path) -> None:
         """Write the policy as its own users load it (a checkpoint of tiny, a Hugging Face folder)."""
         ...
-
-
-PolicyOptions = Mapping[str, Any]

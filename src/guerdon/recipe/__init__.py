@@ -30,7 +30,7 @@ from guerdon.recipe.spec import (
     Training,
     When,
 )
-from guerdon.recipe.words import RecipeError
+from guerdon.recipe.words import RecipeError, nearest
 
 __all__ = [
     "Component",
@@ -50,5 +50,6 @@ __all__ = [
     "When",
     "check_options",
     "load",
+    "nearest",
     "shipped",
 ]

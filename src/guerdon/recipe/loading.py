@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from guerdon.recipe.spec import SETTINGS, Recipe
-from guerdon.recipe.words import RecipeError, first_problem
+from guerdon.recipe.words import RecipeError, first_problem, nearest
 
 
 def shipped(kind: Literal["recipes", "presets"]) -> list[str]:
@@ -43,8 +43,15 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
+        name, known = str(path), shipped("recipes")
+        if name in shipped("presets"):
+            raise RecipeError(
+                f'expected a recipe, got {name!r}, which is a preset; write a file with preset = "{name}", a [task] and a '
+                "[[reward]]"
+            ) from None
         raise RecipeError(
-            f"expected a recipe file or one of {shipped('recipes')}, got {str(path)!r}, which does not exist; check the path"
+            f"expected a recipe file or one of {known}, got {name!r}, which does not exist; "
+            f"{nearest(name, known) or 'check the path'}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
@@ -63,7 +70,8 @@ def _expand(data: dict[str, Any], where: str) -> Recipe:
     if preset is not None:
         if preset not in shipped("presets"):
             raise RecipeError(
-                f"{where}: expected a preset among {shipped('presets')}, got {preset!r}; choose one or write the stages out"
+                f"{where}: expected a preset among {shipped('presets')}, got {preset!r}; "
+                f"{nearest(str(preset), shipped('presets')) or 'choose one or write the stages out'}"
             )
         base = tomllib.loads((resources.files("guerdon") / "presets" / f"{preset}.toml").read_text("utf-8"))
         data = _merge(base, {k: v for k, v in data.items() if k != "preset"})

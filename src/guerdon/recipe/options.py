@@ -1,6 +1,7 @@
 """Options of whatever ``use`` names, checked against its keyword-only parameters."""
 
 import json
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from guerdon.method import Hyper
 from guerdon.recipe.spec import STAGE_SETTINGS
 from guerdon.recipe.words import RecipeError, first_problem, nearest
 from guerdon.schedules import Schedule, is_schedule
+
+_PLAIN = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
 
 
 def check_options(label: str, hypers: Mapping[str, Hyper], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,5 +56,7 @@ def _check_option(label: str, hyper: Hyper, value: Any) -> Any:
 
 
 def _type(hyper: Hyper) -> str:
-    plain = hyper.annotation in (int, float, str, bool)
-    return hyper.annotation.__name__ if plain else str(hyper.annotation).replace("typing.", "")
+    if typing.get_origin(hyper.annotation) is typing.Literal:
+        *others, last = map(repr, typing.get_args(hyper.annotation))
+        return f"{', '.join(others)} or {last}" if others else last
+    return _PLAIN.get(hyper.annotation) or str(hyper.annotation).replace("typing.", "")

@@ -33,20 +33,23 @@ class Series:
         return [y for _, y in self.points if _finite(y)]  # pyright: ignore[reportReturnType]
 
 
-def line_chart(title: str, series: Sequence[Series], *, note: str = "") -> Safe:
-    """A card with a chart of up to six series that share the axes; a sentence where there is nothing to draw."""
+def line_chart(title: str, series: Sequence[Series], *, note: str = "", end: float | None = None) -> Safe:
+    """A card with a chart of up to six series that share the axes; a sentence where there is nothing to draw.
+
+    ``end``: where the iterations end at least, so that the charts of a page have one axis.
+    """
     shown = [s for s in series if s.values][:COLOURS]
     head = tag("h3", title, tag("small", note) if note else None)
     if not shown:
         return tag("figure", head, tag("p", "No finite value was logged.", cls="empty"))
-    return tag("figure", head, legend(shown), line_drawing(title, shown))
+    return tag("figure", head, legend(shown), line_drawing(title, shown, end=end))
 
 
-def line_drawing(title: str, series: Sequence[Series], **place: float) -> Safe:
+def line_drawing(title: str, series: Sequence[Series], *, end: float | None = None, **place: float) -> Safe:
     """The chart without its card; ``place`` (x, y, width, height) is where it stands in a larger drawing."""
     shown = [s for s in series if s.values][:COLOURS]
     binned = [Series(s.name, s.points if s.dots else bucket(s.points, MOST_POINTS), s.dots) for s in shown]
-    xs = [x for s in shown for x, _ in s.points]
+    xs = [x for s in shown for x, _ in s.points] + ([] if end is None else [end])
     ys = [y for s in binned for y in s.values]
     x_at, x_ticks = _scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, pad=0, whole=True)
     y_at, y_ticks = _scale(*_with_zero(min(ys), max(ys)), HEIGHT - BOTTOM, TOP, pad=0.06)

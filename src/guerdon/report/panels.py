@@ -7,7 +7,7 @@ from guerdon.report.charts import COLOURS, Series, line_chart
 from guerdon.report.data import Run
 from guerdon.report.html import Safe
 
-_COUNTERS = {"event", "iteration", "skipped", "skipped_in_a_row", "steps"}
+_COUNTERS = {"event", "iteration", "skipped", "skipped_in_a_row", "steps", "total_tokens"}
 _PARTS = (("parts/", "Parts"), ("step_parts/", "Step parts"), ("token_parts/", "Token parts"))
 
 
@@ -16,6 +16,7 @@ def charts(run: Run) -> list[Safe]:
     names = run.names()
     left = [n for n in names if n not in _COUNTERS]
     made: list[Safe] = []
+    end = max((event["iteration"] for event in (*run.iterations, *run.evaluations)), default=None)
 
     def take(*wanted: str) -> list[str]:
         found = [n for n in wanted if n in left]
@@ -25,7 +26,7 @@ def charts(run: Run) -> list[Safe]:
 
     def add(title: str, note: str, series: Sequence[Series]) -> None:
         if series:
-            made.append(line_chart(title, series, note=note))
+            made.append(line_chart(title, series, note=note, end=end))
 
     def starting(prefix: str) -> list[str]:
         return take(*[n for n in left if n.startswith(prefix)])

@@ -122,7 +122,7 @@ def signals(run: Run) -> Safe:
         )
     head = ["signal", "per iteration", "of a step", "p50 of a row", "p95 of a row", "cost", "cached", "failed"]
     note = "Signals run beside each other, so their shares need not add up. Percentiles: the median iteration's."
-    return join(table(head, rows), tag("p", note, cls="note"))
+    return join(table(head, rows, "signals"), tag("p", note, cls="note"))
 
 
 def _middle(run: Run, name: str) -> float | None:
@@ -171,8 +171,9 @@ def samples(drawn: Samples | None) -> Safe:
     if drawn is None or not drawn.rows:
         return tag("p", "No rollouts were saved.", cls="empty")
     names = [name for name, _ in drawn.rows[0].parts]
-    head = ["", "prompt", "completion", *names, "reward", "advantage"]
-    rows = [_row(sample, drawn.scale) for sample in drawn.rows]
+    rewarded = any(sample.reward is not None for sample in drawn.rows)
+    head = ["", "prompt", "completion", *names, *(["reward"] if rewarded else []), "advantage"]
+    rows = [_row(sample, drawn.scale, rewarded) for sample in drawn.rows]
     note = f"{len(rows)} of {drawn.total} completions of iteration {drawn.iteration}, half of them right where there are enough, rows with credit first. "
     note += "Several numbers in a cell: one per step or token. "
     if drawn.scale:
@@ -180,7 +181,7 @@ def samples(drawn: Samples | None) -> Safe:
     return join(tag("p", note, cls="note"), _key(drawn.scale), table(head, rows, "samples"))
 
 
-def _row(sample: Sample, scale: float) -> list[Any]:
+def _row(sample: Sample, scale: float, rewarded: bool) -> list[Any]:
     right = None if sample.correct is None else sample.correct >= 0.5
     verdict = {None: ("?", "not verified"), True: ("✓", "right"), False: ("✗", "wrong")}[right]
     mark = tag("span", verdict[0], cls=f"verdict {verdict[1].split()[-1]}", title=verdict[1])
@@ -189,7 +190,7 @@ def _row(sample: Sample, scale: float) -> list[Any]:
         tag("pre", _cut(sample.prompt, _MOST_PROMPT)),
         credited(sample, scale),
         *[_value(value) for _, value in sample.parts],
-        number(sample.reward),
+        *([number(sample.reward)] if rewarded else []),
         number(sample.advantage),
     ]
 

@@ -69,6 +69,8 @@ def gaussian_noise(
 
     Raises:
         ValueError: a negative scale.
+
+    Reference: Lv et al., 2025, https://arxiv.org/abs/2505.22653.
     """
     if scale < 0:
         raise ValueError(f"expected a scale of at least 0, got {scale}")

@@ -56,6 +56,8 @@ def gated_total(
     never finish. The growing distance of the two is a sign of it. See `gate_steps`.
 
     Shapes: [B] and [B, S] in, [B] out. NaN where the outcome or a step that the row has is unscored.
+
+    Reference: G-RA, 2025, https://arxiv.org/abs/2508.10548.
     """
     gated = gate_steps(step_rewards, rewards, threshold=threshold)
     return rewards + torch.where(step_mask, gated, 0.0).sum(-1)

@@ -6,7 +6,7 @@ it likes, and tells the value. The search is a deterministic function of the val
 """
 
 from collections.abc import Generator, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
@@ -14,23 +14,6 @@ from guerdon.method import paper
 
 Walk = Generator[np.ndarray, float, None]
 Variant = Literal["textbook", "released"]
-
-
-class AskTell(Protocol):
-    """A minimiser that is asked for a point and told its value."""
-
-    @property
-    def done(self) -> bool:
-        """Whether it has ended; ``ask`` then gives the best point."""
-        ...
-
-    def ask(self) -> list[float]:
-        """The point whose value is wanted; the same until it is told."""
-        ...
-
-    def tell(self, value: float) -> None:
-        """The value of the point that ``ask`` gave."""
-        ...
 
 
 @paper("arXiv:2310.04373")

@@ -34,6 +34,9 @@ def drop_flat_groups(rewards: Float[Tensor, " B"], group: Int64[Tensor, " B"]) -
 
     Stands above whatever gives such a group a spread of its own (`unlikeliness`, a length reward). Where nothing does,
     ``flat = "nan"`` of the group advantages is the same.
+
+    Shapes: [B] in and out. Reference: He et al., 2025, https://arxiv.org/abs/2506.02355; Yu et al., DAPO, 2025,
+    https://arxiv.org/abs/2503.14476 (dynamic sampling).
     """
     return torch.where(degenerate(rewards, group), torch.nan, rewards)
 

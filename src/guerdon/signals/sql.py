@@ -137,6 +137,8 @@ def sql_parses(completions: Sequence[str], *, dialect: str = "sqlite") -> Float3
 
     Raises:
         ImportError: sqlglot is not installed (``pip install 'guerdon[text]'``).
+
+    Reference: Pourreza et al., Reasoning-SQL, 2025, https://arxiv.org/abs/2503.23157.
     """
     return torch.tensor([float(_parsed(sql_of(text), dialect) is not None) for text in completions])
 

@@ -205,7 +205,7 @@ class Arithmetic:
         return "".join(pieces), total
 
     def _tree(self, dice: "_Dice", count: int) -> tuple[str, int | Fraction] | None:
-        nodes = [_atom(dice, self.atoms, self.smallest, self.largest, latex=False) for _ in range(count)]
+        nodes = [_atom(dice, self.atoms, self.smallest, self.largest) for _ in range(count)]
         made = _combine(nodes, dice, self.operators, self.limit, whole=self.atoms == ("integer",))
         if made is None:
             return None
@@ -268,7 +268,7 @@ def random_calculation(steps: int, n: int, seed: int) -> list[dict[str, Any]]:
         if len(records) == n:
             break
         dice = _Dice(f"random-calculation/{seed}/{steps}/{attempt}", 16 + 8 * (steps + 1))
-        atoms = [_atom(dice, ATOMS, 0, 100, latex=True) for _ in range(steps + 1)]
+        atoms = [_atom(dice, ATOMS, 0, 100) for _ in range(steps + 1)]
         made = None if None in atoms else _combine(atoms, dice, "+-*/", 10**8, whole=False)
         if made is None or made[0] in seen:
             continue
@@ -296,7 +296,7 @@ class _Dice:
         return value
 
 
-def _atom(dice: _Dice, kinds: tuple[str, ...], smallest: int, largest: int, *, latex: bool) -> _Node | None:
+def _atom(dice: _Dice, kinds: tuple[str, ...], smallest: int, largest: int) -> _Node | None:
     kind, number = kinds[dice(len(kinds))], smallest + dice(largest - smallest + 1)
     if kind == "square":
         return f"{number}^2", number**2, 4, f"{number}^{{2}}"

@@ -66,6 +66,11 @@ def write_scored(outcome: Outcome, path: Path) -> None:
 
 
 def batch_of(table: Table) -> Rollouts:
+    """The columns of a table of completions as rollouts: quantities by their names (``prompt`` too), the rest as columns.
+
+    Raises:
+        RecipeError: no column of completions, or one that is no text.
+    """
     columns = {_SINGULAR.get(k, k) if _SINGULAR.get(k) not in table.columns else k: v for k, v in table.columns.items()}
     if "completions" not in columns:
         raise RecipeError(

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -349,6 +348,3 @@ def _diagnosis(policy: Policy, loss: float, parts: dict[str, float]) -> str:
         f"expected a finite loss and gradient, got three steps in a row that are not (loss {loss}): {where}; "
         "lower training.learning_rate, bound the rewards (clip-rewards), or look at the last rollouts"
     )
-
-
-State = dict[str, Any]

@@ -13,7 +13,7 @@ from guerdon.policies.engines import ENGINES
 from guerdon.policies.engines.policy import EnginePolicy
 from guerdon.policies.engines.protocol import EngineError, Served
 from guerdon.policies.protocol import Policy, Sampling
-from guerdon.recipe import Component, Recipe, RecipeError, check_options
+from guerdon.recipe import Component, Recipe, RecipeError, check_options, nearest
 from guerdon.reward_models import MODELS
 from guerdon.reward_models.protocol import InLoopModel
 from guerdon.tasks import TASKS
@@ -207,7 +207,9 @@ def resolve(use: str, table: dict[str, str]) -> Any:
     """The class that ``use`` names in a table of ``module:Class``, or as an import path itself."""
     path = table.get(use, use)
     if ":" not in path:
-        raise RecipeError(f"expected one of {sorted(table)} or package.module:Class, got {use!r}; choose one")
+        raise RecipeError(
+            f"expected one of {sorted(table)} or package.module:Class, got {use!r}; {nearest(use, sorted(table)) or 'choose one'}"
+        )
     try:
         return load_object(path)
     except LookupError as error:

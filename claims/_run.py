@@ -65,16 +65,28 @@ def interval(values: np.ndarray, *, draws: int = 10_000, seed: int = 0) -> Effec
     return Effect(float(values.mean()), float(low), float(high))
 
 
-def run(claim: Claim, seeds: int | None = None) -> dict[str, Any]:
-    """Measure every arm on every seed, and judge."""
+def run(claim: Claim, seeds: int | None = None, saved: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Measure every arm on every seed, and judge.
+
+    ``saved``: an earlier result, whose seeds are not measured again save the first, which must give the same numbers.
+
+    Raises:
+        ValueError: it does not.
+    """
     began, spent = time.perf_counter(), sum(os.times()[:4])
     chosen = list(range(seeds or claim.seeds))
-    rows: dict[str, list[Mapping[str, float]]] = {arm: [] for arm in claim.arms}
     wanted = [(arm, seed) for seed in chosen for arm in claim.arms]
-    for (arm, seed), numbers in zip(wanted, _measured(claim, wanted), strict=True):
-        rows[arm].append(numbers)
+    known = {} if saved is None else _known(saved)
+    fresh = [one for one in wanted if one not in known or one[1] == chosen[0]]
+    measured = dict(known)
+    for (arm, seed), numbers in zip(fresh, _measured(claim, fresh), strict=True):
         told = ", ".join(f"{k} {v:.3f}" for k, v in numbers.items())
         print(f"seed {seed}  {arm}: {told}  ({time.perf_counter() - began:.0f} s)", file=sys.stderr, flush=True)
+        again, before = {k: round(float(v), 4) for k, v in numbers.items()}, known.get((arm, seed))
+        if before is not None and again != before:
+            raise ValueError(f"expected {arm} to give {before} again, got {again}; measure all seeds, without --keep")
+        measured[arm, seed] = numbers
+    rows = {arm: [measured[arm, seed] for seed in chosen] for arm in claim.arms}
     arms = {arm: {k: np.array([row[k] for row in got]) for k in got[0]} for arm, got in rows.items()}
     per_seed = claim.effects(arms)
     effects = {name: interval(values) for name, values in per_seed.items()}
@@ -107,8 +119,18 @@ def run(claim: Claim, seeds: int | None = None) -> dict[str, Any]:
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
-        "seconds": round(time.perf_counter() - began, 1),
-        "cpu_seconds": round(sum(os.times()[:4]) - spent, 1),
+        "kept": sorted({seed for _, seed in known} & set(chosen[1:])),
+        "seconds": round(time.perf_counter() - began + (saved or {}).get("seconds", 0), 1),
+        "cpu_seconds": round(sum(os.times()[:4]) - spent + (saved or {}).get("cpu_seconds", 0), 1),
+    }
+
+
+def _known(saved: Mapping[str, Any]) -> dict[tuple[str, int], Mapping[str, float]]:
+    """The numbers of each arm and seed of a result."""
+    return {
+        (arm, seed): {name: values[at] for name, values in numbers.items()}
+        for arm, numbers in saved["arms"].items()
+        for at, seed in enumerate(saved["seeds"])
     }
 
 
@@ -131,16 +153,19 @@ def main(claim: Claim, arguments: Sequence[str] | None = None) -> int:
     """Command line of a claim's module."""
     parser = argparse.ArgumentParser(prog=f"python -m claims.{claim.name}", description=claim.statement)
     parser.add_argument("--save", action="store_true", help=f"write claims/results/{claim.name}.json")
+    parser.add_argument("--keep", action="store_true", help="measure only the seeds that the saved result lacks")
     parser.add_argument("--seeds", type=int, default=claim.seeds, help="how many (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     if chosen.seeds < 1:
         parser.error("expected --seeds of at least 1")
     if chosen.save and chosen.seeds < claim.seeds:
         parser.error(f"expected --save with all {claim.seeds} seeds, got {chosen.seeds}")
-    text = json.dumps(run(claim, chosen.seeds), indent=1)
+    file = RESULTS / f"{claim.name}.json"
+    saved = json.loads(file.read_text("utf-8")) if chosen.keep and file.exists() else None
+    text = json.dumps(run(claim, chosen.seeds, saved), indent=1)
     if chosen.save:
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{claim.name}.json").write_text(text + "\n", "utf-8")
+        file.write_text(text + "\n", "utf-8")
     print(text)
     return 0
 

@@ -6,8 +6,11 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +53,8 @@ class Claim:
     """Settings (sizes, rates, lengths) that were run, those of this file included."""
     limits: str = ""
     """What the experiment does not show, and what differed between the variants."""
+    workers: int = 1
+    """Processes that share the measurements, one thread each; with more than one the claim is ``claims.NAME.CLAIM``."""
 
 
 def interval(values: np.ndarray, *, draws: int = 10_000, seed: int = 0) -> Effect:
@@ -60,18 +65,30 @@ def interval(values: np.ndarray, *, draws: int = 10_000, seed: int = 0) -> Effec
     return Effect(float(values.mean()), float(low), float(high))
 
 
-def run(claim: Claim, seeds: int | None = None) -> dict[str, Any]:
-    """Measure every arm on every seed, and judge."""
-    began, spent = time.perf_counter(), time.process_time()
+def run(claim: Claim, seeds: int | None = None, saved: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Measure every arm on every seed, and judge.
+
+    ``saved``: an earlier result, whose seeds are not measured again save the first, which must give the same numbers.
+
+    Raises:
+        ValueError: it does not.
+    """
+    began, spent = time.perf_counter(), sum(os.times()[:4])
     chosen = list(range(seeds or claim.seeds))
-    rows: dict[str, list[Mapping[str, float]]] = {arm: [] for arm in claim.arms}
-    for seed in chosen:
-        for arm in claim.arms:
-            rows[arm].append(claim.measure(arm, seed))
-            told = ", ".join(f"{k} {v:.3f}" for k, v in rows[arm][-1].items())
-            print(f"seed {seed}  {arm}: {told}  ({time.perf_counter() - began:.0f} s)", file=sys.stderr, flush=True)
-    numbers = {arm: {k: np.array([row[k] for row in got]) for k in got[0]} for arm, got in rows.items()}
-    per_seed = claim.effects(numbers)
+    wanted = [(arm, seed) for seed in chosen for arm in claim.arms]
+    known = {} if saved is None else _known(saved)
+    fresh = [one for one in wanted if one not in known or one[1] == chosen[0]]
+    measured = dict(known)
+    for (arm, seed), numbers in zip(fresh, _measured(claim, fresh), strict=True):
+        told = ", ".join(f"{k} {v:.3f}" for k, v in numbers.items())
+        print(f"seed {seed}  {arm}: {told}  ({time.perf_counter() - began:.0f} s)", file=sys.stderr, flush=True)
+        again, before = {k: round(float(v), 4) for k, v in numbers.items()}, known.get((arm, seed))
+        if before is not None and again != before:
+            raise ValueError(f"expected {arm} to give {before} again, got {again}; measure all seeds, without --keep")
+        measured[arm, seed] = numbers
+    rows = {arm: [measured[arm, seed] for seed in chosen] for arm in claim.arms}
+    arms = {arm: {k: np.array([row[k] for row in got]) for k in got[0]} for arm, got in rows.items()}
+    per_seed = claim.effects(arms)
     effects = {name: interval(values) for name, values in per_seed.items()}
     main = next(iter(effects))
     return {
@@ -90,36 +107,65 @@ def run(claim: Claim, seeds: int | None = None) -> dict[str, Any]:
             for name, e in effects.items()
         },
         "seeds": chosen,
-        "arms": {arm: {k: _rounded(v) for k, v in got.items()} for arm, got in numbers.items()},
+        "arms": {arm: {k: _rounded(v) for k, v in got.items()} for arm, got in arms.items()},
         "variants_tried": claim.variants_tried,
         "limits": " ".join(claim.limits.split()),
         "hardware": {
             "machine": platform.machine(),
             "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
+            "workers": claim.workers,
+            "threads": torch.get_num_threads() if claim.workers == 1 else 1,
             "device": "cpu",
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
-        "seconds": round(time.perf_counter() - began, 1),
-        "cpu_seconds": round(time.process_time() - spent, 1),
+        "kept": sorted({seed for _, seed in known} & set(chosen[1:])),
+        "seconds": round(time.perf_counter() - began + (saved or {}).get("seconds", 0), 1),
+        "cpu_seconds": round(sum(os.times()[:4]) - spent + (saved or {}).get("cpu_seconds", 0), 1),
     }
+
+
+def _known(saved: Mapping[str, Any]) -> dict[tuple[str, int], Mapping[str, float]]:
+    """The numbers of each arm and seed of a result."""
+    return {
+        (arm, seed): {name: values[at] for name, values in numbers.items()}
+        for arm, numbers in saved["arms"].items()
+        for at, seed in enumerate(saved["seeds"])
+    }
+
+
+def _measured(claim: Claim, wanted: Sequence[tuple[str, int]]) -> Iterator[Mapping[str, float]]:
+    """The numbers of each arm and seed, in this order, by as many processes as the claim wants."""
+    if claim.workers == 1:
+        yield from (claim.measure(arm, seed) for arm, seed in wanted)
+        return
+    fresh = get_context("spawn")
+    with ProcessPoolExecutor(claim.workers, fresh, torch.set_num_threads, (1,)) as pool:
+        yield from pool.map(_measure, (claim.name for _ in wanted), *zip(*wanted, strict=True))
+
+
+def _measure(name: str, arm: str, seed: int) -> Mapping[str, float]:
+    """In a process of its own, which imports the claim and keeps its base from one measurement to the next."""
+    return import_module(f"claims.{name}").CLAIM.measure(arm, seed)
 
 
 def main(claim: Claim, arguments: Sequence[str] | None = None) -> int:
     """Command line of a claim's module."""
     parser = argparse.ArgumentParser(prog=f"python -m claims.{claim.name}", description=claim.statement)
     parser.add_argument("--save", action="store_true", help=f"write claims/results/{claim.name}.json")
+    parser.add_argument("--keep", action="store_true", help="measure only the seeds that the saved result lacks")
     parser.add_argument("--seeds", type=int, default=claim.seeds, help="how many (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     if chosen.seeds < 1:
         parser.error("expected --seeds of at least 1")
     if chosen.save and chosen.seeds < claim.seeds:
         parser.error(f"expected --save with all {claim.seeds} seeds, got {chosen.seeds}")
-    text = json.dumps(run(claim, chosen.seeds), indent=1)
+    file = RESULTS / f"{claim.name}.json"
+    saved = json.loads(file.read_text("utf-8")) if chosen.keep and file.exists() else None
+    text = json.dumps(run(claim, chosen.seeds, saved), indent=1)
     if chosen.save:
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{claim.name}.json").write_text(text + "\n", "utf-8")
+        file.write_text(text + "\n", "utf-8")
     print(text)
     return 0
 

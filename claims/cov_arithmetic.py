@@ -74,7 +74,8 @@ CLAIM = Claim(
         (lower end); and on the plain run the law has a > 0 (lower end) and explains more than 0.7 of the variance of
         accuracy over {len(LOOKS)} looks (lower end of R2).""",
     arms=tuple(ARMS),
-    seeds=4,
+    seeds=8,
+    workers=2,
     measure=measure,
     effects=effects,
     judge=judge,

@@ -48,7 +48,8 @@ CLAIM = Claim(
         final accuracy is lower by at most 0.02 (lower end), and final pass@64 is higher than with the bonus alone
         (lower end above 0).""",
     arms=tuple(ARMS),
-    seeds=3,
+    seeds=6,
+    workers=2,
     measure=measure,
     effects=effects,
     judge=judge,

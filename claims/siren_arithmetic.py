@@ -47,6 +47,7 @@ CLAIM = Claim(
         and than with a bonus of {BONUS} (lower ends).""",
     arms=tuple(ARMS),
     seeds=3,
+    workers=2,
     measure=measure,
     effects=effects,
     judge=judge,

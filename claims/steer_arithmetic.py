@@ -44,6 +44,7 @@ CLAIM = Claim(
         without (lower ends above 0), and final accuracy is lower by at most 0.02 (lower end).""",
     arms=tuple(ARMS),
     seeds=3,
+    workers=2,
     measure=measure,
     effects=effects,
     judge=judge,

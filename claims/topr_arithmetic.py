@@ -80,6 +80,7 @@ CLAIM = Claim(
         than PPO (lower ends above 0); on 128 held-out problems with 64 answers each.""",
     arms=tuple(ARMS),
     seeds=3,
+    workers=2,
     measure=measure,
     effects=effects,
     judge=judge,

@@ -10,7 +10,7 @@ import torch
 from claims import _curves
 from claims._arithmetic import LOOKS, curve
 from claims.cov_arithmetic import law
-from claims.stable_arithmetic import CORRUPT, PENALTY, SPREAD, WRONG, Misreporting, erring
+from claims.stable_arithmetic import CORRUPT, PENALTY, SPREAD, Misreporting, erring
 from guerdon.policies.protocol import Sampling
 from guerdon.policies.tiny import Tiny
 
@@ -39,13 +39,14 @@ def test_the_judge_errs_on_the_same_few_answers_always():
     assert set(said[2000:]) == {0.0, PENALTY}
 
 
-def test_the_sampler_misreports_whole_answers():
+def test_the_sampler_misreports_whole_answers(monkeypatch):
+    monkeypatch.setattr("claims.stable_arithmetic.WRONG", 0.25)
     policy = Misreporting(width=16, layers=1, heads=2)
     drawn = policy.sample(["1+2="], Sampling(max_tokens=8), copies=400, generator=torch.Generator().manual_seed(0))
     odd = torch.where(drawn["mask"], drawn["sampled_logp"] - policy.evaluate(drawn, frozenset({"logp"}))["logp"], 0.0)
     odd = odd.detach()
     wrong = odd.abs().amax(-1) > 1e-4
-    assert float(wrong.float().mean()) == pytest.approx(WRONG, abs=0.08)
+    assert float(wrong.float().mean()) == pytest.approx(0.25, abs=0.08)
     assert float(odd[wrong[:, None] & drawn["mask"]].std()) == pytest.approx(SPREAD, rel=0.15)
     honest = Tiny(width=16, layers=1, heads=2).sample(
         ["1+2="], Sampling(max_tokens=8), copies=2, generator=torch.Generator().manual_seed(0)

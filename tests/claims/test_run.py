@@ -1,13 +1,14 @@
 """The harness of the claims: intervals over seeds, arms on the same seeds, and what is kept."""
 
-import importlib
 import json
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from claims._run import RESULTS, Claim, interval, main
+from claims._run import RESULTS, Claim, interval, main, run
 
 TABLES = {"credit_table"}  # modules that make a table of many methods and judge none
 NAMES = sorted({p.stem for p in (Path(__file__).parents[2] / "claims").glob("[a-z]*.py")} - TABLES)
@@ -56,6 +57,35 @@ def test_one_json_on_stdout(capsys, monkeypatch, tmp_path):
     assert {"machine", "cores", "threads", "torch"} <= set(told["hardware"])
 
 
+def test_seeds_are_added_to_a_saved_result(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("claims._run.RESULTS", tmp_path)
+    assert main(claim(), ["--save"]) == 0
+    before = json.loads((tmp_path / "example.json").read_text("utf-8"))
+    measured = []
+
+    def measure(arm, seed):
+        measured.append((arm, seed))
+        return {"score": seed + 10 * (arm == "more")}
+
+    more = replace(claim(), seeds=5, measure=measure)
+    assert main(more, ["--save", "--keep"]) == 0
+    after = json.loads((tmp_path / "example.json").read_text("utf-8"))
+    assert measured == [(arm, seed) for seed in (0, 3, 4) for arm in ("more", "less")]
+    assert after["arms"] == {"more": {"score": [10, 11, 12, 13, 14]}, "less": {"score": [0, 1, 2, 3, 4]}}
+    assert (before["kept"], after["kept"]) == ([], [1, 2])
+    changed = replace(more, measure=lambda arm, seed: {"score": seed})
+    with pytest.raises(ValueError, match="expected more to give"):
+        main(changed, ["--save", "--keep"])
+    assert json.loads((tmp_path / "example.json").read_text("utf-8")) == after
+
+
+def test_several_processes_measure_what_one_does():
+    wanted = replace(import_module("claims.lsc_and").CLAIM, seeds=3, workers=1)
+    one, two = run(wanted), run(replace(wanted, workers=2))
+    assert (one["arms"], one["effects"]) == (two["arms"], two["effects"])
+    assert two["hardware"]["workers"] == 2
+
+
 def test_fewer_seeds_are_not_saved(capsys):
     with pytest.raises(SystemExit):
         main(claim(), ["--save", "--seeds", "1"])
@@ -64,7 +94,7 @@ def test_fewer_seeds_are_not_saved(capsys):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_claim_says_what_it_tests(name):
-    made = importlib.import_module(f"claims.{name}").CLAIM
+    made = import_module(f"claims.{name}").CLAIM
     assert made.name == name
     assert "Reproduced:" in made.statement
     assert made.variants_tried >= 1

@@ -31,6 +31,7 @@ def test_ties():
 def test_the_share_is_of_scored_rows_and_rounds_down():
     close(best_share(torch.tensor([3.0, NAN, 1.0, 2.0]), share=0.5), [1.0, NAN, NAN, NAN])
     assert best_share(torch.arange(10.0), share=0.7).nansum() == 7
+    assert best_share(torch.arange(100.0), share=0.29).nansum() == 28  # as released: int(100 * 0.29)
     with pytest.raises(ValueError, match="above 0"):
         best_share(torch.ones(2), share=0.0)
 

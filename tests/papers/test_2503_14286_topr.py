@@ -41,6 +41,18 @@ def test_the_weight_is_of_the_whole_answer_and_depends_on_the_sign_of_the_reward
     close(tokens[1], [math.exp(-0.5), math.exp(-0.2), 0.0])
 
 
+def test_by_token_and_with_zero_as_bad_it_is_the_form_of_roll():
+    """Numbers of its agentic worker, for outcomes of 1, 0 and 0 and advantages of 0.5, -1 and -2."""
+    advantages = torch.tensor([0.5, -1.0, -2.0])[:, None].expand(3, 3)
+    outcomes = torch.tensor([1.0, 0.0, 0.0])
+    weight = taper_ratio(token_ratio(LOGP, OLD, MASK), outcomes - 0.5, MASK)
+    close(
+        weighted_likelihood(weight, LOGP, advantages, MASK),
+        [[1.0, 0.75, 0.5], [-0.909796, -0.982477, 0.0], [-2.0] * 3],
+        1e-6,
+    )
+
+
 def test_the_gradient_is_that_of_the_tapered_ratio_without_any_stop():
     rewards, grads = torch.tensor([1.0, -1.0, -1.0]), []
     for form in ("stop", "log"):

@@ -79,7 +79,8 @@ def best_of_group(
 def best_share(rewards: Float[Tensor, " B"], *, share: float = 0.2) -> Float[Tensor, " B"]:
     """RAFT's global rule: 1 for the best ``share`` of all scored rows, NaN for the others.
 
-        kept = the floor(share * n) largest of n scores; of equal ones the first (any, in the released code)
+        kept = the floor(share * n) largest of n scores, by the product as floating point has it (28 of 100 for 0.29), as
+               released; of equal ones the first (any, in the released code)
 
     Prompts compete with one another, so easy ones take over; `best_of_group` keeps one answer of each. NaN rewards are not
     counted.
@@ -92,7 +93,7 @@ def best_share(rewards: Float[Tensor, " B"], *, share: float = 0.2) -> Float[Ten
     if not 0 < share <= 1:
         raise ValueError(f"expected a share above 0 and up to 1, got {share}")
     scored = ~torch.isnan(rewards)
-    count = int(share * int(scored.sum()) + 1e-9)  # 0.29 * 100 is a little less than 29
+    count = int(share * int(scored.sum()))
     order = torch.where(scored, rewards, -torch.inf).argsort(descending=True, stable=True)
     return torch.full_like(rewards, torch.nan).index_fill(0, order[:count], 1.0)
 

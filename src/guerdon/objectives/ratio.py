@@ -135,7 +135,8 @@ def taper_ratio(
     both), full importance sampling (0 and inf for both), positives only (``negative_high = 0``).
 
     The paper's form: `sequence_ratio` above, `weighted_likelihood` under [[loss]], rewards of +1 and -1 (of 0 and 1 there is
-    nothing bad), no group statistics, aggregation sequence-mean. With `token_ratio` above it is the form of some trainers.
+    nothing bad), no group statistics, aggregation sequence-mean. With `token_ratio` above it is the form of some trainers,
+    of which ROLL counts a reward of 0 as bad: ``take`` a reward lowered by 0.5 for that.
     Of advantages rather than rewards: ``take = {rewards = "token_advantages"}``.
 
     ``rewards`` [B], or [B, T]; NaN gives NaN. 0 at unchosen positions.

@@ -7,11 +7,14 @@ import torch
 
 pytest.importorskip("trl")
 
-from guerdon.adapters import trl_settings
+from guerdon.adapters import trl_batch, trl_settings
 from guerdon.adapters.fitting import compile_for
 from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.settings import FATES, TABLES, TRL, default_of, given
+from guerdon.batch import Rollouts
+from guerdon.policies.huggingface import HuggingFace
 from guerdon.recipe import Recipe, RecipeError, load
+from tests.adapters import trl_two
 from tests.adapters import trl_world as world
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -150,13 +153,49 @@ def test_one_iteration_moves_the_reference_by_its_decay(tmp_path):
         torch.testing.assert_close(weight, 0.75 * before[name] + 0.25 * now[name], atol=1e-6, rtol=1e-5)
 
 
-def test_weights_of_micro_batches_run_in_trl_and_those_of_mini_batches_are_refused(tmp_path):
-    steer = {"preset": "clip-cov", "reward": [{"use": f"{world.__name__}:digits"}], "set": {"clip-cov.share": 0.5}}
-    with pytest.raises(RecipeError, match=r'training\.statistics = "micro-batch"'):
-        world.ours(tmp_path, steer)
-    trainer = world.ours(tmp_path, {**steer, "training": {"statistics": "micro-batch"}})
+@pytest.mark.parametrize("preset", ["steer", "clip-cov", "siren"])
+@pytest.mark.parametrize("statistics", ["mini-batch", "micro-batch"])
+def test_weights_that_compare_rows_see_the_whole_optimiser_step(tmp_path, preset, statistics):
+    """Whatever the number of its micro-batches; each pass by itself where the recipe says so."""
+    spec = {"preset": preset, "reward": [{"use": f"{world.__name__}:digits"}], "training": {"statistics": statistics}}
+    if preset == "clip-cov":  # of the few tokens of a test
+        spec["set"] = {"clip-cov.share": 0.3, "clip-cov.low": -9.0, "clip-cov.high": 9.0}
+    if preset == "siren":
+        spec["set"] = {"entropy-bonus.weight": 1.0}
+    weights = []
+    for pieces in (1, 4):
+        config = world.settings(
+            tmp_path, per_device_train_batch_size=8 // pieces, gradient_accumulation_steps=pieces, num_iterations=2,
+            optim="sgd", learning_rate=0.1,
+        )  # fmt: skip
+        trainer = world.ours(tmp_path, spec, config=config, rollout_func=trl_two.rollout)
+        trainer.train()
+        weights.append(trainer.model.state_dict())
+    start = world.model().state_dict()
+    moved = max(float((weights[0][name] - weight).abs().max()) for name, weight in start.items())
+    apart = max(float((weights[0][name] - weights[1][name]).abs().max()) for name in start)
+    assert moved > 1e-2
+    assert apart < 1e-6 if statistics == "mini-batch" else apart > 1e-4
+
+
+def test_weights_that_compare_rows_are_those_of_our_own_objective(tmp_path):
+    spec = {"preset": "steer", "reward": [{"use": f"{world.__name__}:digits"}]}
+    config = world.settings(
+        tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, max_steps=1, num_iterations=2
+    )
+    trainer = world.ours(tmp_path, spec, config=config, rollout_func=trl_two.rollout)
     trainer.train()
-    assert all(entry["grad_norm"] > 0 for entry in trainer.state.log_history if "grad_norm" in entry)
+    chunks = trainer._buffered_inputs
+    batch = Rollouts.cat([trl_batch.carried(chunk) for chunk in chunks])
+    old = torch.cat([chunk["old_per_token_logps"] for chunk in chunks])
+    batch = batch.with_(old_logp=old)
+    said = world.model()  # before the first step
+    policy = HuggingFace.of(said, world.tokenizer())
+    made = policy.evaluate(batch, frozenset({"logp"}))
+    want = trainer.pipeline.objective.weigh(batch, made, 0.0)["token_weights"]
+    got = torch.cat([piece["token_weights"] for piece in trainer._optimiser_step._weights])
+    assert float(want[batch["mask"]].std()) > 0.05
+    torch.testing.assert_close(got[batch["mask"]], want[batch["mask"]], atol=1e-4, rtol=1e-4)
 
 
 def test_the_policys_entropies_are_those_of_the_recipe(tmp_path):

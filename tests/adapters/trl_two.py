@@ -32,6 +32,7 @@ SIGNALS = [
 ]
 RECIPES: dict[str, Any] = {
     "grpo": {"preset": "grpo", "reward": SIGNALS},
+    "weights across rows": {"preset": "steer", "reward": SIGNALS},
     "greedy, reference": {"preset": "remax", "reward": SIGNALS[:1], "loss": [{"use": "kl-loss", "weight": 0.1}]},
     "model": {"preset": "prime", "reward": [*SIGNALS, {"use": "final-answer"}], "set": {"accuracy-filter.low": 0.0}},
 }

@@ -68,10 +68,7 @@ HOSTS: dict[str, Host] = {
         frozenset({"rollout", "policy", "reference", "value", "greedy", "extra", "model"}),
         _NO_PLAY | {"turn_scores": f"its tools pay nothing; {OURS}"},
         carries=frozenset({"step_ids", "turn_ids"}),
-        refuses={
-            "counts": f"its batches have a fixed number of rows; weigh rows instead, or {OURS}",
-            "across": f'its loss sees one micro-batch at a time; set training.statistics = "micro-batch", or {OURS}',
-        },
+        refuses={"counts": f"its batches have a fixed number of rows; weigh rows instead, or {OURS}"},
         adapter="guerdon.adapters.trl",
     ),
     "trl-rewards": Host(

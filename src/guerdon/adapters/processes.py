@@ -33,7 +33,8 @@ class Shared:
         """What the provider makes of a batch of this process's rows, on the CPU as the whole reward path."""
         training = self.module.training
         try:
-            made = self.provider("old_logp" if name == "sampled_logp" else name, batch)
+            with self.accelerator.autocast():
+                made = self.provider("old_logp" if name == "sampled_logp" else name, batch)
         finally:
             self.module.train(training)
         return made.cpu() if isinstance(made, Tensor) else made

@@ -11,12 +11,10 @@ Written against TRL 1.16; docs/trl.md has whole scripts.
 """
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
@@ -26,7 +24,7 @@ from guerdon.adapters.fitting import compile_for
 from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.processes import Shared, gathered, score
 from guerdon.adapters.trl_rewards import OWN, named, of_rows, reward_functions
-from guerdon.batch import Rollouts
+from guerdon.adapters.trl_step import OptimiserStep
 from guerdon.kernels.masked import masked_mean
 from guerdon.policies.token_text import TokenText
 from guerdon.recipe import Recipe
@@ -91,10 +89,12 @@ class GuerdonGRPOTrainer(GRPOTrainer):
             sharded=self.is_fsdp_enabled or self.is_deepspeed_enabled,
             drawn=self.use_vllm or self.rollout_func is not None,
         )
-        self._parts = trl_model.HostedParts.of(self.recipe, self.pipeline, separator, base, self._tokenizer)
+        self._parts = trl_model.HostedParts.of(
+            self.recipe, self.pipeline, separator, base, self._tokenizer, self.args.cast_lm_head_to_fp32
+        )
         self._cast = self._parts.cast(wanted, self._tokenize_prompts)
         self._learning = trl_model.Learning(self.pipeline, self._cast)
-        self._shares: list[Tensor] = []
+        self._optimiser_step = OptimiserStep(self, self.pipeline.objective, lambda: self._progress)
 
     @property
     def _progress(self) -> float:
@@ -157,16 +157,16 @@ class GuerdonGRPOTrainer(GRPOTrainer):
     # update phase ---------------------------------------------------------------------------------------------------
 
     def _compute_loss(self, model, inputs):
-        objective, training = self.pipeline.objective, self.model.training
         batch = trl_batch.carried(inputs)
         made, price = trl_model.forward(self, model, inputs, batch)
         batch = trl_batch.with_old(batch, inputs, made["logp"])
-        if objective.weighting:
-            batch = objective.weigh(batch, made, self._progress, partial(derive, self.args.seed, "weights", self._step))
-        loss, shares = objective.loss(batch, made, self._denominators(inputs), self._progress)
-        mode, steps = ("train", self.args.gradient_accumulation_steps) if training else ("eval", 1)
+        alone = self.recipe.training.statistics == "micro-batch"
+        batch = self._optimiser_step.weighed(model, inputs, batch, made, alone=alone)
+        shares = self._optimiser_step.denominators(inputs)
+        loss, parts = self.pipeline.objective.loss(batch, made, shares, self._progress)
+        mode, steps = ("train", self.args.gradient_accumulation_steps) if self.model.training else ("eval", 1)
         processes = self.accelerator.num_processes
-        told = {f"loss/{label}": torch.tensor(value * steps * processes) for label, value in shares.items()}
+        told = {f"loss/{label}": torch.tensor(value * steps * processes) for label, value in parts.items()}
         told["entropy"] = masked_mean(made["entropy"].detach(), batch["mask"])
         for name, value in told.items():
             everywhere = gathered(self.accelerator, value.to(loss.device))
@@ -175,19 +175,6 @@ class GuerdonGRPOTrainer(GRPOTrainer):
             loss = 0.0 * loss
         # gradients are averaged over processes, and the denominators are of all of them
         return loss * processes + price / steps
-
-    def _denominators(self, inputs) -> list[Tensor]:
-        """Of all micro-batches of this optimiser step, on all processes."""
-        steps, at = self.args.gradient_accumulation_steps, self._step % (self.args.steps_per_generation or 1)
-        training = self.model.training
-        if training and at % steps and self._shares:
-            return self._shares
-        chunks = self._buffered_inputs[at - at % steps :][:steps] if training else [inputs]
-        mask = torch.cat([c[trl_batch.CARRIED + "mask"] for c in chunks]).int()
-        mask = gathered(self.accelerator, self.accelerator.pad_across_processes(mask, dim=1)).bool()
-        shares = self.pipeline.objective.denominators(Rollouts({"mask": mask}))
-        self._shares = shares if training else []
-        return shares
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)

@@ -104,6 +104,17 @@ def with_old(batch: Rollouts, inputs: Mapping[str, Any], logp: Tensor) -> Rollou
     return batch.with_(old_logp=logp.detach() if old is None else old.float())
 
 
+def weights_of(batch: Rollouts, rows: Tensor, width: int) -> dict[str, Any]:
+    """The weights of some rows and their factors, for a micro-batch of ``width`` positions."""
+    made: dict[str, Any] = {}
+    for product, factors in FACTORS.items():
+        if product in batch:
+            made[product] = _fit(batch[product][rows], product, width)
+        if factors in batch:
+            made[factors] = {label: _fit(value[rows], product, width) for label, value in batch[factors].items()}
+    return made
+
+
 def _fit(value: Tensor, name: str, width: int) -> Tensor:
     """A quantity of positions cut or padded with 0 to ``width`` columns; others as they are."""
     quantity = lookup(name)

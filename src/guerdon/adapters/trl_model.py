@@ -43,14 +43,17 @@ class HostedParts(Parts):
 
     model: Any = None
     tokenizer: Any = None
+    exact_head: bool = False
 
     @classmethod
-    def of(cls, recipe: Recipe, pipeline: Pipeline, separator: str | None, model: Any, tokenizer: Any) -> "HostedParts":
-        """All that a provider asks for."""
+    def of(
+        cls, recipe: Recipe, pipeline: Pipeline, separator: str | None, model: Any, tokenizer: Any, exact_head: bool
+    ) -> "HostedParts":
+        """All that a provider asks for; ``exact_head``: the last layer is in float32 (``cast_lm_head_to_fp32``)."""
         said = recipe.sampling
         limit = said.max_tokens or 256
         sampling = Sampling(temperature=said.temperature, top_p=said.top_p, top_k=said.top_k, max_tokens=limit)
-        return cls(recipe, HostTask(separator, limit), pipeline, sampling, model, tokenizer)
+        return cls(recipe, HostTask(separator, limit), pipeline, sampling, model, tokenizer, exact_head)
 
     def cast(self, wanted: frozenset[str], tokenize: Callable[[list[Any]], Any]) -> Cast:
         """The host's model as our policy, and what stands beside it where the recipe needs it; a value head becomes a
@@ -58,6 +61,7 @@ class HostedParts(Parts):
         """
         options = {name: value for name, value in self.recipe.policy.options.items() if name in ("nucleus", "top")}
         policy = HuggingFace.of(self.model, self.tokenizer, **options)
+        policy.exact_head = self.exact_head
 
         def encode_prompts(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
             """As the host gives them to the model, template and tools included."""
@@ -76,6 +80,7 @@ class HostedParts(Parts):
 
     def _initial(self, *, heads: bool) -> Policy:
         policy = HuggingFace.of(copied(self.model), self.tokenizer)
+        policy.exact_head = self.exact_head
         if heads:
             policy.add_value_head()
         return policy
@@ -124,7 +129,8 @@ def forward(trainer: Any, model: Any, inputs: Mapping[str, Any], batch: Rollouts
     """
     makes, training = trainer.pipeline.objective.policy_makes, model.training
     if makes & OWN_PASS:
-        made = trainer._cast.policy.evaluate(batch, makes | {"logp", "entropy"}, temperature=trainer.temperature)
+        with trainer.accelerator.autocast():
+            made = trainer._cast.policy.evaluate(batch, makes | {"logp", "entropy"}, temperature=trainer.temperature)
         model.train(training)
         return made, 0.0
     call = trainer._get_per_token_logps_and_entropies

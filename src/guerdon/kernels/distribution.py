@@ -120,8 +120,9 @@ def of_hidden(
     """``function`` of the logits ``(hidden @ weight.T + bias) / temperature``, in blocks of rows."""
 
     def block(rows: Tensor) -> Tensor:
-        return function(F.linear(rows, weight, bias).float() / temperature)
+        return function(F.linear(rows.to(widest), weight.to(widest), bias).float() / temperature)
 
+    widest = torch.promote_types(hidden.dtype, weight.dtype)
     size = max(1, _ROWS_TIMES_VOCABULARY // weight.shape[0])
     made = [checkpoint(block, rows, use_reentrant=False, preserve_rng_state=False) for rows in hidden.split(size)]
     return torch.cat(made) if made else hidden.new_zeros(0)  # pyright: ignore[reportArgumentType]

@@ -86,7 +86,8 @@ def logp_and_entropy(
 
     Gradient flows to hidden, weight and bias, through both results; it is added up in float32 (float64 for float64)
     and rounded once. Beside the inputs and their gradients the memory is a few tiles. Products of bfloat16 and float16
-    are taken in float32 from the start, so the log-probabilities are more exact than those of a model's own logits.
+    are taken in float32 from the start, so the log-probabilities are more exact than those of a model's own logits. A
+    weight in float32 is never rounded to hidden states in bfloat16: they are widened.
 
     Args:
         hidden: states [..., D].
@@ -126,6 +127,7 @@ def _rows(hidden, weight, targets, bias, transform, entropy, chunk, tile) -> tup
     if torch.is_autocast_enabled(device):
         narrow = torch.get_autocast_dtype(device)
         hidden, weight, bias = hidden.to(narrow), weight.to(narrow), None if bias is None else bias.to(narrow)
+    hidden = hidden.to(torch.promote_types(hidden.dtype, weight.dtype))
     with torch.autocast(device, enabled=False):
         if weight.shape[0] <= chunk and hidden.dtype == wide(hidden.dtype):
             logits = transform(F.linear(hidden, weight, bias))

@@ -110,10 +110,14 @@ def save_merged(model: Any, folder: Path) -> None:
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A deep copy; a forward that somebody hung on the object is left off, since it would still run the original."""
+    """A deep copy; a forward that somebody hung on the model or its last layer is left off, since it would still run the
+    original. What such a last layer was for, a weight wider than the model's, still works."""
     twin: Any = copy.deepcopy(model)
     for part in (twin, twin.get_base_model() if hasattr(twin, "get_base_model") else twin):
         part.__dict__.pop("forward", None)
+    head = twin.get_output_embeddings()
+    if head is not None and head.__dict__.pop("forward", None) is not None:
+        head.register_forward_pre_hook(lambda layer, given: (given[0].to(layer.weight.dtype), *given[1:]))
     return twin
 
 

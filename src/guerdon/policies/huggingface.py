@@ -56,6 +56,8 @@ class HuggingFace:
     """
 
     module: nn.Module
+    exact_head: bool = False
+    """`guerdon.policies.last_layer.LastLayer.exact`: a host's setting."""
 
     def __init__(
         self,
@@ -123,7 +125,7 @@ class HuggingFace:
 
     @property
     def _layer(self) -> LastLayer | None:
-        return self._transform and LastLayer(self._causal.get_output_embeddings(), self._transform)
+        return self._transform and LastLayer(self._causal.get_output_embeddings(), self._transform, self.exact_head)
 
     @property
     def _causal(self) -> Any:

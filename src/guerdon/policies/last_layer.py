@@ -1,6 +1,7 @@
 """A model's last layer as what it is: a weight, perhaps a bias, and what the model does to the product."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,10 +21,12 @@ class LastLayer:
     Args:
         head: the output embedding; its weight may be tied to the input embedding's.
         transform: what the model does to the product, at a temperature of 1.
+        exact: its products are taken in the dtype of its weight even where the rest of a pass is narrower (autocast).
     """
 
     head: nn.Linear
     transform: Transform
+    exact: bool = False
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits [..., V] of hidden states [..., D], as the model itself makes them."""
@@ -35,12 +38,17 @@ class LastLayer:
         """As `guerdon.kernels.last_layer.logp_and_entropy`, never holding the logits."""
         how: dict[str, Any] = {"scale": self.transform.scale, "softcap": self.transform.softcap, "entropy": entropy}
         head = self.head
-        return logp_and_entropy(hidden, head.weight, targets, bias=head.bias, temperature=temperature, **how)
+        with self._precision():
+            return logp_and_entropy(hidden, head.weight, targets, bias=head.bias, temperature=temperature, **how)
 
     def each(self, function: Callable[[Tensor], Tensor], hidden: Tensor, temperature: float) -> Tensor:
         """``function`` of the logits over temperature, row by row, in blocks of rows."""
         transform = replace(self.transform, temperature=temperature)
-        return of_hidden(lambda raw: function(transform(raw)), hidden, self.head.weight, bias=self.head.bias)
+        with self._precision():
+            return of_hidden(lambda raw: function(transform(raw)), hidden, self.head.weight, bias=self.head.bias)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.head.weight.device.type, enabled=False) if self.exact else nullcontext()
 
 
 @torch.no_grad()

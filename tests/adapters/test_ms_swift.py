@@ -5,6 +5,7 @@ The package itself is asked under tests/hosts.
 
 import asyncio
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,7 +31,7 @@ def batch(ids=((1, 2, 3, 4), (5, 6))):
     said = ["1+1=2", "=3"]
     return {
         "completions": said,
-        "trainer_state": object(),
+        "trainer_state": SimpleNamespace(global_step=1, max_steps=4),
         "messages": [[{"role": "user", "content": "1+1"}, {"role": "assistant", "content": text}] for text in said],
         "prompt_id": ["a", "a"],
         "request_id": ["x", "y"],

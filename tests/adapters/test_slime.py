@@ -83,7 +83,7 @@ def args(tmp_path):
     def of(text, **changed):
         path = tmp_path / "recipe.toml"
         path.write_text(text)
-        slime._scorer.cache_clear()
+        slime._SCORERS.clear()
         fields = {"guerdon_recipe": str(path), "reward_key": None, "group_rm": False, "hf_checkpoint": "none"}
         return SimpleNamespace(**fields | changed)
 

@@ -26,7 +26,7 @@ with warnings.catch_warnings():  # what verl and ray warn of while they are impo
     import guerdon.adapters.verl  # noqa: F401  registers
     from tests.adapters.verl_stage import LIMIT, Queue, configure, make_tokenizer, session
 
-from guerdon.adapters.settings import VERL
+from guerdon.adapters.fates import VERL
 from guerdon.adapters.verl_cut import RECIPE
 from guerdon.pipeline import SignalFailure
 from guerdon.recipe import RecipeError

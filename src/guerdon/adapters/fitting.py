@@ -15,6 +15,7 @@ from guerdon.adapters.refusals import (
     refuse_counts,
     refuse_demonstrations,
     refuse_dropped,
+    refuse_schedules,
     refuse_update,
     takes,
 )
@@ -63,8 +64,11 @@ def compile_for(
     settings.refuse(host, loaded)
     if host.runs in ("loss", "losses"):
         refuse_counts(host, pipeline)
+        early, late = halves(pipeline, host.alone)
         if host.together is not None:
-            credit_together(host, *halves(pipeline, host.alone))
+            credit_together(host, early, late)
+        if host.alone:
+            refuse_schedules(host, [stage for stage in early if stage.kind == "reward"], weights=False)
         if losses:
             refuse_update(host, pipeline)
         return pipeline if host.runs == "loss" else replace(pipeline, stages=())
@@ -85,6 +89,7 @@ def compile_for(
                     f"provide to what runs in it; {advice}"
                 )
     dropped = [s for s in pipeline.stages if s not in kept and s.kind != "reward"]
+    refuse_schedules(host, [s for s in pipeline.stages if s not in dropped])
     refuse_dropped(host, [*dropped, *pipeline.objective.weighting])
     return replace(pipeline, stages=tuple(s for s in pipeline.stages if s not in dropped))
 

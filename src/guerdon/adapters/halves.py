@@ -3,6 +3,7 @@
 What looks at one row runs where the row is scored; the rest runs where the batch is, and may be told less there.
 """
 
+from guerdon.adapters.refusals import refuse_schedules
 from guerdon.pipeline import BoundStage, Host, Pipeline
 from guerdon.pipeline.extra import ancestors
 from guerdon.quantities import QUANTITIES, lookup
@@ -53,6 +54,7 @@ def credit_together(host: Host, early: Stages, late: Stages) -> Stages:
             )
         there -= {"rewards", "token_rewards"}
     stages = tuple(s for s in late if s not in early)
+    refuse_schedules(host, (*early, *stages))
     for stage in stages:
         name = next((n for n in stage.reads if n not in there), None)
         if name is not None:

@@ -32,6 +32,7 @@ _NO_PASS = {
 }
 _NO_PLAY = _ALONE | _GAMES
 _ROWS = _NO_PLAY | _TURNS | _EXTRA
+_NO_CLOCK = {"schedules": f"write a number, or {TRL}"}
 _SPANS = f"its traces do not say which characters a token stands for; {TRL}"
 
 _OF_A_ROW = {"prompts", "completions", "tokens", "token_spans", "attention_mask", "terminated", "truncated"}
@@ -54,6 +55,7 @@ _VERL = Host(
         "counts": f"it trains on each row once; weigh rows instead, or {OURS}",
         "across": f'its actor shows a loss one micro-batch at a time; set training.statistics = "micro-batch", or {OURS}',
         "factors": "it gets weights of the rollouts as a part of the advantage; set weighted = true or false",
+        **_NO_CLOCK,
     },
     handed=frozenset({"logp", "old_logp", "token_advantages", "mask"}),
     elsewhere={"ref_logp": "it adds its own KL term; set actor.use_kl_loss"},
@@ -99,19 +101,16 @@ HOSTS: dict[str, Host] = {
             "value": f"its ranks see the critic after the recipe has run; use a baseline of the group, or {TRL}",
         },
         carries=frozenset({"turn_ids"}),
+        refuses=_NO_CLOCK,
         adapter="guerdon.adapters.slime",
         runs="advantages",
     ),
     "prime-rl": Host(
         "an algorithm of prime-rl",
         frozenset({"rollout", "old_logp"}),
-        _ALONE
-        | _EXTRA
-        | _NO_HIDDEN
-        | _NO_PASS
-        | {k: v for k, v in _GAMES.items() if k != "turn_scores"}
-        | {"token_spans": _SPANS},
+        _NO_PLAY | _EXTRA | _NO_HIDDEN | _NO_PASS | {"token_spans": _SPANS},
         carries=frozenset({"turn_ids", "turn_scores"}),
+        refuses=_NO_CLOCK,
         adapter="guerdon.adapters.prime_rl",
         runs="advantages",
     ),
@@ -126,6 +125,7 @@ HOSTS: dict[str, Host] = {
         refuses={
             "counts": f"it trains on each sample once; {OURS}",
             "across": f"it hands over one sample at a time; {OURS}",
+            **_NO_CLOCK,
         },
         handed=frozenset({"logp", "old_logp", "ref_logp", "token_advantages", "token_weights", "mask"}),
         aggregates=("token-mean",),
@@ -137,6 +137,7 @@ HOSTS: dict[str, Host] = {
         frozenset({"rollout", "prompts", "completions"}),
         _ROWS | _NO_PASS,
         dict.fromkeys(("rollout", "derived"), f"it hands over one completion at a time, as text; {TRL}"),
+        refuses=_NO_CLOCK,
         adapter="guerdon.adapters.openrlhf",
         runs="rewards",
     ),
@@ -157,6 +158,7 @@ HOSTS: dict[str, Host] = {
         _ROWS | _NO_PASS,
         {"group": f"it asks for one completion at a time; {TRL}", "token_spans": _SPANS},
         frozenset({"turn_ids"}),
+        refuses=_NO_CLOCK,
         adapter="guerdon.adapters.verifiers",
         runs="rewards",
     ),

@@ -18,7 +18,7 @@ import torch
 
 from guerdon.adapters.data import rollouts_of
 from guerdon.adapters.hosts import HOSTS
-from guerdon.adapters.scoring import Scorer, numbers
+from guerdon.adapters.scoring import Scorer, numbers, progress_of
 from guerdon.batch import Rollouts
 
 _ITS_OWN = {
@@ -48,7 +48,8 @@ def reward(recipe: Any, *, asynchronous: bool = False) -> type:
     scorer = Scorer(HOSTS["ms-swift"], recipe)
 
     def score(completions: Sequence[str], **given: Any) -> list[float | None]:
-        return numbers(scorer.run(_rows(completions, given)).batch["rewards"])
+        progress = progress_of(given.get("trainer_state"))
+        return numbers(scorer.run(_rows(completions, given), progress=progress).batch["rewards"])
 
     class GuerdonReward(ORM):
         """The recipe's rewards."""

@@ -21,7 +21,8 @@ Written against prime-rl at 559b447 (`orchestrator/algo/base.py`, `algo/routing.
 
 import asyncio
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
+from itertools import count
 from typing import Any
 
 import torch
@@ -30,10 +31,14 @@ from guerdon.adapters.data import final_credit, group_ids
 from guerdon.adapters.fitting import columns_of, compile_for
 from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.scoring import Scorer
+from guerdon.adapters.settings import tell
 from guerdon.adapters.verifiers import STRUCTURE, rows_of
 from guerdon.batch import Rollouts
 from guerdon.pipeline import Objective
 from guerdon.recipe import RecipeError, load
+from guerdon.training.generators import derive
+
+_CALLS = count()
 
 
 def algorithm(recipe: Any) -> type:
@@ -76,7 +81,7 @@ def install(recipe: Any, *, in_place_of: str = "grpo") -> None:
     ALGORITHM_CLASSES[in_place_of] = algorithm(recipe)
 
 
-def loss(inputs: Any, recipe: str, progress: float = 0.0) -> Any:
+def loss(inputs: Any, recipe: str) -> Any:
     """The recipe's losses on one sample: prime-rl's custom loss function.
 
     prime-rl adds up samples and divides by the number of tokens of the whole batch: losses must be averaged over tokens.
@@ -84,7 +89,6 @@ def loss(inputs: Any, recipe: str, progress: float = 0.0) -> Any:
     Args:
         inputs: prime-rl's ``LossInputs``: log-probabilities of trainer, sampler and reference, advantages, mask [T].
         recipe: as for `guerdon.recipe.load`.
-        progress: of training in [0, 1], for schedules; prime-rl does not tell it.
 
     Returns:
         prime-rl's ``LossOutputs``: the sum over the sample's tokens, and each loss by its label.
@@ -105,9 +109,10 @@ def loss(inputs: Any, recipe: str, progress: float = 0.0) -> Any:
     batch = objective.boundary(Rollouts({k: v[None] for k, v in kept.items() if v is not None}))
     made = {"logp": inputs.trainer_logprobs[None]}
     if objective.weighting:
-        batch = objective.weigh(batch, made, progress)
+        draws = partial(derive, load(recipe).training.seed, next(_CALLS))
+        batch = objective.weigh(batch, made, 0.0, draws)
     one = torch.ones((), device=inputs.trainer_logprobs.device)
-    total, parts = objective.loss(batch, made, [one] * len(objective.losses), progress)
+    total, parts = objective.loss(batch, made, [one] * len(objective.losses), 0.0)
     return LossOutputs(loss=total, metrics={f"guerdon/{k}": total.new_tensor(v) for k, v in parts.items()})
 
 
@@ -115,6 +120,7 @@ def loss(inputs: Any, recipe: str, progress: float = 0.0) -> Any:
 def _objective(recipe: str) -> Objective:
     loaded = load(recipe)
     pipeline = compile_for(HOSTS["prime-rl-loss"], loaded, columns=columns_of(loaded), structure=STRUCTURE)
+    tell(HOSTS["prime-rl-loss"], loaded)
     return pipeline.objective
 
 

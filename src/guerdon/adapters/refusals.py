@@ -1,6 +1,7 @@
 """What a host cannot run, said with the stage, the quantity, the host and what to use instead."""
 
 import json
+from collections.abc import Iterable
 
 from guerdon.adapters.hosts import TRL
 from guerdon.method import Take, find
@@ -8,6 +9,7 @@ from guerdon.pipeline import BoundStage, Host, Pipeline
 from guerdon.pipeline.weights import makers
 from guerdon.quantities import QUANTITIES, lookup
 from guerdon.recipe import Loss, Recipe, RecipeError
+from guerdon.schedules import Schedule
 
 _ANYTHING_ELSE = f"take token_advantages in its place where that will do, or {TRL}"
 
@@ -34,6 +36,7 @@ def refuse_update(host: Host, pipeline: Pipeline) -> None:
                 f"{stage.place}: {what} {name} ({meaning(name)}), for which {host.name} has no place; "
                 f"{host.refuses['across' if across else 'weighting']}"
             )
+    refuse_schedules(host, objective.stages)
     early = makers(pipeline.stages)
     if early and objective.picks_weights and "factors" in host.refuses:
         raise RecipeError(
@@ -52,6 +55,24 @@ def refuse_update(host: Host, pipeline: Pipeline) -> None:
             raise RecipeError(
                 f"{stage.place}: expected aggregate = {' or '.join(json.dumps(a) for a in host.aggregates)}, since {host.name} divides the "
                 f"token_loss of a batch by nothing else, got {stage.spec.aggregate!r}; change it, or {TRL}"
+            )
+
+
+def refuse_schedules(host: Host, stages: Iterable[BoundStage], *, weights: bool = True) -> None:
+    """Refuse options, and with ``weights`` coefficients too, that move with training where nothing tells how far that is.
+
+    Raises:
+        RecipeError: with the stage, the option, the host and what to write instead.
+    """
+    if "schedules" not in host.refuses:
+        return
+    for stage in stages:
+        said = {**stage.options, **({"weight": getattr(stage.spec, "weight", None)} if weights else {})}
+        name = next((name for name, value in said.items() if isinstance(value, Schedule)), None)
+        if name is not None:
+            raise RecipeError(
+                f"{stage.place}: expected a number for {name} in {host.name}, which does not tell it how far the training is, got a "
+                f"{said[name].schedule} schedule; {host.refuses['schedules']}"
             )
 
 

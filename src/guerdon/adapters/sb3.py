@@ -33,6 +33,7 @@ from guerdon.adapters.data import final_credit
 from guerdon.adapters.fitting import compile_for
 from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.sb3_rows import Episodes
+from guerdon.adapters.settings import tell
 from guerdon.method import find
 from guerdon.pipeline import Pipeline
 from guerdon.recipe import Recipe, RecipeError, load
@@ -65,6 +66,8 @@ class GuerdonRolloutBuffer(RolloutBuffer):
         loaded = _with_discounts(load(GAE if recipe is None else recipe), self.gamma, self.gae_lambda)
         self.pipeline = pipeline_of(loaded)
         self._iteration = 0
+        self.progress = 0.0
+        """How far the training is, in [0, 1]; `EpisodeEnds` tells it."""
 
     def reset(self) -> None:
         """Forget the rollouts."""
@@ -95,7 +98,10 @@ class GuerdonRolloutBuffer(RolloutBuffer):
                 "expected what the environments paid for every action, got none; pass callback=EpisodeEnds() to learn()"
             )
         rows = Episodes(self, last_values.detach().cpu().numpy().flatten(), dones)
-        outcome = self.pipeline.run(rows.batch, generator_for=partial(derive, 0, self._iteration))
+        said = self.pipeline.recipe.training
+        draws = partial(derive, said.seed, self._iteration)
+        outcome = self.pipeline.run(rows.batch, progress=self.progress, generator_for=draws)
+        self.pipeline.check_failures(outcome, said.failure_limit)
         self.pipeline.update(outcome.batch)
         self._iteration += 1
         credit, keep = final_credit(outcome.batch)
@@ -127,6 +133,7 @@ class EpisodeEnds(BaseCallback):
         buffer = self.locals["rollout_buffer"]
         if isinstance(buffer, GuerdonRolloutBuffer):
             buffer.note(self.locals["rewards"], self._values_after_cuts())
+            buffer.progress = min(1.0, self.num_timesteps / max(1, self.locals["total_timesteps"]))
         return True
 
     def _values_after_cuts(self) -> np.ndarray:
@@ -148,6 +155,7 @@ def pipeline_of(recipe: Recipe) -> Pipeline:
     """
     host = HOSTS["stable-baselines3"]
     pipeline = compile_for(host, recipe, steps=True, structure=_STRUCTURE)
+    tell(host, recipe)
     if "token_returns" not in {made for stage in pipeline.stages for made in stage.makes}:
         raise RecipeError(
             f"expected a stage that makes token_returns, from which the value function of {host.name} learns, got none; "

@@ -2,17 +2,21 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import count
 from typing import Any
 
 from torch import Tensor
 
 from guerdon.adapters.fitting import compile_for, left_to
+from guerdon.adapters.settings import tell
 from guerdon.batch import Rollouts
 from guerdon.pipeline import BoundStage, Host, Pipeline, SignalFailure
 from guerdon.pipeline.run import Outcome
 from guerdon.quantities import QUANTITIES
 from guerdon.recipe import load
+from guerdon.training.generators import derive
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +36,7 @@ class Scorer:
         columns: of the host's data set; None: whatever the first call brings.
         steps: the rows carry ``step_ids``.
         structure: what else they carry (`guerdon.pipeline.compile_recipe`).
+        theirs: reads a setting of the host's (`guerdon.adapters.settings.differences`).
 
     Raises:
         RecipeError: what cannot run there; at the first call where ``columns`` is None.
@@ -45,10 +50,12 @@ class Scorer:
         *,
         steps: bool = False,
         structure: Iterable[str] = (),
+        theirs: Callable[[str], Any] = lambda name: None,
     ):
-        self.host, self.recipe = host, load(recipe)
+        self.host, self.recipe, self.theirs = host, load(recipe), theirs
         self.steps, self.structure = steps, frozenset(structure)
         self._compiled: dict[frozenset[str], Pipeline] = {}
+        self._calls = count()
         self._asked: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         if columns is not None:
@@ -59,18 +66,25 @@ class Scorer:
         names = frozenset(columns)
         if names not in self._compiled:
             made = compile_for(self.host, self.recipe, columns=names, steps=self.steps, structure=self.structure)
+            if not self._compiled:
+                tell(self.host, self.recipe, self.theirs)
             self._compiled[names] = made
             left = left_to(self.host, made)
             logger.info("in %s runs: %s; left to it: %s", self.host.name, _labels(made), ", ".join(left) or "nothing")
         return self._compiled[names]
 
-    def run(self, rows: Rollouts, stages: tuple[BoundStage, ...] | None = None) -> Outcome:
+    def run(self, rows: Rollouts, stages: tuple[BoundStage, ...] | None = None, progress: float = 0.0) -> Outcome:
         """Run the recipe, or some of its stages, on rows; what is no quantity among them is a column.
+
+        Random numbers depend on ``training.seed``, on how often it has run, and on what the rows said.
 
         Raises:
             SignalFailure: a signal failed on more rows than ``training.failure_limit`` allows, of 64 or more.
         """
-        outcome = self.pipeline(name for name in rows if name not in QUANTITIES).run(rows, stages=stages)
+        said = str(rows.get("completions", ""))  # processes that count alike see other rows
+        draws = partial(derive, self.recipe.training.seed, next(self._calls), said)
+        pipeline = self.pipeline(name for name in rows if name not in QUANTITIES)
+        outcome = pipeline.run(rows, stages=stages, progress=progress, generator_for=draws)
         for label, share in outcome.failed.items():
             self._asked[label] += rows.rows
             self._failed[label] += round(share * rows.rows)
@@ -86,6 +100,11 @@ class Scorer:
     def learn(self, outcome: Outcome) -> None:
         """Let methods with state learn from rows that a recipe has run on; once for each row."""
         self.pipeline(name for name in outcome.batch if name not in QUANTITIES).update(outcome.batch)
+
+
+def progress_of(state: Any) -> float:
+    """How far the training is, in [0, 1], by the state of a trainer of transformers; 0 without one."""
+    return 0.0 if state is None else state.global_step / max(1, state.max_steps)
 
 
 def numbers(values: Tensor) -> list[float | None]:

@@ -39,6 +39,8 @@ from guerdon.shaping import weighted_sum
 KEPT = "guerdon"
 """Where a sample's metadata keeps what the signals said of it."""
 _PADDING = {"parts": 0.0, "step_parts": float("nan"), "token_parts": 0.0}
+_SCORERS: dict[str, Scorer] = {}
+"""One for each recipe."""
 _FOR_SLIME = {KEPT, "raw_reward", "round_number", "rm_type"}
 
 
@@ -70,7 +72,7 @@ def post_process_rewards(args: Any, samples: Sequence[Any]) -> tuple[list[float]
         raise ValueError(
             "expected teacher_log_probs to be free for the recipe's credit, got --use-opd; leave one of them out"
         )
-    scorer = _scorer(args.guerdon_recipe)
+    scorer = _scorer(args)
     stages = tuple(stage for stage in _pipeline(args, samples).stages if stage.kind != "reward")
     outcome = scorer.run(_rows(args, samples).with_(**_kept(samples)), stages=stages)
     scorer.learn(outcome)
@@ -104,7 +106,7 @@ def _ask(args: Any, samples: list[Any]) -> list[float]:
     alone = next((s for s in signals if "group" in s.reads), None)
     if alone is not None and not getattr(args, "group_rm", False):
         raise RecipeError(f"{alone.place}: takes group, but slime asks for one sample at a time; pass --group-rm")
-    batch = _scorer(args.guerdon_recipe).run(_rows(args, samples), stages=signals).batch
+    batch = _scorer(args).run(_rows(args, samples), stages=signals).batch
     if "parts" not in batch:
         raise RecipeError(
             "expected a signal that makes parts of rows, since slime logs and filters by one reward per sample, got none; "
@@ -146,9 +148,13 @@ def _table(rows: Sequence[Any], padding: float, dtype: torch.dtype = torch.float
     return torch.tensor([row + [padding] * (width - len(row)) for row in rows], dtype=dtype)
 
 
-@cache
-def _scorer(recipe: str) -> Scorer:
-    return Scorer(HOSTS["slime"], recipe, structure={"turn_ids"})
+def _scorer(args: Any) -> Scorer:
+    recipe = args.guerdon_recipe
+    if recipe not in _SCORERS:
+        _SCORERS[recipe] = Scorer(
+            HOSTS["slime"], recipe, structure={"turn_ids"}, theirs=lambda name: getattr(args, name, None)
+        )
+    return _SCORERS[recipe]
 
 
 @cache
@@ -166,7 +172,7 @@ def _columns(args: Any, samples: Sequence[Any]) -> dict[str, list[Any]]:
 
 
 def _pipeline(args: Any, samples: Sequence[Any]) -> Pipeline:
-    return _scorer(args.guerdon_recipe).pipeline(_columns(args, samples))
+    return _scorer(args).pipeline(_columns(args, samples))
 
 
 def _rows(args: Any, samples: Sequence[Any]) -> Rollouts:

@@ -42,7 +42,7 @@ class GuerdonGRPOTrainer(GRPOTrainer):
 
     Args:
         model: as for `GRPOTrainer`.
-        recipe: as for `guerdon.recipe.load`; `guerdon.adapters.settings.TRL` says what becomes of its settings.
+        recipe: as for `guerdon.recipe.load`; `guerdon.adapters.fates.TRL` says what becomes of its settings.
         args: TRL's settings; those that the recipe takes over (``beta``, ``loss_type`` ...) must be left alone.
         train_dataset: its columns besides ``prompt`` are columns for signals.
         separator: what separates the steps of a completion, where the recipe has steps.

@@ -8,6 +8,8 @@ Written against TRL 1.16; docs/trl.md has whole scripts.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,14 @@ from torch import Tensor
 from guerdon.adapters.data import rollouts_of, with_steps
 from guerdon.adapters.fitting import columns_of, compile_for
 from guerdon.adapters.hosts import HOSTS
+from guerdon.adapters.scoring import progress_of
+from guerdon.adapters.settings import tell
 from guerdon.adapters.trl_batch import right_padded
 from guerdon.batch import Rollouts
 from guerdon.pipeline import BoundStage, Pipeline
 from guerdon.policies.token_text import TokenText
 from guerdon.recipe import Recipe, RecipeError, load
+from guerdon.training.generators import derive
 
 RewardFunction = Callable[..., list[float | None]]
 PASSED = frozenset(
@@ -53,6 +58,7 @@ def reward_functions(
     """
     scorer = _Scorer(load(recipe), tokenizer, separator)
     pipeline = scorer.compiled(columns_of(scorer.recipe))
+    tell(HOSTS["trl-rewards"], scorer.recipe)
     if all(s.kind == "reward" or s.method.name == "weighted-sum" for s in pipeline.stages):
         return [scorer.part(s.label) for s in pipeline.signals]
     return [scorer.whole()]
@@ -66,6 +72,7 @@ class _Scorer:
         self.text = None if tokenizer is None else TokenText(tokenizer)
         self.pipeline: Pipeline | None = None
         self.last: tuple[Any, Rollouts] | None = None
+        self._calls = count()
 
     def compiled(self, columns: Iterable[str]) -> Pipeline:
         """The recipe up to its rewards."""
@@ -126,9 +133,9 @@ class _Scorer:
             completions=[said(c) for c in completions],
             columns={k: columns[k] for k in self.pipeline.columns},
         )
-        state = given.get("trainer_state")
-        progress = 0.0 if state is None else state.global_step / max(1, state.max_steps)
-        outcome = self.pipeline.run(with_steps(batch, self.separator), progress=progress)
+        draws = partial(derive, self.recipe.training.seed, next(self._calls), str(batch["completions"]))
+        progress = progress_of(given.get("trainer_state"))
+        outcome = self.pipeline.run(with_steps(batch, self.separator), progress=progress, generator_for=draws)
         self.pipeline.check_failures(outcome, self.recipe.training.failure_limit)
         self.last = (completions, outcome.batch)
         return outcome.batch

@@ -7,8 +7,9 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
+from guerdon.adapters.fates import TRL
 from guerdon.adapters.hosts import HOSTS
-from guerdon.adapters.settings import TRL, differences, given, refuse
+from guerdon.adapters.settings import differences, given, refuse
 from guerdon.pipeline import Pipeline
 from guerdon.recipe import Recipe, RecipeError, SamplingSpec, load
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
+from itertools import count
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from guerdon.adapters.verl_data import on_chosen
 from guerdon.batch import Rollouts
 from guerdon.kernels import broadcast_rows, kept, settled
 from guerdon.method import Method, methods
+from guerdon.training.generators import derive
 
 NAME = "guerdon"
 ALIASES = {"grpo": "group-normalise", "dr_grpo": "group-centre", "rloo": "leave-one-out"}
@@ -20,6 +23,7 @@ ALIASES = {"grpo": "group-normalise", "dr_grpo": "group-centre", "rloo": "leave-
 CREDIT: ContextVar[tuple[Tensor, Tensor] | None] = ContextVar("guerdon_credit", default=None)
 """Advantages and returns that a trainer of ours made, for the estimator ``guerdon`` that verl calls for it."""
 
+_CALLS = count()
 _GIVEN = {"rewards", "token_rewards", "mask", "group", "lengths"}
 
 
@@ -58,7 +62,8 @@ def by_recipe(token_level_rewards, response_mask, index=None, config=None, **_ot
     maker = next((i for i, s in enumerate(stages) if "token_rewards" in s.makes), len(stages))
     tokens = any("token_rewards" in s.reads for s in stages[: maker + 1])
     batch = _batch(token_level_rewards, response_mask, index, tokens=tokens)
-    return credited(recipe.pipeline.run(batch, stages=stages).batch)[:2]
+    draws = partial(derive, recipe.pipeline.recipe.training.seed, "credit", next(_CALLS))  # verl tells no step
+    return credited(recipe.pipeline.run(batch, stages=stages, generator_for=draws).batch)[:2]
 
 
 def credited(batch: Rollouts) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """verl's reward manager and trainers with a recipe in them: they subclass verl's own, so this module needs verl."""
 
+from functools import partial
+from itertools import count
 from typing import Any
 
 import torch
@@ -16,6 +18,9 @@ from guerdon.adapters.verl_data import columns_of, ended, pack
 from guerdon.batch import Rollouts
 from guerdon.policies.token_text import TokenText
 from guerdon.shaping import weighted_sum
+from guerdon.training.generators import derive
+
+_CALLS = count()
 
 
 class GuerdonRewardManager(RewardManagerBase):
@@ -64,7 +69,9 @@ class GuerdonRewardManager(RewardManagerBase):
                 "policy chose; set actor_rollout_ref.rollout.multi_turn.enable=true and trainer.v1.trainer_mode=guerdon_sync"
             )
         row = with_steps(with_turns(self._row(data, fields, columns)), recipe.separator)
-        batch = recipe.pipeline.run(row, stages=recipe.early).batch
+        said = str(row["tokens"].tolist())  # reward workers that count alike see other rows
+        draws = partial(derive, recipe.pipeline.recipe.training.seed, next(_CALLS), said)
+        batch = recipe.pipeline.run(row, stages=recipe.early, generator_for=draws).batch
         info = pack(batch)
         if recipe.rewards:
             return {"reward_score": batch["rewards"].item(), "reward_extra_info": info}

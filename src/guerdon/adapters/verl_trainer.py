@@ -14,7 +14,7 @@ from verl.workers.utils.padding import response_to_nested  # pyright: ignore[rep
 from guerdon.adapters.data import group_ids, rollouts_of, with_steps, with_turns
 from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.refusals import refuse_update
-from guerdon.adapters.settings import differences
+from guerdon.adapters.settings import tell
 from guerdon.adapters.verl_credit import CREDIT, NAME, credited
 from guerdon.adapters.verl_cut import RECIPE, cut, writes_tools
 from guerdon.adapters.verl_data import columns_of, ended, unpack
@@ -23,6 +23,7 @@ from guerdon.pipeline.run import Outcome, Pipeline
 from guerdon.policies.token_text import TokenText
 from guerdon.recipe import RecipeError
 from guerdon.signals.scores import Outcome as Said
+from guerdon.training.generators import derive
 
 logger = logging.getLogger(__name__)
 _verl: Any = verl.trainer.ppo.v1.trainer_base
@@ -60,6 +61,7 @@ def subclass(base: Any, mode: str) -> type:
                 stages=self.recipe.late,
                 provide=_lacking,
                 progress=min(1.0, self.global_steps / max(1, self.total_training_steps)),
+                generator_for=partial(derive, pipeline.recipe.training.seed, self.global_steps),
             )
             outcome = with_failures(outcome)
             metrics.update(summary(outcome))
@@ -165,8 +167,7 @@ def _lacking(name: str, _: Rollouts) -> Any:
 
 
 def _check(config: Any, pipeline: Pipeline) -> None:
-    for line in differences(HOSTS["verl"], pipeline.recipe, partial(OmegaConf.select, config)):
-        logger.warning(line)
+    tell(HOSTS["verl"], pipeline.recipe, partial(OmegaConf.select, config))
     algorithm, loss = config.algorithm, config.actor_rollout_ref.actor.policy_loss.loss_mode
     if algorithm.adv_estimator != NAME or algorithm.use_kl_in_reward:
         raise RecipeError(

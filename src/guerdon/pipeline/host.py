@@ -24,7 +24,8 @@ class Host:
         refuses: kinds of stages that its trainer has no place for, each with what to use instead: ``counts`` (rows that count
             several times), ``weighting`` (weights made in the update phase), ``across`` (those of
             them that look across rows), ``together`` (stages of credit that need more than ``together``),
-            ``factors`` (weights of the rollouts of which a loss takes some).
+            ``factors`` (weights of the rollouts of which a loss takes some), ``schedules`` (where it does not tell how far the
+            training is; under ``alone`` and in its losses, where the host has these).
         handed: what its losses, and what stands before them in the update phase, are given; None: all that it makes.
         elsewhere: what to use in place of a quantity that is not among ``handed``, where that is a matter of its own.
         alone: what it knows of a row while that is scored, where rows are scored one by one and credit is made later.

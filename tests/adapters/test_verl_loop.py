@@ -271,6 +271,50 @@ def test_what_verl_was_not_told_to_compute_is_asked_for_by_its_setting(credit):
         )
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("algorithm.norm_adv_by_std_in_grpo=false", r"norm_adv_by_std_in_grpo: expected verl's default.*dr-grpo"),
+        ("algorithm.gamma=0.9", r"algorithm\.gamma: expected verl's default \(1\.0\).*discounted-returns"),
+        ("actor_rollout_ref.actor.clip_ratio_high=0.28", r"clip_ratio_high: expected.*clip_high of clipped-surrogate"),
+    ],
+)
+def test_settings_of_verl_that_the_recipe_says_are_refused(credit, line, words):
+    with pytest.raises(RecipeError, match=words):
+        credit(STEPS, SAID, line)
+
+
+def test_settings_of_verls_losses_stand_where_these_run(credit):
+    line = "actor_rollout_ref.actor.clip_ratio_high=0.28"
+    credit(STEPS, SAID, line, "actor_rollout_ref.actor.policy_loss.loss_mode=vanilla")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "reward.custom_reward_function.path=mine.py",
+            r"custom_reward_function\.path.*got 'mine\.py'.*under \[\[reward\]\]",
+        ),
+        ("reward.reward_model.enable=true", r"reward_model\.enable.*\[\[reward\]\]"),
+        ("algorithm.gamma=0.9", r"algorithm\.gamma: expected verl's default"),
+    ],
+)
+def test_rewards_of_verl_that_nobody_would_ask_are_refused(recipe, tokenizer, line, words):
+    recipe(STEPS)
+    from guerdon.adapters.verl_loop import GuerdonRewardManager
+
+    with pytest.raises(RecipeError, match=words):
+        GuerdonRewardManager(configure(*NAMES, MODE, line), tokenizer)
+
+
+def test_random_rewards_of_two_completions_are_two_draws(recipe, tokenizer):
+    recipe('preset = "grpo"\n[[reward]]\nuse = "random-reward"\n')
+    made = manager(tokenizer, MODE)
+    drawn = [score(made, session(tokenizer, ["3"]))["reward_score"] for _ in range(12)]
+    assert set(drawn) == {0.0, 1.0}
+
+
 def test_settings_that_would_be_ignored_are_refused(credit, recipe, caplog):
     with pytest.raises(RecipeError, match=r"use_kl_in_reward=false.*kl-in-reward"):
         credit(STEPS, SAID, "algorithm.use_kl_in_reward=true")

@@ -70,6 +70,7 @@ class GuerdonGRPOTrainer(GRPOTrainer):
         **options: Any,
     ):
         trl_settings.check_version(GRPOTrainer)
+        trl_settings.check_rewards(["reward_funcs"] if "reward_funcs" in options else [], ())
         args = GRPOConfig("guerdon-GRPO") if args is None else args
         trl_settings.check_settings(args)
         args = trl_settings.adopted(recipe, args)
@@ -80,6 +81,7 @@ class GuerdonGRPOTrainer(GRPOTrainer):
         )
         labels = [s.label for s in self.pipeline.signals]
         super().__init__(model, [named(label) for label in labels], args=args, train_dataset=train_dataset, **options)
+        trl_settings.check_rewards(self.reward_func_names, labels)
         self._text = TokenText(self._tokenizer)
         base = self.accelerator.unwrap_model(self.model)
         wanted = trl_settings.served(

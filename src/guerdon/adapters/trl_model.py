@@ -95,6 +95,7 @@ class Learning:
     def __init__(self, pipeline: Pipeline, cast: Cast):
         self.pipeline, self.cast = pipeline, cast
         self.pending: tuple[Rollouts, Provider, int] | None = None
+        self._head = dict(cast.policy.module.named_children()).get("value_head")
 
     def learn(self) -> None:
         """Learn from the last rollouts, once."""
@@ -110,6 +111,8 @@ class Learning:
         """Learn, and ``write`` the state into the folder of a checkpoint; every process calls it, one of them writes."""
         self.learn()
         held = self.pipeline.state() | self.cast.models.state() | self.cast.anchor.state()
+        if self._head is not None:  # a checkpoint of an adapter holds nothing but the adapter
+            held |= {"guerdon_value_head": dict(self._head.state_dict())}
         if held and write:
             torch.save(held, Path(folder) / "guerdon.pt")
 
@@ -121,6 +124,8 @@ class Learning:
             self.pipeline.load_state(held)
             self.cast.models.load_state(held)
             self.cast.anchor.load_state(held)
+            if self._head is not None and "guerdon_value_head" in held:
+                self._head.load_state_dict(held["guerdon_value_head"])
 
 
 def forward(trainer: Any, model: Any, inputs: Mapping[str, Any], batch: Rollouts) -> tuple[dict[str, Tensor], Any]:

@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,11 @@ _TAKEN_OVER = {
     "top_entropy_quantile": "a stage that makes token_weights",
     "entropy_coef": "entropy-bonus under [[loss]]",
     "use_adaptive_entropy": "entropy-bonus under [[loss]]",
+    **dict.fromkeys(("entropy_target", "entropy_coef_min"), "entropy-bonus under [[loss]]"),
+    **dict.fromkeys(("entropy_coef_max", "entropy_coef_delta"), "entropy-bonus under [[loss]]"),
+    **dict.fromkeys(("sapo_temperature_neg", "sapo_temperature_pos"), "the preset sapo"),
+    **dict.fromkeys(("vespo_k_neg", "vespo_k_pos", "vespo_lambda_neg", "vespo_lambda_pos"), "losses under [[loss]]"),
+    "use_bias_correction_kl": "kl-loss under [[loss]]",
     "off_policy_mask_threshold": "keep-ratio under [[pipeline]]",
     "sync_ref_model": "training.reference_decay",
     "ref_model_mixup_alpha": "training.reference_decay",
@@ -89,6 +94,20 @@ def check_settings(args: Any) -> None:
         raise RecipeError(
             "args.steps_per_generation: expected a multiple of gradient_accumulation_steps, since denominators are counted "
             f"over an optimiser step before it begins, got {size} and {steps}; leave it out"
+        )
+
+
+def check_rewards(names: Sequence[str], labels: Sequence[str]) -> None:
+    """Refuse rewards that TRL was given beside the recipe's.
+
+    Raises:
+        RecipeError: with their names and how the recipe says them.
+    """
+    others = [name for name in names if name not in labels]
+    if others:
+        raise RecipeError(
+            f"expected all rewards in the recipe, got {', '.join(others)} beside it (reward_funcs, or an environment with "
+            'get_reward); leave it out, and write use = "my_package.my_module:my_function" under [[reward]]'
         )
 
 

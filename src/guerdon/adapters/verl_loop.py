@@ -5,6 +5,7 @@ from itertools import count
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf  # pyright: ignore[reportMissingImports]
 from verl import DataProto  # pyright: ignore[reportMissingImports]
 from verl.experimental.reward_loop.reward_manager.base import (  # pyright: ignore[reportMissingImports]
     RewardManagerBase,
@@ -15,6 +16,7 @@ from guerdon.adapters.hosts import OF_THE_MASK
 from guerdon.adapters.verl_credit import NAME
 from guerdon.adapters.verl_cut import cut, writes_tools
 from guerdon.adapters.verl_data import columns_of, ended, pack
+from guerdon.adapters.verl_settings import OF_CREDIT, OF_REWARDS, refuse_taken_over
 from guerdon.batch import Rollouts
 from guerdon.policies.token_text import TokenText
 from guerdon.shaping import weighted_sum
@@ -31,6 +33,7 @@ class GuerdonRewardManager(RewardManagerBase):
 
     Raises:
         ValueError: the configuration would hand NaN to an estimator of verl that takes it for a number.
+        RecipeError: a setting that would do nothing, since the recipe says it (`guerdon.adapters.verl_settings`).
     """
 
     def __init__(self, config, tokenizer: Any, compute_score=None, **_others: Any):
@@ -45,6 +48,7 @@ class GuerdonRewardManager(RewardManagerBase):
                 f"{name!r}, which takes NaN for a number and loses the whole group; choose one that "
                 "python -m guerdon.adapters.verl lists"
             )
+        refuse_taken_over({**OF_REWARDS, **OF_CREDIT}, partial(OmegaConf.select, config))
         self.tools = writes_tools(config)
         recipe = cut(tools=self.tools)
         if name == NAME and not str(config.trainer.v1.trainer_mode).startswith(NAME):

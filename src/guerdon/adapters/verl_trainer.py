@@ -18,6 +18,7 @@ from guerdon.adapters.settings import tell
 from guerdon.adapters.verl_credit import CREDIT, NAME, credited
 from guerdon.adapters.verl_cut import RECIPE, cut, writes_tools
 from guerdon.adapters.verl_data import columns_of, ended, unpack
+from guerdon.adapters.verl_settings import OF_CREDIT, OF_LOSSES, refuse_taken_over
 from guerdon.batch import Rollouts
 from guerdon.pipeline.run import Outcome, Pipeline
 from guerdon.policies.token_text import TokenText
@@ -168,6 +169,7 @@ def _lacking(name: str, _: Rollouts) -> Any:
 
 def _check(config: Any, pipeline: Pipeline) -> None:
     tell(HOSTS["verl"], pipeline.recipe, partial(OmegaConf.select, config))
+    refuse_taken_over(OF_CREDIT, partial(OmegaConf.select, config))
     algorithm, loss = config.algorithm, config.actor_rollout_ref.actor.policy_loss.loss_mode
     if algorithm.adv_estimator != NAME or algorithm.use_kl_in_reward:
         raise RecipeError(
@@ -176,5 +178,6 @@ def _check(config: Any, pipeline: Pipeline) -> None:
         )
     if loss == NAME:
         refuse_update(HOSTS["verl"], pipeline)
+        refuse_taken_over(OF_LOSSES, partial(OmegaConf.select, config))
     else:
         logger.warning("the recipe's losses are left to verl: actor.policy_loss.loss_mode is %s, not %s", loss, NAME)

@@ -47,6 +47,7 @@ def test_trls_trainer_takes_and_refuses_what_the_table_says(tmp_path, monkeypatc
         warnings.simplefilter("ignore")
         made = world.ours(tmp_path)
     whole = {name: value for name, value in vars(made).items() if name not in ("recipe", "pipeline")}
+    whole["reward_func_names"] = []  # those of the recipe are not asked of it
     monkeypatch.setattr(GRPOTrainer, "__init__", lambda self, *given, **options: vars(self).update(whole))
     given = {"config": made.args, "model": None, "train_dataset": None, "processing_class": None}
 

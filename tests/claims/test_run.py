@@ -103,9 +103,9 @@ def test_each_claim_says_what_it_tests(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_result_says_is_what_its_claim_says(name):
-    made = importlib.import_module(f"claims.{name}").CLAIM
+    made = import_module(f"claims.{name}").CLAIM
     told = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
-    assert set(told) == KEYS
+    assert set(told) - {"kept"} == KEYS  # kept: seeds of an earlier run that were taken over
     assert told["statement"] == " ".join(made.statement.split())
     assert told["limits"] == " ".join(made.limits.split())
     assert told["variants_tried"] == made.variants_tried

@@ -206,17 +206,3 @@ def test_next_step_equals_the_loop(problem):
     _, on_steps, _, _ = problem
     mask = torch.arange(on_steps.numel()).reshape(on_steps.shape) % 3 > 0  # some steps are lacked, NaN among the rest
     close(placement.next_step(on_steps, mask), twins.next_step(on_steps, mask))
-
-
-def test_means_of_windows():
-    x = torch.tensor([[1.0, 9.0, 2.0, 6.0, 4.0]], requires_grad=True)
-    mask = torch.tensor([[True, False, True, True, True]])
-    close(masked.window_mean(x, mask, 2), torch.tensor([[1.5, NAN, 4.0, 5.0, 4.0]]))
-    close(masked.window_mean(x, mask, 2, whole=True), torch.tensor([[1.5, NAN, 4.0, 5.0, NAN]]))
-    close(masked.window_mean(x, mask, 2, skip=1), torch.tensor([[4.0, NAN, 5.0, 4.0, NAN]]))
-    close(masked.window_mean(x, mask, 3, skip=1, whole=True), torch.tensor([[4.0, NAN, NAN, NAN, NAN]]))
-    masked.window_mean(x, mask, 2)[mask].sum().backward()
-    close(x.grad, torch.tensor([[0.5, 0.0, 1.0, 1.0, 1.5]]))
-    close(masked.window_mean(x[:, :0], mask[:, :0], 2), torch.zeros(1, 0))
-    with pytest.raises(ValueError, match="width of at least 1"):
-        masked.window_mean(x, mask, 0)

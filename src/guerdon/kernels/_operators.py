@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from guerdon.kernels import select
+from guerdon.kernels import select, windows
 
 
 @torch.library.custom_op("guerdon::upper_tail", mutates_args=())
@@ -33,6 +33,21 @@ def largest_share(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
 @largest_share.register_fake
 def _(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
     return x.new_empty(()), x.new_empty((), dtype=torch.long), x.new_empty((), dtype=torch.long)
+
+
+@torch.library.custom_op("guerdon::window_mean", mutates_args=())
+def window_mean(x: Tensor, mask: Tensor, width: int, skip: int, whole: bool, empty: float) -> Tensor:
+    return windows.mean(x, mask, width, skip, whole, empty).contiguous()
+
+
+@window_mean.register_fake
+def _(x: Tensor, mask: Tensor, width: int, skip: int, whole: bool, empty: float) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+@torch.library.custom_op("guerdon::window_mean_back_", mutates_args={"g"})
+def window_mean_back_(g: Tensor, mask: Tensor, width: int, skip: int, whole: bool) -> None:
+    windows.mean_back(g, mask, width, skip, whole, out=g)
 
 
 Drop = Callable[[Tensor, float, float, torch.Generator], Tensor]

@@ -112,27 +112,3 @@ def _offset(x: Tensor, mask: Tensor) -> Tensor:
     first = mask.reshape(-1).view(torch.uint8).argmax()
     anchor = torch.where(mask.reshape(-1)[first], x.reshape(-1)[first], 0.0)
     return torch.where(mask, x, anchor).sub_(anchor)
-
-
-def window_mean(
-    x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], width: int, *, skip: int = 0, whole: bool = False
-) -> Float[Tensor, "B T"]:
-    """Mean over ``width`` chosen positions of the row, the first of them ``skip`` chosen positions behind this one.
-
-    Of fewer where the row ends before, or, with ``whole``, NaN there. NaN where there is none, and off the mask. Differentiable.
-
-    Raises:
-        ValueError: a width below 1.
-    """
-    if width < 1:
-        raise ValueError(f"expected a width of at least 1, got {width}")
-    place = mask.long().cumsum(-1)  # number of chosen positions up to here, this one included
-    spare = torch.where(mask, place, 0)  # the k-th chosen position goes to column k, the rest to column 0
-    row = x.new_zeros(mask.shape[0], mask.shape[1] + 1, dtype=torch.float64)
-    total = row.scatter(1, spare, torch.where(mask, x, 0.0).double()).index_fill(1, spare.new_zeros(1), 0.0).cumsum(-1)
-    last = mask.sum(-1, keepdim=True)
-    begin = torch.minimum((place - 1 + skip).clamp(min=0), last)
-    end = torch.minimum(begin + width, last)
-    means = (total.gather(1, end) - total.gather(1, begin)) / (end - begin).clamp(min=1)
-    there = mask & (end - begin >= (width if whole else 1))
-    return torch.where(there, means.to(x.dtype), torch.nan)

@@ -49,7 +49,7 @@ def windowed_entropy(
     Raises:
         ValueError: a width below 1.
     """
-    return torch.where(mask, window_mean(torch.where(mask, entropy, 0.0), mask, width), 0.0)
+    return window_mean(entropy, mask, width, empty=0.0)
 
 
 @paper(LIGHT_IF)

@@ -206,3 +206,17 @@ def test_next_step_equals_the_loop(problem):
     _, on_steps, _, _ = problem
     mask = torch.arange(on_steps.numel()).reshape(on_steps.shape) % 3 > 0  # some steps are lacked, NaN among the rest
     close(placement.next_step(on_steps, mask), twins.next_step(on_steps, mask))
+
+
+@few
+@given(problem=cases.masked())
+def test_joint_means_are_those_of_what_is_scored_in_both(problem):
+    from guerdon.kernels import _compiled_pointwise
+
+    x, y, mask = problem
+    y = torch.where(y.abs() > 1, NAN, y)
+    both = mask & ~x.isnan() & ~y.isnan()
+    wanted = twins.masked_mean(x, both), twins.masked_mean(y, both)
+    for made in (masked.joint_means(mask, x, y), _compiled_pointwise.joint_means(mask, x, y)):
+        for mean, slow in zip(made, wanted, strict=True):
+            close(mean, slow)

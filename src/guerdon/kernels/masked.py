@@ -30,7 +30,19 @@ def masked_mean(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Flo
 
 
 def joint_means(mask: Bool[Tensor, "*shape"], *tensors: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, ""], ...]:
-    """Means over the chosen entries that are scored in every one of the tensors; NaN where there are none."""
+    """Means over the chosen entries that are scored in every one of the tensors; NaN where there are none.
+
+    Of two large ones on a CPU that need no gradient by a compiled walk where numba is installed; both agree to rounding.
+    """
+    if len(tensors) == 2 and not (torch.is_grad_enabled() and any(x.requires_grad for x in tensors)):
+        if torch.compiler.is_compiling() and mask.device.type == "cpu":
+            from guerdon.kernels import _operators
+
+            return _operators.joint_means(mask, *tensors)
+        if scan.compiled_for(mask, *tensors):
+            from guerdon.kernels import _compiled_pointwise
+
+            return _compiled_pointwise.joint_means(mask, *tensors)
     for x in tensors:
         mask = scored(x, mask)
     n = mask.sum()

@@ -64,7 +64,7 @@ def covariance(
     and rewarded: what entropy collapse feeds on (Cui et al., 2025, https://arxiv.org/abs/2505.22617). 0 at unchosen
     positions, NaN where the advantage is.
     """
-    return torch.where(mask, scored_covariance(token_advantages, logp, mask), 0.0)
+    return torch.where(mask, co_deviation(token_advantages, logp, mask), 0.0)
 
 
 @paper(LIGHT_IF)
@@ -72,9 +72,16 @@ def scored_covariance(
     token_advantages: Float[Tensor, "B T"], logp: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
     """`covariance`, but NaN at unchosen positions too: who reads on needs no mask."""
+    return torch.where(mask, co_deviation(token_advantages, logp, mask), torch.nan)
+
+
+@paper(LIGHT_IF)
+def co_deviation(
+    token_advantages: Float[Tensor, "B T"], logp: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """`covariance`, but at unchosen positions whatever comes of what stands there: who reads on applies the mask, once."""
     mean_advantage, mean_logp = joint_means(mask, token_advantages, logp)
-    product = (token_advantages - mean_advantage) * (logp - mean_logp)
-    return torch.where(mask, product, torch.nan)
+    return (token_advantages - mean_advantage) * (logp - mean_logp)
 
 
 @method(makes="token_weights", paper=LIGHT_IF, across=True, for_penalty=True)

@@ -10,19 +10,19 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from guerdon.kernels.masked import scored
-from guerdon.kernels.select import drop_some_, first_largest
+from guerdon.kernels.select import drop_some_, first_largest, seed_of
 from guerdon.method import method, paper
-from guerdon.objectives.entropy import scored_covariance
+from guerdon.objectives.entropy import co_deviation, scored_covariance
 
 MECHANISM = "arXiv:2505.22617"
 STEER = "arXiv:2510.10150"
 Shape = Literal["linear", "exponential"]
 _LEAST_SPREAD = 0.02
-_CANDIDATE = 2.0  # stands for 1 until some are drawn
+_CANDIDATE = 2.0  # stands for 1 until some are dropped
 _LOG_BOUNDS = math.log(1e-8), math.log1p(-1e-8)  # of a probability that is divided by, or whose logarithm is taken
 
 
@@ -38,7 +38,7 @@ def clip_cov(
     high: float = 5.0,
     clip_low: float = 1.0,
     clip_high: float = 1.0,
-    generator: torch.Generator,
+    generator: torch.Generator | Int64[Tensor, ""],
 ) -> Float[Tensor, "B T"]:
     """Clip-Cov: a few tokens of high covariance, drawn at random, are left out of the loss.
 
@@ -53,6 +53,9 @@ def clip_cov(
     Statistics are those of the mini-batch; with ``training.statistics = "micro-batch"`` those of each forward pass, as
     in the released code, where the least of one token makes the share grow as micro-batches shrink.
 
+    A seed (an int64 scalar from 0 on) may stand for the generator; ``torch.compile`` makes one graph of it then, as no graph
+    takes in a generator.
+
     Shapes: [B, T] in and out; 0 at unchosen positions, NaN where the advantage is.
 
     Reference: Cui et al., 2025, https://arxiv.org/abs/2505.22617 (Clip-Cov).
@@ -63,14 +66,15 @@ def clip_cov(
     _check_share(share)
     if not low < high:
         raise ValueError(f"expected low below high, got {low} and {high}")
-    cov = scored_covariance(token_advantages, logp, mask).detach()
+    seed = seed_of(generator)  # first, so that a graph which ends at a generator has done nothing yet
+    cov = co_deviation(token_advantages, logp, mask).detach()
     moved = logp.detach() - old_logp
     highest = math.log1p(clip_high)
     lowest = math.log1p(-clip_low) if clip_low < 1 else -math.inf
     clipped = torch.where(token_advantages > 0, moved > highest, (token_advantages < 0) & (moved < lowest))
     candidate = (cov > low) & (cov < high) & ~clipped
-    kept = torch.where(candidate, _CANDIDATE, torch.where(cov == cov, 1.0, torch.where(mask, torch.nan, 0.0)))
-    return drop_some_(kept.to(logp.dtype), _CANDIDATE, share, generator)
+    kept = torch.where(mask, torch.where(candidate, _CANDIDATE, torch.where(cov == cov, 1.0, torch.nan)), 0.0)
+    return drop_some_(kept.to(logp.dtype), _CANDIDATE, share, seed).clamp_(max=1.0)
 
 
 @method(makes="token_weights", paper=MECHANISM, across=True, for_penalty=True)

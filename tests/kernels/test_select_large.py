@@ -10,13 +10,14 @@ from guerdon.kernels import _compiled_select, _operators  # the test run has the
 from guerdon.kernels.select import (
     _upper_quantile,
     drop_some_,
+    extremes,
     first_largest,
     largest_share,
     part_of,
     seed_of,
     upper_quantile,
 )
-from tests.kernels.cases import few
+from tests.kernels.cases import close, few
 
 KINDS = ["plain", "ties", "infinite", "sorted", "alike", "tiny"]
 
@@ -154,6 +155,22 @@ def test_the_first_of_the_largest_are_what_sorting_says(kind, seed, share, missi
 
 
 @few
+@given(
+    kind=st.sampled_from(KINDS), seed=st.integers(0, 99), missing=st.sampled_from([0.0, 0.3, 1.0]),
+    shape=st.sampled_from([(0, 3), (1, 1), (3, 7), (40, 300)]), dtype=st.sampled_from([torch.float32, torch.float64]),
+    compiled_from=st.sampled_from([0, 1 << 60]),
+)  # fmt: skip
+def test_extremes_are_what_a_list_says(kind, seed, missing, shape, dtype, compiled_from):
+    x = numbers(kind, seed, *shape).to(dtype)
+    x[torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < missing] = torch.nan
+    known = [number for number in x.flatten().tolist() if number == number] or [torch.nan]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("guerdon.kernels.scan.COMPILED_FROM", compiled_from)
+        made = extremes(x.T)
+    close(torch.stack(made), torch.tensor([min(known), max(known)], dtype=dtype), 0.0)
+
+
+@few
 @given(seed=st.integers(0, 99), size=st.sampled_from([1, 255, 256, 257, 1500]), often=st.sampled_from([0.0, 0.01, 1.0]))
 def test_places_of_a_value(seed, size, often):
     g = torch.Generator().manual_seed(seed)
@@ -177,6 +194,7 @@ def test_the_operators_keep_their_promises(compiled_from, dtype, monkeypatch):
     for given_x in (x, x[:, ::2], x.T):
         torch.library.opcheck(_operators.first_share, (given_x, 0.3))
         torch.library.opcheck(_operators.largest_share, (given_x, 0.3))
+        torch.library.opcheck(_operators.extremes, (given_x,))
         torch.library.opcheck(_operators.upper_tail, (given_x, given_x < 1, 0.8))
         torch.library.opcheck(_operators.joint_means, (given_x < 1, given_x, given_x + 1))
         torch.library.opcheck(_operators.drop_some_, (given_x.clone(), 1.0, 0.1, torch.tensor(5)))

@@ -161,6 +161,17 @@ def _keep(x, low, high, kept, told, slot, start, stop):
 
 
 @_compile
+def _extremes(x, bits, out, slot, start, stop):
+    here, as_bits = x[start:stop], bits[start:stop]
+    low, high = _HIGHEST, _LOWEST
+    for i in range(here.size):
+        key, known = _flip(as_bits[i]), here[i] == here[i]
+        low = min(low, key if known else _HIGHEST)
+        high = max(high, key if known else _LOWEST)
+    out[slot, 0], out[slot, 1] = low, high
+
+
+@_compile
 def _tally(x, value, equal, positive, start, stop):
     """Of each block how many are the value, and how many above 0."""
     for b in range(start, stop):
@@ -213,6 +224,18 @@ def largest_share(x: Tensor, share: float, part_of: Callable[[int, float], int])
             least, number = _pick(_fronts(kept, cuts, told[:, 1]).view(np.int32), k - above, low, high)
             return float(least), n, above + int(number)
     raise AssertionError("everything lies between the infinities")
+
+
+def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
+    here = x.detach().contiguous().view(-1).numpy()
+    cuts = _cuts(here.size, here.size)
+    keys = np.empty((len(cuts) - 1, 2), np.int32)
+    _share(_extremes, (here, here.view(np.int32), keys), cuts, slots=True)
+    low, high = keys[:, 0].min(), keys[:, 1].max()
+    if low > high:  # nothing but NaN
+        return x.new_full((), torch.nan), x.new_full((), torch.nan)
+    least, largest = (x.new_tensor(float(np.int32(_flip(key)).view(np.float32))) for key in (low, high))
+    return least, largest
 
 
 def places(x: Tensor, value: float, pick: Callable[[int, int], np.ndarray]) -> Tensor:

@@ -56,6 +56,16 @@ def _(x: Tensor, share: float) -> tuple[Tensor, Tensor]:
     return x.new_empty(()), x.new_empty((), dtype=torch.long)
 
 
+@torch.library.custom_op("guerdon::extremes", mutates_args=())
+def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
+    return select.extremes(x)
+
+
+@extremes.register_fake
+def _(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x.new_empty(()), x.new_empty(())
+
+
 @torch.library.custom_op("guerdon::drop_some_", mutates_args={"kept"})
 def drop_some_(kept: Tensor, candidate: float, share: float, seed: Tensor) -> None:
     select.drop_some_(kept, candidate, share, seed)

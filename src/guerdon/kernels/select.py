@@ -153,6 +153,26 @@ def first_share(x: Tensor, share: float) -> tuple[Tensor, Tensor]:
     return least, last
 
 
+def extremes(x: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The smallest and the largest of the entries that are not NaN; NaN where there is none. Passes no gradient."""
+    x = x.detach()
+    if torch.compiler.is_compiling() and x.device.type == "cpu":
+        from guerdon.kernels import _operators
+
+        return _operators.extremes(x)
+    fast = _compiled_for(x, x)
+    if fast:
+        return fast.extremes(x)
+    known = x == x
+    ends = (
+        (torch.where(known, x, torch.inf).amin(), torch.where(known, x, -torch.inf).amax())
+        if x.numel()
+        else (x.sum(),) * 2
+    )
+    least, largest = (torch.where(known.any(), end, torch.nan) for end in ends)
+    return least, largest
+
+
 def part_of(n: int, share: float) -> int:
     """``share`` of n, rounded down, and at least 1."""
     return max(int(share * n + 1e-9), 1)  # 0.29 * 100 is a little less than 29

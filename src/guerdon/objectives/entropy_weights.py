@@ -13,8 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from guerdon.kernels.masked import scored
-from guerdon.kernels.select import drop_some_, first_largest, seed_of
+from guerdon.kernels.select import drop_some_, extremes, first_largest, seed_of
 from guerdon.method import method, paper
 from guerdon.objectives.entropy import co_deviation, scored_covariance
 
@@ -139,9 +138,7 @@ def entropy_change(
 
     Reference: Hao et al., STEER, 2025, https://arxiv.org/abs/2510.10150.
     """
-    log_p = logp.clamp(*_LOG_BOUNDS)
-    p = log_p.exp()
-    return _change(p * (1 - p) * (log_p + entropy), old_logp, token_advantages, mask)
+    return torch.where(mask, _estimated_change(logp, old_logp, entropy, token_advantages), 0.0)
 
 
 @paper(STEER)
@@ -162,16 +159,28 @@ def exact_entropy_change(
     p_v)``, and ``dH / dz_v = -p_v (log p_v + H)``: their product is ``-eta * Omega_t``. Limits and NaN are those of
     `entropy_change`.
     """
+    return torch.where(mask, _exact_change(logp, old_logp, entropy, entropy_slope, token_advantages), 0.0)
+
+
+def _estimated_change(logp: Tensor, old_logp: Tensor, entropy: Tensor, token_advantages: Tensor) -> Tensor:
+    """`entropy_change` before the mask, which who reads on applies, once."""
     log_p = logp.clamp(*_LOG_BOUNDS)
     p = log_p.exp()
-    return _change(p * (p * (log_p + entropy) + entropy_slope), old_logp, token_advantages, mask)
+    return _change(p * (1 - p) * (log_p + entropy), old_logp, token_advantages)
 
 
-def _change(tilt: Tensor, old_logp: Tensor, token_advantages: Tensor, mask: Tensor) -> Tensor:
-    used = scored(token_advantages, mask)
+def _exact_change(
+    logp: Tensor, old_logp: Tensor, entropy: Tensor, entropy_slope: Tensor, token_advantages: Tensor
+) -> Tensor:
+    log_p = logp.clamp(*_LOG_BOUNDS)
+    p = log_p.exp()
+    return _change(p * (p * (log_p + entropy) + entropy_slope), old_logp, token_advantages)
+
+
+def _change(tilt: Tensor, old_logp: Tensor, token_advantages: Tensor) -> Tensor:
     change = token_advantages / old_logp.clamp(_LOG_BOUNDS[0], 0.0).exp() * tilt
-    change = torch.where(used & (change.abs() < torch.inf), change, 0.0)
-    return torch.where(mask & ~used, torch.nan, change)
+    change = torch.where(change.abs() < torch.inf, change, 0.0)
+    return torch.where(token_advantages == token_advantages, change, torch.nan)
 
 
 @method(makes="token_weights", paper=STEER, across=True)
@@ -205,7 +214,7 @@ def entropy_change_weights(
     Raises:
         ValueError: not 0 < low <= high, or an exponential shape with low above 1.
     """
-    change = entropy_change(logp, old_logp, old_entropy, token_advantages, mask)
+    change = _estimated_change(logp, old_logp, old_entropy, token_advantages)
     return change_weights(change, mask, low=low, high=high, shape=shape)
 
 
@@ -228,7 +237,7 @@ def exact_entropy_change_weights(
 
     Reference: Hao et al., STEER, 2025, https://arxiv.org/abs/2510.10150.
     """
-    change = exact_entropy_change(logp, old_logp, entropy, entropy_slope, token_advantages, mask)
+    change = _exact_change(logp, old_logp, entropy, entropy_slope, token_advantages)
     return change_weights(change, mask, low=low, high=high, shape=shape)
 
 
@@ -241,11 +250,10 @@ def change_weights(
         raise ValueError(f"expected 0 < low <= high (low up to 1 for exponential), got {low} and {high}")
     size = torch.where(mask, change.detach().abs(), torch.nan)
     used = size == size
-    largest = torch.where(used, size, -torch.inf).amax() if size.numel() else size.sum()
+    least, largest = extremes(size)
     if shape == "exponential":
         weights = (math.log(low) * size / largest.clamp(min=_LEAST_SPREAD)).exp().clamp(low, 1.0)
     else:
-        least = torch.where(used, size, torch.inf).amin() if size.numel() else size.sum()
         width = largest - least
         weights = high - (size - least) / torch.where(width > 0, width, 1.0) * (high - low)
         weights = torch.where(width > 0, weights.clamp(low, high), (low + high) / 2)

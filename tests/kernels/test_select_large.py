@@ -102,7 +102,7 @@ def test_some_are_dropped():
         given = x.clone()
         assert drop_some_(given, 2.0, 0.4, torch.tensor(seed)) is given
         assert (given == 0).sum() == 2  # 0.4 of the five that are above 0
-        assert (given == 2).sum() == 1
+        assert (given == 1).sum() == 3
         assert (given[x == 1] == 1).all()
         assert given[1, 0].isnan()
     assert (drop_some_(x.clone(), 1.0, 1.0, torch.tensor(3)) == 0).sum() == 2
@@ -117,7 +117,7 @@ def test_some_are_dropped():
 def test_every_draw_is_as_likely(compiled_from, monkeypatch):
     """2 of 5: each of the 10 pairs in a tenth of the draws."""
     monkeypatch.setattr("guerdon.kernels.scan.COMPILED_FROM", compiled_from)
-    x, draws, seen = torch.tensor([2.0, 1.0, 2.0, 2.0, 1.0, 2.0, 2.0]), 4000, {}
+    x, draws, seen = torch.tensor([2.0, 1.0, 2.0, 2.0, 1.0, 2.0, 2.0]), 600, {}
     for seed in range(draws):
         pair = tuple((drop_some_(x.clone(), 2.0, 0.3, torch.tensor(seed)) == 0).nonzero().flatten().tolist())
         seen[pair] = seen.get(pair, 0) + 1

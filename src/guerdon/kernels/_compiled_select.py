@@ -196,6 +196,13 @@ def _locate(x, value, equal, ranks, out):
         out[r] = i - 1
 
 
+@_compile
+def _replace(x, value, other, slot, start, stop):
+    here = x[start:stop]
+    for i in range(here.size):
+        here[i] = other if here[i] == value else here[i]
+
+
 def upper_tail(x: Tensor, mask: Tensor, quantile: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     here, chosen = (a.detach().contiguous().numpy() for a in (x, mask))
     bar, total = np.empty((2, len(here)), np.float32)
@@ -248,6 +255,13 @@ def places(x: Tensor, value: float, pick: Callable[[int, int], np.ndarray]) -> T
     if len(ranks):
         _locate(here, number, equal, ranks, out)
     return torch.from_numpy(out)
+
+
+def drop_(x: Tensor, value: float, at: Tensor) -> None:
+    """0 at the places, and 1 at all others where the value is; in the memory of ``x``, which is in C order."""
+    here = x.detach().view(-1).numpy()
+    here[at.numpy()] = 0
+    _share(_replace, (here, np.float32(value), np.float32(1)), _cuts(here.size, here.size), slots=True)
 
 
 def _fronts(x: np.ndarray, cuts: list[int], numbers: np.ndarray) -> np.ndarray:

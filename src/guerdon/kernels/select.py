@@ -6,6 +6,7 @@ they are single operators of the graph, which run what stands here.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import NamedTuple
 
@@ -181,7 +182,7 @@ def part_of(n: int, share: float) -> int:
 def drop_some_(
     kept: Float[Tensor, "*shape"], candidate: float, share: float, seed: Int64[Tensor, ""]
 ) -> Float[Tensor, "*shape"]:
-    """``kept`` itself with 0 at some of the entries that are ``candidate``, drawn at random; at all if there are too few.
+    """``kept`` itself with 1 in place of ``candidate``, or 0 at some of these, drawn at random; at all if there are too few.
 
     As many as ``share`` of the entries above 0, at least one; any of the ways to draw so many is as likely as any other, and
     the same seed (from 0 on; `seed_of`) draws the same. Changes its input and nothing else of it: who calls made it.
@@ -192,12 +193,20 @@ def drop_some_(
         _operators.drop_some_(kept, candidate, share, seed)
         return kept
 
-    def draw(equal: int, positive: int) -> np.ndarray:
-        number = min(part_of(positive, share), equal)
-        return np.sort(np.random.default_rng(int(seed)).choice(equal, number, replace=False, shuffle=False))
-
+    draw = partial(_draw, int(seed), share)
+    fast = _compiled_for(kept, kept) if kept.is_contiguous() else None
+    if fast:
+        fast.drop_(kept, candidate, fast.places(kept, candidate, draw))
+        return kept
     kept[torch.unravel_index(_places(kept, candidate, draw), kept.shape)] = 0.0  # kept may lie in memory in any order
+    kept.masked_fill_(kept == candidate, 1.0)
     return kept
+
+
+def _draw(seed: int, share: float, equal: int, positive: int) -> np.ndarray:
+    """So many different numbers below ``equal``, ascending, as ``share`` of ``positive`` are; all if there are fewer."""
+    number = min(part_of(positive, share), equal)
+    return np.sort(np.random.default_rng(seed).choice(equal, number, replace=False, shuffle=False))
 
 
 def seed_of(generator: torch.Generator | Int64[Tensor, ""]) -> Int64[Tensor, ""]:

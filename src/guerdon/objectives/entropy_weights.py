@@ -73,7 +73,7 @@ def clip_cov(
     clipped = torch.where(token_advantages > 0, moved > highest, (token_advantages < 0) & (moved < lowest))
     candidate = (cov > low) & (cov < high) & ~clipped
     kept = torch.where(mask, torch.where(candidate, _CANDIDATE, torch.where(cov == cov, 1.0, torch.nan)), 0.0)
-    return drop_some_(kept.to(logp.dtype), _CANDIDATE, share, seed).clamp_(max=1.0)
+    return drop_some_(kept.to(logp.dtype), _CANDIDATE, share, seed)
 
 
 @method(makes="token_weights", paper=MECHANISM, across=True, for_penalty=True)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from guerdon.kernels import _memory
 from guerdon.kernels._compiled import _compile, _cuts, _share
 
 
@@ -172,7 +173,7 @@ def _walked(
     walk: Any, x: Tensor, mask: Tensor, width: int, skip: int, whole: bool, outside: float, out: Tensor | None
 ) -> Tensor:
     here, chosen = (a.detach().contiguous().numpy() for a in (x, mask))
-    made = np.empty_like(here) if out is None else out.numpy()
+    made = _memory.empty_like(here) if out is None else out.numpy()
     share = (1 / np.arange(1, max(min(width, here.shape[1]), 1) + 1)).astype(here.dtype)
     given = (here, chosen, width, skip, whole, here.dtype.type(outside), share, made)
     _share(walk, given, _cuts(len(made), made.size))

@@ -47,13 +47,13 @@ def _(mask: Tensor, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.library.custom_op("guerdon::first_share", mutates_args=())
-def first_share(x: Tensor, share: float) -> tuple[Tensor, Tensor]:
+def first_share(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
     return select.first_share(x, share)
 
 
 @first_share.register_fake
-def _(x: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    return x.new_empty(()), x.new_empty((), dtype=torch.long)
+def _(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(()), x.new_empty((), dtype=torch.long), x.new_empty((), dtype=torch.long)
 
 
 @torch.library.custom_op("guerdon::extremes", mutates_args=())

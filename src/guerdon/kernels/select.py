@@ -129,21 +129,28 @@ def first_largest(x: Float[Tensor, "*shape"], share: float) -> Bool[Tensor, "*sh
     Raises:
         ValueError: a share outside of (0, 1].
     """
+    return first_largest_and_number(x, share)[0]
+
+
+def first_largest_and_number(
+    x: Float[Tensor, "*shape"], share: float
+) -> tuple[Bool[Tensor, "*shape"], Int64[Tensor, ""]]:
+    """`first_largest`, and how many these are."""
     x = x.detach()
     if torch.compiler.is_compiling():
         from guerdon.kernels import _operators
 
-        least, last = _operators.first_share(x, share)
+        least, last, number = _operators.first_share(x, share)
     else:
-        least, last = first_share(x, share)
+        least, last, number = first_share(x, share)
         if int(last) == x.numel():  # nothing is cut off between equal ones
-            return x >= least
+            return x >= least, number
     place = torch.arange(x.numel(), device=x.device).view(x.shape)
-    return (x > least) | ((x == least) & (place <= last))
+    return (x > least) | ((x == least) & (place <= last)), number
 
 
-def first_share(x: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Of the entries of `first_largest` the least, and the place of the last one equal to it in ``x`` laid out flat.
+def first_share(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the entries of `first_largest` the least, the place of the last one equal to it in ``x`` laid out flat, and the number.
 
     The number of entries where all that are equal to the least belong to them.
     """
@@ -151,7 +158,7 @@ def first_share(x: Tensor, share: float) -> tuple[Tensor, Tensor]:
     over, last = int(kept) - part_of(int(n), share), x.new_full((), x.numel(), dtype=torch.long)
     if over > 0:
         last = _places(x, float(least), lambda equal, _: np.array([equal - over - 1]))[0]
-    return least, last
+    return least, last, kept - max(over, 0)
 
 
 def extremes(x: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from guerdon.kernels import logp_and_entropy_of_logits, window_mean
 from guerdon.kernels.masked import joint_means
-from guerdon.kernels.select import first_largest
+from guerdon.kernels.select import first_largest_and_number
 from guerdon.method import method, paper
 
 LIGHT_IF = "arXiv:2508.03178"
@@ -159,8 +159,8 @@ def surprise_selection(
     Raises:
         ValueError: a ratio outside of (0, 1].
     """
-    kept = select_surprising(-logp.detach(), entropy.detach(), mask, ratio=ratio, coefficient=coefficient)
-    return torch.where(kept, (mask.sum() / kept.sum().clamp(min=1)).to(logp.dtype), 0.0)
+    kept, number = _surprising(-logp.detach(), entropy.detach(), mask, ratio, coefficient)
+    return torch.where(kept, (mask.sum() / number.clamp(min=1)).to(logp.dtype), 0.0)
 
 
 @paper(LIGHT_IF)
@@ -173,9 +173,16 @@ def select_surprising(
     coefficient: float = 0.8,
 ) -> Bool[Tensor, "*shape"]:
     """The positions with the largest ``cross_entropy - coefficient * entropy``: see `surprise_selection`."""
+    return _surprising(cross_entropy, entropy, mask, ratio, coefficient)[0]
+
+
+def _surprising(
+    cross_entropy: Tensor, entropy: Tensor, mask: Tensor, ratio: float, coefficient: float
+) -> tuple[Tensor, Tensor]:
+    """What is selected, and how many."""
     if not 0 < ratio <= 1:
         raise ValueError(f"expected a ratio above 0 and up to 1, got {ratio}")
-    return first_largest(torch.where(mask, cross_entropy - coefficient * entropy, torch.nan), ratio)
+    return first_largest_and_number(torch.where(mask, cross_entropy - coefficient * entropy, torch.nan), ratio)
 
 
 @paper(LIGHT_IF)

@@ -4,7 +4,8 @@
 
 512 rows of 4,096 positions, 85% of them chosen; forward, and backward in what carries gradient. The textbook takes
 log-probabilities, old ones, advantages and mask to the mean loss and back. A stage is called with its defaults on what
-the vocabulary names; stages that make weights run without gradient, as the trainer runs them. Eager, and compiled beside
+the vocabulary names; stages that make weights run without gradient, as the trainer runs them, and one that draws is given a
+generator, at which a graph ends. Eager, and compiled beside
 the compiled textbook where there is a compiler. ``ratio`` is the slowest stage's time over the textbook's; the bar is
 1.5. Stages that rank or draw among all tokens of a row or of the mini-batch are in it like any other. Times are the least
 of the repetitions, each beside a textbook of its own. ``GUERDON_ROWS`` makes the problem smaller.
@@ -67,13 +68,16 @@ def textbook(logp: Tensor, old_logp: Tensor, advantages: Tensor, mask: Tensor) -
     return (loss * mask).sum() / mask.sum()
 
 
-def stage(method: Method, given: dict[str, Tensor]) -> Callable[..., Tensor]:
-    """The method to a scalar, from its tensors."""
+def stage(
+    method: Method, given: dict[str, Tensor], draw: torch.Generator | Tensor | None = None
+) -> Callable[..., Tensor]:
+    """The method to a scalar, from its tensors; ``draw`` is the generator, or the seed, of one that draws."""
     call = method.call() if method.stateful else method.call
     if method.stateful and hasattr(call, "update"):
         wanted = call.update.__code__.co_varnames[1 : call.update.__code__.co_argcount]
         call.update(**{name: given[name].detach() for name in wanted})
-    extra = {"generator": torch.Generator().manual_seed(0)} if "generator" in method.injected else {}
+    draw = torch.Generator().manual_seed(0) if draw is None else draw
+    extra = {"generator": draw} if "generator" in method.injected else {}
 
     def run(**tensors: Tensor) -> Tensor:
         return torch.where(tensors.get("mask", tensors.get("demonstration_mask")), call(**tensors, **extra), 0.0).sum()

@@ -208,15 +208,15 @@ def test_next_step_equals_the_loop(problem):
     close(placement.next_step(on_steps, mask), twins.next_step(on_steps, mask))
 
 
-def test_means_of_windows():
-    x = torch.tensor([[1.0, 9.0, 2.0, 6.0, 4.0]], requires_grad=True)
-    mask = torch.tensor([[True, False, True, True, True]])
-    close(masked.window_mean(x, mask, 2), torch.tensor([[1.5, NAN, 4.0, 5.0, 4.0]]))
-    close(masked.window_mean(x, mask, 2, whole=True), torch.tensor([[1.5, NAN, 4.0, 5.0, NAN]]))
-    close(masked.window_mean(x, mask, 2, skip=1), torch.tensor([[4.0, NAN, 5.0, 4.0, NAN]]))
-    close(masked.window_mean(x, mask, 3, skip=1, whole=True), torch.tensor([[4.0, NAN, NAN, NAN, NAN]]))
-    masked.window_mean(x, mask, 2)[mask].sum().backward()
-    close(x.grad, torch.tensor([[0.5, 0.0, 1.0, 1.0, 1.5]]))
-    close(masked.window_mean(x[:, :0], mask[:, :0], 2), torch.zeros(1, 0))
-    with pytest.raises(ValueError, match="width of at least 1"):
-        masked.window_mean(x, mask, 0)
+@few
+@given(problem=cases.masked())
+def test_joint_means_are_those_of_what_is_scored_in_both(problem):
+    from guerdon.kernels import _compiled_pointwise
+
+    x, y, mask = problem
+    y = torch.where(y.abs() > 1, NAN, y)
+    both = mask & ~x.isnan() & ~y.isnan()
+    wanted = twins.masked_mean(x, both), twins.masked_mean(y, both)
+    for made in (masked.joint_means(mask, x, y), _compiled_pointwise.joint_means(mask, x, y)):
+        for mean, slow in zip(made, wanted, strict=True):
+            close(mean, slow)

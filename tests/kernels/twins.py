@@ -282,3 +282,22 @@ def bin_sums(x, bins, count):
             for b in range(count)
         ]
     )
+
+
+def window_mean_slopes(mask, width, *, skip=0, whole=False):
+    """What each entry [B, T, s] adds to each mean t per unit, in float64; 0 where there is no window."""
+    slopes = torch.zeros(*mask.shape, mask.shape[1], dtype=torch.float64)
+    for i, row in enumerate(mask):
+        at = [t for t, chosen in enumerate(row) if chosen]
+        for k, t in enumerate(at):
+            window = at[k + skip : k + skip + width]
+            if len(window) >= (width if whole else 1):
+                slopes[i, t, window] = 1 / len(window)
+    return slopes
+
+
+def window_mean(x, mask, width, *, skip=0, whole=False, empty=NAN):
+    slopes, out = window_mean_slopes(mask, width, skip=skip, whole=whole), torch.full_like(x, empty)
+    for i, t in (slopes.sum(-1) > 0).nonzero().tolist():
+        out[i, t] = _mean([float(x[i, s]) for s in slopes[i, t].nonzero().flatten().tolist()])
+    return out

@@ -108,3 +108,20 @@ def test_kl_loss_reads_chosen_positions_only(estimator):
     loss.sum().backward()
     assert logp.grad.isfinite().all()
     assert (logp.grad[~mask] == 0).all()
+
+
+def test_k3_is_differentiable_twice_and_blind_off_the_mask():
+    g = torch.Generator().manual_seed(0)
+    logp, ref = (torch.randn(2, 3, generator=g, dtype=torch.float64).requires_grad_() for _ in range(2))
+    mask = torch.tensor([[True, False, True], [False, True, True]])
+    call = lambda logp, ref: kl_loss(logp, ref, mask)  # noqa: E731
+    assert torch.autograd.gradcheck(call, (logp, ref))
+    assert torch.autograd.gradgradcheck(call, (logp, ref))
+    plain = torch.where(mask, torch.expm1(ref - logp) + logp - ref, 0.0)
+    torch.testing.assert_close(call(logp, ref), plain)
+    junk = torch.tensor([[0.0, -torch.inf, 0.0], [torch.nan, 0.0, 0.0]], dtype=torch.float64)
+    odd = (logp.detach() + junk).requires_grad_()
+    (slope,) = torch.autograd.grad(call(odd, ref).sum(), odd, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), odd)
+    for made, of in ((slope, 1 - (ref - logp).exp()), (bend, (ref - logp).exp())):
+        torch.testing.assert_close(made, torch.where(mask, of, 0.0))

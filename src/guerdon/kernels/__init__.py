@@ -12,6 +12,7 @@ is solved here once, without a loop over rows, positions or groups, and held equ
 | `placement`    | Which row or step does a position belong to, and back?                                 |
 | `potentials`   | What did a step add to a potential?                                                    |
 | `masked`       | What are mean and spread of the entries that exist?                                    |
+| `windows`      | What is the mean of the chosen positions near this one?                                |
 | `select`       | Which entries are the largest, of a row or of all?                                     |
 | `best_of_n`    | What is the best of n answers worth, chosen by one score and judged by another?          |
 | `logprob`      | How likely was each token, and how undecided the policy, without a table of all logits? |
@@ -46,7 +47,7 @@ from guerdon.kernels.groups import (
 )
 from guerdon.kernels.last_layer import logp_and_entropy
 from guerdon.kernels.logprob import logp_and_entropy_of_logits
-from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, whiten, window_mean
+from guerdon.kernels.masked import masked_mean, masked_sum, masked_var, whiten
 from guerdon.kernels.placement import (
     broadcast_rows,
     broadcast_to_tokens,
@@ -62,6 +63,7 @@ from guerdon.kernels.pointwise import added, finite, kept, penalised, ratio, ris
 from guerdon.kernels.potentials import difference
 from guerdon.kernels.scan import decay, discounted_sum, gae, largest_sum, running_mean, suffix_min
 from guerdon.kernels.select import kth_largest, largest_share, outliers, upper_quantile, upper_tail
+from guerdon.kernels.windows import window_mean
 
 __all__ = [
     "added",

@@ -124,6 +124,18 @@ def _row_sums(x, mask, out, count, start, stop):
         out[i], count[i] = total, n
 
 
+@partial(_compile, reorder=True)
+def _joint_sums(x, other, mask, out, slot, start, stop):
+    here, there, chosen = x[start:stop], other[start:stop], mask[start:stop]
+    n, first, second = np.int32(0), 0.0, 0.0
+    for i in range(here.size):
+        counted = chosen[i] & (here[i] == here[i]) & (there[i] == there[i])
+        n = np.int32(n + np.int32(counted))
+        first += np.float64(here[i]) if counted else 0.0
+        second += np.float64(there[i]) if counted else 0.0
+    out[slot, 0], out[slot, 1], out[slot, 2] = n, first, second
+
+
 @_compile
 def _run_rows(mask, out, start, stop):
     for i in range(start, stop):
@@ -244,6 +256,15 @@ def row_sums(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     out, count = np.empty(len(x)), np.empty(len(x), np.int64)
     _share(_row_sums, (*arrays, out, count), _cuts(len(x), x.numel()))
     return torch.from_numpy(out), torch.from_numpy(count)
+
+
+def joint_means(mask: Tensor, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    arrays = [a.detach().contiguous().view(-1).numpy() for a in (x, other, mask)]
+    cuts = _cuts(mask.numel(), mask.numel())
+    out = np.zeros((len(cuts) - 1, 3))
+    _share(_joint_sums, (*arrays, out), cuts, slots=True)
+    n, first, second = torch.from_numpy(out).sum(0)
+    return (first / n).to(x.dtype), (second / n).to(x.dtype)
 
 
 def runs(mask: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from guerdon.kernels import _memory
 from guerdon.kernels._compiled import _compile, _cuts, _share
 
 _SAMPLE, _DEVIATIONS, _GOLDEN = 4096, 4.0, 0.6180339887498949
+_FEW, _BLOCK = 64, 256
 _LOWEST = np.int32(-(1 << 31))  # below the key of every number
 _HIGHEST = np.int32((1 << 31) - 1)
 _INFINITY = np.float32(np.inf)
@@ -112,8 +113,8 @@ def _tail_rows(x, bits, mask, quantile, out, number, total, of, start, stop):
 
 
 @_compile
-def _between(x, k, n, sample):
-    """Two numbers that the k-th largest of the n that are not NaN very likely lies between, from a sample of them."""
+def _between(x, share, sample):
+    """Two numbers that the least of the share of largest ones very likely lies between, from a sample of those not NaN."""
     found, at = 0, 0.5
     for _ in range(2 * sample.size):
         at += _GOLDEN
@@ -125,43 +126,81 @@ def _between(x, k, n, sample):
             break
     drawn = sample[:found]
     drawn.sort()
-    wanted = found * (k / n)
-    reach = _DEVIATIONS * math.sqrt(wanted * (1 - k / n)) + 2
+    wanted = found * share
+    reach = _DEVIATIONS * math.sqrt(wanted * (1 - share)) + 2
     low, high = found - 1 - int(wanted + reach), found - 1 - math.floor(wanted - reach)
     return drawn[low] if low >= 0 else -_INFINITY, drawn[high] if high < found else _INFINITY
 
 
 @_compile
+def _sides(x, low, high):
+    """How many are above ``high``, how many from ``low`` on, and how many are numbers."""
+    above, not_below, known = np.int32(0), np.int32(0), np.int32(0)
+    for i in range(x.size):
+        above = np.int32(above + np.int32(x[i] > high))
+        not_below = np.int32(not_below + np.int32(x[i] >= low))
+        known = np.int32(known + np.int32(x[i] == x[i]))
+    return above, not_below, known
+
+
+@_compile
 def _keep(x, low, high, kept, told, slot, start, stop):
-    """What is from ``low`` to ``high``; how many are above, and how many of those there are."""
+    """What is from ``low`` to ``high``; how many are above, how many of those there are, and how many numbers."""
     here, room = x[start:stop], kept[start:stop]
-    above, found = np.uint64(0), np.uint64(0)  # an index without a sign is not asked whether it counts from the end
-    for i in range(here.size):
-        room[found] = here[i] + np.float32(0)  # 0 for -0, which is no smaller
-        above += np.uint64(here[i] > high)
-        found += np.uint64((here[i] >= low) & (here[i] <= high))
-    told[slot, 0], told[slot, 1] = above, found
+    above, known, found = 0, 0, np.uint64(0)  # an index without a sign is not asked whether it counts from the end
+    for first in range(0, here.size, _FEW):
+        block = here[first : first + _FEW]
+        of_block = _sides(block, low, high)
+        above += of_block[0]
+        known += of_block[2]
+        if of_block[1] > of_block[0]:  # few blocks hold one
+            for i in range(block.size):
+                room[found] = block[i] + np.float32(0)  # 0 for -0, which is no smaller
+                found += np.uint64((block[i] >= low) & (block[i] <= high))
+    told[slot, 0], told[slot, 1], told[slot, 2] = above, found, known
 
 
 @_compile
-def _places(x, value, found_at, told, slot, start, stop):
-    """Where the value is; the number of entries above 0, and of the places."""
-    here, room = x[start:stop], found_at[start:stop]
-    n, found = np.int32(0), np.uint64(0)
+def _extremes(x, bits, out, slot, start, stop):
+    here, as_bits = x[start:stop], bits[start:stop]
+    low, high = _HIGHEST, _LOWEST
     for i in range(here.size):
-        n = np.int32(n + np.int32(here[i] > 0))
-    for i in range(here.size):
-        room[found] = start + i
-        found += np.uint64(here[i] == value)
-    told[slot, 0], told[slot, 1] = n, found
+        key, known = _flip(as_bits[i]), here[i] == here[i]
+        low = min(low, key if known else _HIGHEST)
+        high = max(high, key if known else _LOWEST)
+    out[slot, 0], out[slot, 1] = low, high
 
 
 @_compile
-def _count(x, told, slot, start, stop):
-    here, n = x[start:stop], np.int32(0)
+def _tally(x, value, equal, positive, start, stop):
+    """Of each block how many are the value, and how many above 0."""
+    for b in range(start, stop):
+        block, n, more = x[b * _BLOCK : (b + 1) * _BLOCK], np.int32(0), np.int32(0)
+        for i in range(block.size):
+            n = np.int32(n + np.int32(block[i] == value))
+            more = np.int32(more + np.int32(block[i] > 0))
+        equal[b], positive[b] = n, more
+
+
+@_compile
+def _locate(x, value, equal, ranks, out):
+    """Where the value stands for the rank-th time, of ascending ranks."""
+    b, i, seen, behind = 0, 0, 0, np.int64(equal[0])  # ``behind``: as often up to the end of block b
+    for r in range(ranks.size):
+        while behind <= ranks[r]:
+            seen, b = behind, b + 1
+            i, behind = b * _BLOCK, behind + equal[b]
+        while seen <= ranks[r]:
+            seen += np.int64(x[i] == value)
+            i += 1
+        out[r] = i - 1
+
+
+@_compile
+def _replace(x, value, other, slot, start, stop):
+    here = x[start:stop]
     for i in range(here.size):
-        n = np.int32(n + np.int32(here[i] == here[i]))
-    told[slot, 0] = n
+        here[i] = other if here[i] == value else here[i]
 
 
 def upper_tail(x: Tensor, mask: Tensor, quantile: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -177,29 +216,52 @@ def upper_tail(x: Tensor, mask: Tensor, quantile: float) -> tuple[Tensor, Tensor
 def largest_share(x: Tensor, share: float, part_of: Callable[[int, float], int]) -> tuple[float, int, int]:
     """`select.largest_share` as numbers; ``part_of`` says how many of n are a share."""
     here = x.detach().contiguous().view(-1).numpy()
-    cuts = _cuts(here.size, here.size)
-    told = np.zeros((len(cuts) - 1, 2), np.int64)
-    _share(_count, (here, told), cuts, slots=True)
-    n = int(told[:, 0].sum())
-    if n == 0:
+    if here.size == 0:
         return -math.inf, 0, 0
-    k, kept = part_of(n, share), _memory.empty_like(here)
-    room = np.empty(_SAMPLE, np.float32)
-    for low, high in (_between(here, k, n, room), (-math.inf, math.inf)):
+    cuts, kept = _cuts(here.size, here.size), _memory.empty_like(here)
+    told, room = np.zeros((len(cuts) - 1, 3), np.int64), np.empty(_SAMPLE, np.float32)
+    for low, high in (_between(here, share, room), (-math.inf, math.inf)):
+        low, high = np.float32(low), np.float32(high)
         _share(_keep, (here, low, high, kept, told), cuts, slots=True)
-        above, found = (int(number) for number in told.sum(0))
+        above, found, n = (int(number) for number in told.sum(0))
+        if n == 0:
+            return -math.inf, 0, 0
+        k = part_of(n, share)
         if above < k <= above + found:
             least, number = _pick(_fronts(kept, cuts, told[:, 1]).view(np.int32), k - above, low, high)
             return float(least), n, above + int(number)
     raise AssertionError("everything lies between the infinities")
 
 
-def places(x: Tensor, value: float) -> tuple[Tensor, int]:
+def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
     here = x.detach().contiguous().view(-1).numpy()
     cuts = _cuts(here.size, here.size)
-    told, found_at = np.zeros((len(cuts) - 1, 2), np.int64), _memory.empty(here.shape, np.int64)
-    _share(_places, (here, np.float32(value), found_at, told), cuts, slots=True)
-    return torch.from_numpy(_fronts(found_at, cuts, told[:, 1])), int(told[:, 0].sum())
+    keys = np.empty((len(cuts) - 1, 2), np.int32)
+    _share(_extremes, (here, here.view(np.int32), keys), cuts, slots=True)
+    low, high = keys[:, 0].min(), keys[:, 1].max()
+    if low > high:  # nothing but NaN
+        return x.new_full((), torch.nan), x.new_full((), torch.nan)
+    least, largest = (x.new_tensor(float(np.int32(_flip(key)).view(np.float32))) for key in (low, high))
+    return least, largest
+
+
+def places(x: Tensor, value: float, pick: Callable[[int, int], np.ndarray]) -> Tensor:
+    """Where the value is, of the times that ``pick`` names; it is told how often it is there, and how many are above 0."""
+    here, number = x.detach().contiguous().view(-1).numpy(), np.float32(value)
+    equal, positive = np.empty((2, -(-here.size // _BLOCK)), np.int32)
+    _share(_tally, (here, number, equal, positive), _cuts(len(equal), here.size))
+    ranks = pick(int(equal.sum()), int(positive.sum()))
+    out = np.empty(len(ranks), np.int64)
+    if len(ranks):
+        _locate(here, number, equal, ranks, out)
+    return torch.from_numpy(out)
+
+
+def drop_(x: Tensor, value: float, at: Tensor) -> None:
+    """0 at the places, and 1 at all others where the value is; in the memory of ``x``, which is in C order."""
+    here = x.detach().view(-1).numpy()
+    here[at.numpy()] = 0
+    _share(_replace, (here, np.float32(value), np.float32(1)), _cuts(here.size, here.size), slots=True)
 
 
 def _fronts(x: np.ndarray, cuts: list[int], numbers: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What ``torch.compile`` takes as it is, imported when it meets the first: registering takes longer than other imports.
 
-Operators of a graph run the plain function they are named after, compiled walk and all. What draws random numbers from a
-generator is no operator; it is called between two graphs.
+Operators of a graph run the plain function they are named after, compiled walk and all. What draws from a generator is
+no operator, since no graph takes one in; it is called between two graphs.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from guerdon.kernels import select
+from guerdon.kernels import masked, select, windows
 
 
 @torch.library.custom_op("guerdon::upper_tail", mutates_args=())
@@ -35,5 +35,56 @@ def _(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
     return x.new_empty(()), x.new_empty((), dtype=torch.long), x.new_empty((), dtype=torch.long)
 
 
-Drop = Callable[[Tensor, float, float, torch.Generator], Tensor]
-drop_some_ = cast(Drop, torch.compiler.disable(select.drop_some_))
+@torch.library.custom_op("guerdon::joint_means", mutates_args=())
+def joint_means(mask: Tensor, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    first, second = masked.joint_means(mask, x.detach(), other.detach())
+    return first, second
+
+
+@joint_means.register_fake
+def _(mask: Tensor, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    return x.new_empty(()), other.new_empty(())
+
+
+@torch.library.custom_op("guerdon::first_share", mutates_args=())
+def first_share(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    return select.first_share(x, share)
+
+
+@first_share.register_fake
+def _(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(()), x.new_empty((), dtype=torch.long), x.new_empty((), dtype=torch.long)
+
+
+@torch.library.custom_op("guerdon::extremes", mutates_args=())
+def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
+    return select.extremes(x)
+
+
+@extremes.register_fake
+def _(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x.new_empty(()), x.new_empty(())
+
+
+@torch.library.custom_op("guerdon::drop_some_", mutates_args={"kept"})
+def drop_some_(kept: Tensor, candidate: float, share: float, seed: Tensor) -> None:
+    select.drop_some_(kept, candidate, share, seed)
+
+
+@torch.library.custom_op("guerdon::window_mean", mutates_args=())
+def window_mean(x: Tensor, mask: Tensor, width: int, skip: int, whole: bool, empty: float) -> Tensor:
+    return windows.mean(x, mask, width, skip, whole, empty).contiguous()
+
+
+@window_mean.register_fake
+def _(x: Tensor, mask: Tensor, width: int, skip: int, whole: bool, empty: float) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+@torch.library.custom_op("guerdon::window_mean_back_", mutates_args={"g"})
+def window_mean_back_(g: Tensor, mask: Tensor, width: int, skip: int, whole: bool) -> None:
+    windows.mean_back(g, mask, width, skip, whole, out=g)
+
+
+Drawn = Callable[[torch.Generator], Tensor]
+drawn_seed = cast(Drawn, torch.compiler.disable(select.drawn_seed))

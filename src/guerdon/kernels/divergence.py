@@ -4,10 +4,10 @@ On the ground floor because two rooms need them: shaping subtracts them from rew
 What each one's value and gradient are in expectation stands in `guerdon.objectives.kl`.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Estimator = Literal["k1", "k2", "k3", "absolute"]
@@ -37,3 +37,30 @@ def kl_estimate(
     if kind == "absolute":
         return difference.abs()
     raise ValueError(f"expected a KL estimator of k1, k2, k3 or absolute, got {kind!r}")
+
+
+def masked_k3(
+    logp: Float[Tensor, "*shape"], ref_logp: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """k3 of `kl_estimate` where the mask is True; 0 elsewhere, with gradient 0, whatever stands there. Differentiable twice.
+
+    The mask is applied to what comes out of the exponential, forward and backward. Applied to what goes into it, it holds up
+    a processor that waits for the mask before it can begin: compiled, that takes twice as long.
+    """
+    return _MaskedK3.apply(logp, ref_logp, mask)
+
+
+class _MaskedK3(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logp, ref_logp, mask):
+        ctx.save_for_backward(logp, ref_logp, mask)
+        return torch.where(mask, kl_estimate(logp, ref_logp, "k3"), 0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads):
+        logp, ref_logp, mask = ctx.saved_tensors
+        difference = logp - ref_logp
+        if torch.is_grad_enabled():  # for a gradient of this one, which may meet an infinity under a False mask
+            difference = torch.where(mask, difference, 0.0)
+        slope = torch.where(mask, -grads[0] * torch.expm1(-difference), 0.0)
+        return slope, -slope if ctx.needs_input_grad[1] else None, None

@@ -30,7 +30,19 @@ def masked_mean(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Flo
 
 
 def joint_means(mask: Bool[Tensor, "*shape"], *tensors: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, ""], ...]:
-    """Means over the chosen entries that are scored in every one of the tensors; NaN where there are none."""
+    """Means over the chosen entries that are scored in every one of the tensors; NaN where there are none.
+
+    Of two large ones on a CPU that need no gradient by a compiled walk where numba is installed; both agree to rounding.
+    """
+    if len(tensors) == 2 and not (torch.is_grad_enabled() and any(x.requires_grad for x in tensors)):
+        if torch.compiler.is_compiling() and mask.device.type == "cpu":
+            from guerdon.kernels import _operators
+
+            return _operators.joint_means(mask, *tensors)
+        if scan.compiled_for(mask, *tensors):
+            from guerdon.kernels import _compiled_pointwise
+
+            return _compiled_pointwise.joint_means(mask, *tensors)
     for x in tensors:
         mask = scored(x, mask)
     n = mask.sum()
@@ -112,27 +124,3 @@ def _offset(x: Tensor, mask: Tensor) -> Tensor:
     first = mask.reshape(-1).view(torch.uint8).argmax()
     anchor = torch.where(mask.reshape(-1)[first], x.reshape(-1)[first], 0.0)
     return torch.where(mask, x, anchor).sub_(anchor)
-
-
-def window_mean(
-    x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], width: int, *, skip: int = 0, whole: bool = False
-) -> Float[Tensor, "B T"]:
-    """Mean over ``width`` chosen positions of the row, the first of them ``skip`` chosen positions behind this one.
-
-    Of fewer where the row ends before, or, with ``whole``, NaN there. NaN where there is none, and off the mask. Differentiable.
-
-    Raises:
-        ValueError: a width below 1.
-    """
-    if width < 1:
-        raise ValueError(f"expected a width of at least 1, got {width}")
-    place = mask.long().cumsum(-1)  # number of chosen positions up to here, this one included
-    spare = torch.where(mask, place, 0)  # the k-th chosen position goes to column k, the rest to column 0
-    row = x.new_zeros(mask.shape[0], mask.shape[1] + 1, dtype=torch.float64)
-    total = row.scatter(1, spare, torch.where(mask, x, 0.0).double()).index_fill(1, spare.new_zeros(1), 0.0).cumsum(-1)
-    last = mask.sum(-1, keepdim=True)
-    begin = torch.minimum((place - 1 + skip).clamp(min=0), last)
-    end = torch.minimum(begin + width, last)
-    means = (total.gather(1, end) - total.gather(1, begin)) / (end - begin).clamp(min=1)
-    there = mask & (end - begin >= (width if whole else 1))
-    return torch.where(there, means.to(x.dtype), torch.nan)

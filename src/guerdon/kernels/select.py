@@ -5,9 +5,12 @@ they are single operators of the graph, which run what stands here.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -126,13 +129,56 @@ def first_largest(x: Float[Tensor, "*shape"], share: float) -> Bool[Tensor, "*sh
     Raises:
         ValueError: a share outside of (0, 1].
     """
+    return first_largest_and_number(x, share)[0]
+
+
+def first_largest_and_number(
+    x: Float[Tensor, "*shape"], share: float
+) -> tuple[Bool[Tensor, "*shape"], Int64[Tensor, ""]]:
+    """`first_largest`, and how many these are."""
+    x = x.detach()
+    if torch.compiler.is_compiling():
+        from guerdon.kernels import _operators
+
+        least, last, number = _operators.first_share(x, share)
+    else:
+        least, last, number = first_share(x, share)
+        if int(last) == x.numel():  # nothing is cut off between equal ones
+            return x >= least, number
+    place = torch.arange(x.numel(), device=x.device).view(x.shape)
+    return (x > least) | ((x == least) & (place <= last)), number
+
+
+def first_share(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the entries of `first_largest` the least, the place of the last one equal to it in ``x`` laid out flat, and the number.
+
+    The number of entries where all that are equal to the least belong to them.
+    """
     least, n, kept = largest_share(x, share)
-    number = (share * n.double() + 1e-9).floor().clamp(min=1)
-    if not torch.compiler.is_compiling() and bool(kept <= number):
-        return x >= least
-    tied = x == least
-    room = number - (x > least).sum()
-    return (x > least) | (tied & (tied.reshape(-1).cumsum(0).view_as(tied) <= room))
+    over, last = int(kept) - part_of(int(n), share), x.new_full((), x.numel(), dtype=torch.long)
+    if over > 0:
+        last = _places(x, float(least), lambda equal, _: np.array([equal - over - 1]))[0]
+    return least, last, kept - max(over, 0)
+
+
+def extremes(x: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The smallest and the largest of the entries that are not NaN; NaN where there is none. Passes no gradient."""
+    x = x.detach()
+    if torch.compiler.is_compiling() and x.device.type == "cpu":
+        from guerdon.kernels import _operators
+
+        return _operators.extremes(x)
+    fast = _compiled_for(x, x)
+    if fast:
+        return fast.extremes(x)
+    known = x == x
+    ends = (
+        (torch.where(known, x, torch.inf).amin(), torch.where(known, x, -torch.inf).amax())
+        if x.numel()
+        else (x.sum(),) * 2
+    )
+    least, largest = (torch.where(known.any(), end, torch.nan) for end in ends)
+    return least, largest
 
 
 def part_of(n: int, share: float) -> int:
@@ -141,27 +187,60 @@ def part_of(n: int, share: float) -> int:
 
 
 def drop_some_(
-    kept: Float[Tensor, "*shape"], candidate: float, share: float, generator: torch.Generator
+    kept: Float[Tensor, "*shape"], candidate: float, share: float, seed: Int64[Tensor, ""]
 ) -> Float[Tensor, "*shape"]:
     """``kept`` itself with 1 in place of ``candidate``, or 0 at some of these, drawn at random; at all if there are too few.
 
-    As many as ``share`` of the entries above 0, at least one. Changes its input and nothing else of it: who calls made it.
+    As many as ``share`` of the entries above 0, at least one; any of the ways to draw so many is as likely as any other, and
+    the same seed (from 0 on; `seed_of`) draws the same. Changes its input and nothing else of it: who calls made it.
     """
     if torch.compiler.is_compiling():
         from guerdon.kernels import _operators
 
-        return _operators.drop_some_(kept, candidate, share, generator)
-    fast, flat = _compiled_for(kept, kept), kept.view(-1)
-    at, n = fast.places(kept, candidate) if fast else _places(flat, candidate)
-    drawn = torch.randperm(len(at), generator=generator)[: part_of(n, share)]
-    flat[at] = 1.0
-    flat[at[drawn.to(at.device)]] = 0.0
+        _operators.drop_some_(kept, candidate, share, seed)
+        return kept
+
+    draw = partial(_draw, int(seed), share)
+    fast = _compiled_for(kept, kept) if kept.is_contiguous() else None
+    if fast:
+        fast.drop_(kept, candidate, fast.places(kept, candidate, draw))
+        return kept
+    kept[torch.unravel_index(_places(kept, candidate, draw), kept.shape)] = 0.0  # kept may lie in memory in any order
+    kept.masked_fill_(kept == candidate, 1.0)
     return kept
 
 
-def _places(x: Tensor, value: float) -> tuple[Tensor, int]:
-    """Where the value is, in ascending order; and the number of entries above 0."""
-    return (x == value).nonzero().squeeze(-1), int((x > 0).sum())
+def _draw(seed: int, share: float, equal: int, positive: int) -> np.ndarray:
+    """So many different numbers below ``equal``, ascending, as ``share`` of ``positive`` are; all if there are fewer."""
+    number = min(part_of(positive, share), equal)
+    return np.sort(np.random.default_rng(seed).choice(equal, number, replace=False, shuffle=False))
+
+
+def seed_of(generator: torch.Generator | Int64[Tensor, ""]) -> Int64[Tensor, ""]:
+    """A seed for one draw; one that is given stays. Under ``torch.compile`` a generator ends the graph and begins another."""
+    if isinstance(generator, Tensor):
+        return generator
+    if torch.compiler.is_compiling():
+        from guerdon.kernels import _operators
+
+        return _operators.drawn_seed(generator)
+    return drawn_seed(generator)
+
+
+def drawn_seed(generator: torch.Generator) -> Tensor:
+    return torch.randint(1 << 62, (), generator=generator, device=generator.device)
+
+
+def _places(x: Tensor, value: float, pick: Callable[[int, int], np.ndarray]) -> Tensor:
+    """Where ``x`` laid out flat is the value, of the times that ``pick`` names, counted from 0 on and ascending.
+
+    It is told how often the value is there, and how many entries are above 0.
+    """
+    fast = _compiled_for(x, x)
+    if fast:
+        return fast.places(x, value, pick)
+    at = (x.reshape(-1) == value).nonzero().squeeze(-1)
+    return at[torch.from_numpy(pick(len(at), int((x > 0).sum()))).to(at.device)]
 
 
 def _compiled_for(mask: Tensor, x: Tensor) -> ModuleType | None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from guerdon.kernels import logp_and_entropy_of_logits, window_mean
 from guerdon.kernels.masked import joint_means
-from guerdon.kernels.select import first_largest
+from guerdon.kernels.select import first_largest_and_number
 from guerdon.method import method, paper
 
 LIGHT_IF = "arXiv:2508.03178"
@@ -49,7 +49,7 @@ def windowed_entropy(
     Raises:
         ValueError: a width below 1.
     """
-    return torch.where(mask, window_mean(torch.where(mask, entropy, 0.0), mask, width), 0.0)
+    return window_mean(entropy, mask, width, empty=0.0)
 
 
 @paper(LIGHT_IF)
@@ -64,7 +64,7 @@ def covariance(
     and rewarded: what entropy collapse feeds on (Cui et al., 2025, https://arxiv.org/abs/2505.22617). 0 at unchosen
     positions, NaN where the advantage is.
     """
-    return torch.where(mask, scored_covariance(token_advantages, logp, mask), 0.0)
+    return torch.where(mask, co_deviation(token_advantages, logp, mask), 0.0)
 
 
 @paper(LIGHT_IF)
@@ -72,9 +72,16 @@ def scored_covariance(
     token_advantages: Float[Tensor, "B T"], logp: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
     """`covariance`, but NaN at unchosen positions too: who reads on needs no mask."""
+    return torch.where(mask, co_deviation(token_advantages, logp, mask), torch.nan)
+
+
+@paper(LIGHT_IF)
+def co_deviation(
+    token_advantages: Float[Tensor, "B T"], logp: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """`covariance`, but at unchosen positions whatever comes of what stands there: who reads on applies the mask, once."""
     mean_advantage, mean_logp = joint_means(mask, token_advantages, logp)
-    product = (token_advantages - mean_advantage) * (logp - mean_logp)
-    return torch.where(mask, product, torch.nan)
+    return (token_advantages - mean_advantage) * (logp - mean_logp)
 
 
 @method(makes="token_weights", paper=LIGHT_IF, across=True, for_penalty=True)
@@ -152,8 +159,8 @@ def surprise_selection(
     Raises:
         ValueError: a ratio outside of (0, 1].
     """
-    kept = select_surprising(-logp.detach(), entropy.detach(), mask, ratio=ratio, coefficient=coefficient)
-    return torch.where(kept, (mask.sum() / kept.sum().clamp(min=1)).to(logp.dtype), 0.0)
+    kept, number = _surprising(-logp.detach(), entropy.detach(), mask, ratio, coefficient)
+    return torch.where(kept, (mask.sum() / number.clamp(min=1)).to(logp.dtype), 0.0)
 
 
 @paper(LIGHT_IF)
@@ -166,9 +173,16 @@ def select_surprising(
     coefficient: float = 0.8,
 ) -> Bool[Tensor, "*shape"]:
     """The positions with the largest ``cross_entropy - coefficient * entropy``: see `surprise_selection`."""
+    return _surprising(cross_entropy, entropy, mask, ratio, coefficient)[0]
+
+
+def _surprising(
+    cross_entropy: Tensor, entropy: Tensor, mask: Tensor, ratio: float, coefficient: float
+) -> tuple[Tensor, Tensor]:
+    """What is selected, and how many."""
     if not 0 < ratio <= 1:
         raise ValueError(f"expected a ratio above 0 and up to 1, got {ratio}")
-    return first_largest(torch.where(mask, cross_entropy - coefficient * entropy, torch.nan), ratio)
+    return first_largest_and_number(torch.where(mask, cross_entropy - coefficient * entropy, torch.nan), ratio)
 
 
 @paper(LIGHT_IF)

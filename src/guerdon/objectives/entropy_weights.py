@@ -10,19 +10,18 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from guerdon.kernels.masked import scored
-from guerdon.kernels.select import drop_some_, first_largest
+from guerdon.kernels.select import drop_some_, extremes, first_largest, seed_of
 from guerdon.method import method, paper
-from guerdon.objectives.entropy import scored_covariance
+from guerdon.objectives.entropy import co_deviation, scored_covariance
 
 MECHANISM = "arXiv:2505.22617"
 STEER = "arXiv:2510.10150"
 Shape = Literal["linear", "exponential"]
 _LEAST_SPREAD = 0.02
-_CANDIDATE = 2.0  # stands for 1 until some are drawn
+_CANDIDATE = 2.0  # stands for 1 until some are dropped
 _LOG_BOUNDS = math.log(1e-8), math.log1p(-1e-8)  # of a probability that is divided by, or whose logarithm is taken
 
 
@@ -38,7 +37,7 @@ def clip_cov(
     high: float = 5.0,
     clip_low: float = 1.0,
     clip_high: float = 1.0,
-    generator: torch.Generator,
+    generator: torch.Generator | Int64[Tensor, ""],
 ) -> Float[Tensor, "B T"]:
     """Clip-Cov: a few tokens of high covariance, drawn at random, are left out of the loss.
 
@@ -53,6 +52,9 @@ def clip_cov(
     Statistics are those of the mini-batch; with ``training.statistics = "micro-batch"`` those of each forward pass, as
     in the released code, where the least of one token makes the share grow as micro-batches shrink.
 
+    A seed (an int64 scalar from 0 on) may stand for the generator; ``torch.compile`` makes one graph of it then, as no graph
+    takes in a generator.
+
     Shapes: [B, T] in and out; 0 at unchosen positions, NaN where the advantage is.
 
     Reference: Cui et al., 2025, https://arxiv.org/abs/2505.22617 (Clip-Cov).
@@ -63,14 +65,15 @@ def clip_cov(
     _check_share(share)
     if not low < high:
         raise ValueError(f"expected low below high, got {low} and {high}")
-    cov = scored_covariance(token_advantages, logp, mask).detach()
+    seed = seed_of(generator)  # first, so that a graph which ends at a generator has done nothing yet
+    cov = co_deviation(token_advantages, logp, mask).detach()
     moved = logp.detach() - old_logp
     highest = math.log1p(clip_high)
     lowest = math.log1p(-clip_low) if clip_low < 1 else -math.inf
     clipped = torch.where(token_advantages > 0, moved > highest, (token_advantages < 0) & (moved < lowest))
     candidate = (cov > low) & (cov < high) & ~clipped
-    kept = torch.where(candidate, _CANDIDATE, torch.where(cov == cov, 1.0, torch.where(mask, torch.nan, 0.0)))
-    return drop_some_(kept.to(logp.dtype), _CANDIDATE, share, generator)
+    kept = torch.where(mask, torch.where(candidate, _CANDIDATE, torch.where(cov == cov, 1.0, torch.nan)), 0.0)
+    return drop_some_(kept.to(logp.dtype), _CANDIDATE, share, seed)
 
 
 @method(makes="token_weights", paper=MECHANISM, across=True, for_penalty=True)
@@ -135,9 +138,7 @@ def entropy_change(
 
     Reference: Hao et al., STEER, 2025, https://arxiv.org/abs/2510.10150.
     """
-    log_p = logp.clamp(*_LOG_BOUNDS)
-    p = log_p.exp()
-    return _change(p * (1 - p) * (log_p + entropy), old_logp, token_advantages, mask)
+    return torch.where(mask, _estimated_change(logp, old_logp, entropy, token_advantages), 0.0)
 
 
 @paper(STEER)
@@ -158,16 +159,28 @@ def exact_entropy_change(
     p_v)``, and ``dH / dz_v = -p_v (log p_v + H)``: their product is ``-eta * Omega_t``. Limits and NaN are those of
     `entropy_change`.
     """
+    return torch.where(mask, _exact_change(logp, old_logp, entropy, entropy_slope, token_advantages), 0.0)
+
+
+def _estimated_change(logp: Tensor, old_logp: Tensor, entropy: Tensor, token_advantages: Tensor) -> Tensor:
+    """`entropy_change` before the mask, which who reads on applies, once."""
     log_p = logp.clamp(*_LOG_BOUNDS)
     p = log_p.exp()
-    return _change(p * (p * (log_p + entropy) + entropy_slope), old_logp, token_advantages, mask)
+    return _change(p * (1 - p) * (log_p + entropy), old_logp, token_advantages)
 
 
-def _change(tilt: Tensor, old_logp: Tensor, token_advantages: Tensor, mask: Tensor) -> Tensor:
-    used = scored(token_advantages, mask)
+def _exact_change(
+    logp: Tensor, old_logp: Tensor, entropy: Tensor, entropy_slope: Tensor, token_advantages: Tensor
+) -> Tensor:
+    log_p = logp.clamp(*_LOG_BOUNDS)
+    p = log_p.exp()
+    return _change(p * (p * (log_p + entropy) + entropy_slope), old_logp, token_advantages)
+
+
+def _change(tilt: Tensor, old_logp: Tensor, token_advantages: Tensor) -> Tensor:
     change = token_advantages / old_logp.clamp(_LOG_BOUNDS[0], 0.0).exp() * tilt
-    change = torch.where(used & (change.abs() < torch.inf), change, 0.0)
-    return torch.where(mask & ~used, torch.nan, change)
+    change = torch.where(change.abs() < torch.inf, change, 0.0)
+    return torch.where(token_advantages == token_advantages, change, torch.nan)
 
 
 @method(makes="token_weights", paper=STEER, across=True)
@@ -201,7 +214,7 @@ def entropy_change_weights(
     Raises:
         ValueError: not 0 < low <= high, or an exponential shape with low above 1.
     """
-    change = entropy_change(logp, old_logp, old_entropy, token_advantages, mask)
+    change = _estimated_change(logp, old_logp, old_entropy, token_advantages)
     return change_weights(change, mask, low=low, high=high, shape=shape)
 
 
@@ -224,7 +237,7 @@ def exact_entropy_change_weights(
 
     Reference: Hao et al., STEER, 2025, https://arxiv.org/abs/2510.10150.
     """
-    change = exact_entropy_change(logp, old_logp, entropy, entropy_slope, token_advantages, mask)
+    change = _exact_change(logp, old_logp, entropy, entropy_slope, token_advantages)
     return change_weights(change, mask, low=low, high=high, shape=shape)
 
 
@@ -237,11 +250,10 @@ def change_weights(
         raise ValueError(f"expected 0 < low <= high (low up to 1 for exponential), got {low} and {high}")
     size = torch.where(mask, change.detach().abs(), torch.nan)
     used = size == size
-    largest = torch.where(used, size, -torch.inf).amax() if size.numel() else size.sum()
+    least, largest = extremes(size)
     if shape == "exponential":
         weights = (math.log(low) * size / largest.clamp(min=_LEAST_SPREAD)).exp().clamp(low, 1.0)
     else:
-        least = torch.where(used, size, torch.inf).amin() if size.numel() else size.sum()
         width = largest - least
         weights = high - (size - least) / torch.where(width > 0, width, 1.0) * (high - low)
         weights = torch.where(width > 0, weights.clamp(low, high), (low + high) / 2)

@@ -21,14 +21,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from guerdon.kernels.compiling import recomputed
-from guerdon.kernels.divergence import Estimator, kl_estimate
+from guerdon.kernels.divergence import Estimator, kl_estimate, masked_k3
 from guerdon.method import method
 
 __all__ = ["kl_estimate", "kl_loss"]
 
 
 @method(makes="token_loss", paper="arXiv:2402.03300")
-@recomputed
 def kl_loss(
     logp: Float[Tensor, "B T"],
     ref_logp: Float[Tensor, "B T"],
@@ -47,4 +46,9 @@ def kl_loss(
     Reference: Shao et al., DeepSeekMath, 2024, https://arxiv.org/abs/2402.03300; Schulman, Approximating KL
     divergence, 2020, http://joschu.net/blog/kl-approx.html.
     """
+    return masked_k3(logp, ref_logp, mask) if estimator == "k3" else _estimate(logp, ref_logp, mask, estimator)
+
+
+@recomputed
+def _estimate(logp: Tensor, ref_logp: Tensor, mask: Tensor, estimator: Estimator) -> Tensor:
     return kl_estimate(torch.where(mask, logp, 0.0), torch.where(mask, ref_logp, 0.0), estimator)

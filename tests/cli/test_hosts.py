@@ -73,7 +73,6 @@ def test_json(explain):
             ("accuracy-filter", "group", "ms-swift", "GuerdonGRPOTrainer"),
         ),
         ("slime", 'preset = "ppo"\n[[reward]]\nuse = "final-answer"\n', ("kl-in-reward", "ref_logp", "--kl-loss-coef")),
-        ("trl", WEIGHTED, ("clip-cov", "logp", "TRL's GRPOTrainer", "guerdon train")),
         ("verl", WEIGHTED, ("clip-cov", "logp", "verl's trainer", "guerdon train")),
         ("verl", GRPO + '[[loss]]\nuse = "kl-loss"\n', ("kl-loss", "ref_logp", "verl's trainer", "actor.use_kl_loss")),
         ("trl", COUNTED, ("top-rows", "counts", "TRL's GRPOTrainer", "weigh rows instead")),

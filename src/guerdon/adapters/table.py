@@ -76,8 +76,8 @@ Table = dict[str, dict[str, Cell]]
 
 
 def table() -> Table:
-    """Every cell, by host and method."""
-    known = methods()
+    """Every cell, by host and method of this package; a method that somebody else registered has no row."""
+    known = {name: info for name, info in methods().items() if info.call.__module__.startswith("guerdon.")}
     return {name: {m: cell(known[m], host) for m in sorted(known)} for name, host in HOSTS.items()}
 
 
@@ -102,7 +102,7 @@ def _page(table: Table) -> Iterator[str]:
         yield f"| {name} | {host.name} | {_RUNS[host.runs]} | {count} | {adapter} |"
     yield "\n| method | " + " | ".join(HOSTS) + " |"
     yield "|---|" + "---|" * len(HOSTS)
-    for method in sorted(methods()):
+    for method in table["guerdon"]:
         yield f"| {method} | " + " | ".join(_MARK[table[name][method].verdict] for name in HOSTS) + " |"
     told: dict[str, str] = {}
     for name, host in HOSTS.items():

@@ -46,7 +46,7 @@ CLAIM = Claim(
         pass@64 are higher than without (lower ends above 0), and final accuracy is lower by at most 0.02 than without
         and than with a bonus of {BONUS} (lower ends).""",
     arms=tuple(ARMS),
-    seeds=3,
+    seeds=6,
     workers=2,
     measure=measure,
     effects=effects,
@@ -55,7 +55,8 @@ CLAIM = Claim(
     limits=f"""{CHOSEN} The weight is twenty times the paper's 0.005, which is meant for thousands of steps. In a
         first variant, stopped after one seed, the bonus had the anchor's weight, {WEIGHT}: its policy said nothing
         but noise after fifteen iterations (2.75 nats, no answer right), and to beat it would say nothing; the other
-        arms are unchanged. The vocabulary has some twenty characters, of which few could be nonsense at any place.""",
+        arms are unchanged. On the first three seeds alone every bar was passed; three more show what the anchor costs in
+        accuracy. The vocabulary has some twenty characters, of which few could be nonsense at any place.""",
 )
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ CLAIM = Claim(
         the base (upper end below 0), TOPR is more accurate than the base, than learning from right answers only, and
         than PPO (lower ends above 0); on 128 held-out problems with 64 answers each.""",
     arms=tuple(ARMS),
-    seeds=3,
+    seeds=6,
     workers=2,
     measure=measure,
     effects=effects,

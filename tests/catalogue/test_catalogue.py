@@ -52,6 +52,13 @@ def test_the_verdict_is_that_of_the_result(key):
     assert result["paper"] == (f"arXiv:{key}" if key[0].isdigit() else key)
 
 
+@pytest.mark.parametrize(
+    ("module", "verdict"), [pair for e in evidence().values() for pair in e.get("also", {}).items()]
+)
+def test_the_verdict_of_a_further_claim_is_that_of_its_result(module, verdict):
+    assert json.loads((ROOT / "claims" / "results" / f"{module}.json").read_text("utf-8"))["verdict"] == verdict
+
+
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_every_result_is_in_the_catalogue(path):
     result = json.loads(path.read_text("utf-8"))

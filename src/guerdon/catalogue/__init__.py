@@ -31,6 +31,10 @@ class PaperEntry:
     """A test that repeats a worked example of the paper."""
     claim: str
     """Verdict of the claim that was run: reproduced, not reproduced, or not reproducible at this scale."""
+    module: str
+    """Module of ``claims/`` that ran it."""
+    also: dict[str, str]
+    """Verdicts of further claims that use its method, by their modules: smaller settings, and findings of our own."""
 
     @property
     def key(self) -> str:
@@ -50,6 +54,8 @@ def papers() -> list[PaperEntry]:
                 methods=methods.get(f"arXiv:{fact['arxiv']}", ()),
                 example=known.get("example", ""),
                 claim=known.get("verdict", ""),
+                module=known.get("claim", ""),
+                also=known.get("also", {}),
             )
         )
     return entries

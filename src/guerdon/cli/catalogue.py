@@ -84,7 +84,12 @@ def papers(
     if not entries:
         fail(f"expected an arXiv number or a short name of the catalogue, got {key!r}; guerdon papers lists them", 2)
     if as_json:
-        print_json([{**asdict(e), "example": e.example or None, "claim": e.claim or None} for e in entries])
+        print_json(
+            [
+                {**asdict(e), "example": e.example or None, "claim": e.claim or None, "module": e.module or None}
+                for e in entries
+            ]
+        )
         return
     if key is not None:
         for e in entries:
@@ -123,7 +128,9 @@ def _paper(e: Any) -> None:
     print(f"  name     {e.name}  ({e.room})")
     print(f"  methods  {', '.join(e.methods) or 'none yet'}")
     print(f"  example  {e.example or 'none yet'}")
-    print(f"  claim    {e.claim or 'none yet'}")
+    print(f"  claim    {e.claim or 'none yet'}{f'  (claims.{e.module})' if e.module else ''}")
+    for module, verdict in e.also.items():
+        print(f"  also     {verdict}  (claims.{module})")
 
 
 def _method(m: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Progress and regret at the edges."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -38,6 +39,19 @@ def test_best_of_one_changes_nothing_and_the_ends_stay():
     close(best_of_k(torch.tensor([[-2.0, 3.0]])), [[0.0, 1.0]])
     with pytest.raises(ValueError, match="expected k of at least 1"):
         best_of_k(q, k=0)
+    with pytest.raises(ValueError, match="at least k = 4 draws, got 3"):
+        best_of_k(q, k=4, draws=3)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize(("k", "n"), [(1, 3), (2, 8), (4, 4), (4, 10)])
+def test_the_best_of_some_draws_is_right_on_average(chance, k, n):
+    won = torch.arange(n + 1)
+    often = torch.tensor([math.comb(n, c) * chance**c * (1 - chance) ** (n - c) for c in won.tolist()])
+    values = (won / n)[None]
+    close((often * best_of_k(values, k=k, draws=n)).sum(), 1 - (1 - chance) ** k)
+    if k > 1 and 0 < chance < 1:
+        assert (often * best_of_k(values, k=k)).sum() < 1 - (1 - chance) ** k - 1e-3
 
 
 def test_the_outcome_stands_on_the_last_step_that_the_row_has():

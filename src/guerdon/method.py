@@ -245,11 +245,12 @@ def paper(*keys: str) -> Callable[[F], F]:
     return tag
 
 
-def methods() -> dict[str, Method]:
-    """Every registered method by recipe name; imports the rooms."""
+def methods(*, shipped: bool = False) -> dict[str, Method]:
+    """Every registered method by recipe name; imports the rooms. ``shipped``: without those that other code registered."""
     for room in ROOMS:
         importlib.import_module(f"guerdon.{room}")
-    return dict(sorted(_REGISTRY.items()))
+    found = dict(sorted(_REGISTRY.items()))
+    return {name: m for name, m in found.items() if m.call.__module__.startswith("guerdon.")} if shipped else found
 
 
 def papers() -> dict[str, tuple[str, ...]]:

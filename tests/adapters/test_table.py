@@ -1,17 +1,21 @@
 """The table of hosts: every method has a recipe of its own, its verdicts are the compiler's, and the page is what was made."""
 
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from jaxtyping import Float
+from torch import Tensor
 
 from guerdon.adapters.fitting import compile_at_best, left_to
 from guerdon.adapters.hosts import HOSTS
 from guerdon.adapters.table import Cell, page, smallest, table
-from guerdon.method import methods
+from guerdon.method import _REGISTRY, method, methods
 from guerdon.recipe import RecipeError, load
 
-OURS = {name: info for name, info in methods().items() if not info.call.__module__.startswith(("claims.", "tests."))}
+OURS = methods(shipped=True)
 PAGE = Path(__file__).parents[2] / "docs" / "hosts.md"
 
 
@@ -28,8 +32,8 @@ def test_every_method_runs_in_our_own_trainer(made):
 
 
 def test_the_recipe_around_a_method_uses_it():
-    for name, method in OURS.items():
-        recipe = smallest(method, HOSTS["guerdon"])
+    for name, info in OURS.items():
+        recipe = smallest(info, HOSTS["guerdon"])
         assert name in {s.use for s in (*recipe.reward, *recipe.pipeline, *recipe.loss)}, name
 
 
@@ -76,6 +80,19 @@ def test_a_refusal_names_the_host_and_what_to_do(made, host):
 
 def test_the_page_is_up_to_date(made):
     assert PAGE.read_text("utf-8") == page(made), "run: python -m guerdon.adapters.table --write docs/hosts.md"
+
+
+def test_methods_that_others_registered_change_nothing(made, monkeypatch):
+    monkeypatch.setattr(sys.modules["guerdon.method"], "_REGISTRY", dict(_REGISTRY))
+
+    @method(makes="prefix_values", name="of-somebody")
+    def of_somebody(completions: Sequence[str], expression: Sequence[str]) -> Float[Tensor, "B P"]:
+        """Made of nothing that a host refuses, and so the plainest of its kind."""
+        raise NotImplementedError
+
+    assert "of-somebody" in methods()
+    assert "of-somebody" not in methods(shipped=True)
+    assert table()["slime"]["best-of-k"] == made["slime"]["best-of-k"]
 
 
 def test_what_is_left_to_a_host_is_told_by_stage_and_not_by_name():

@@ -142,7 +142,7 @@ SCORED = frozenset(
 )
 """Quantities of which a row may be unscored."""
 
-ALL = sorted(methods().values(), key=lambda m: m.name)
+ALL = sorted(methods(shipped=True).values(), key=lambda m: m.name)
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,14 @@ class _Smallest:
 
     def __init__(self, host: Host):
         self.host = host
-        self.known = methods()
+        self.known = methods(shipped=True)
         self.made_by: dict[str, list[Method]] = {}
         self.stages: Stages = []
         self.models: Stages = []
 
     def recipe(self, method: Method) -> dict[str, Any]:
         """The recipe, with a reward of rows and credit for it, so that the method is all that may be missing."""
+        self.known.setdefault(method.name, method)
         objective = bool(set(method.makes) & _LOSSES)
         if set(method.makes) & (_LOSSES | DIFFERENTIABLE) and self.host.runs in ("rewards", "advantages"):
             self._credit()  # of any kind, since the losses are left out

@@ -76,8 +76,8 @@ Table = dict[str, dict[str, Cell]]
 
 
 def table() -> Table:
-    """Every cell, by host and method of this package; a method that somebody else registered has no row."""
-    known = {name: info for name, info in methods().items() if info.call.__module__.startswith("guerdon.")}
+    """Every cell, by host and method of this package."""
+    known = methods(shipped=True)
     return {name: {m: cell(known[m], host) for m in sorted(known)} for name, host in HOSTS.items()}
 
 

@@ -1,5 +1,7 @@
 """Xu et al., EPO (2025): a band around the history of each turn's entropy, and the weight of it."""
 
+import math
+
 import pytest
 import torch
 
@@ -49,3 +51,13 @@ def test_a_turn_pays_as_a_whole():
         torch.testing.assert_close(said, torch.tensor([[0.0, 0.0, price, price, 0.0]]))
     (slope,) = torch.autograd.grad(said.sum(), entropy)
     assert slope.tolist() == [[0.0, 0.0, 1.0, 1.0, 0.0]]
+
+
+def test_a_turn_of_unknown_entropy_is_unscored_and_does_not_pay_as_one_of_zero():
+    band = EntropyBand(low=0.8, high=1.2, over="turn")
+    band.update(torch.full((1, 2), 0.5), torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.bool))
+    said = band(
+        torch.tensor([[0.5, math.nan, math.nan]]), torch.tensor([[0, 0, 1]]), torch.ones(1, 3, dtype=torch.bool)
+    )
+    assert said[0, :2].tolist() == [0.0, 0.0]
+    assert said[0, 2].isnan()

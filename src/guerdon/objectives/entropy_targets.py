@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from guerdon.kernels import upper_tail
+from guerdon.kernels import broadcast_to_tokens, reduce_to_steps, upper_tail
 from guerdon.kernels.compiling import recomputed
 from guerdon.kernels.masked import scored
 from guerdon.kernels.select import Tail
@@ -146,7 +146,8 @@ class EntropyBand:
         place = torch.where(turn_ids < 0, last, turn_ids.clamp(max=last)).long()
         usual = known[place]
         if self.over == "turn":
-            entropy = _turn_means(entropy, place, mask, len(known))
+            means = reduce_to_steps(entropy, place, scored(entropy, mask), len(known), "mean")
+            entropy = broadcast_to_tokens(means, place, mask)
         return band_penalty(entropy, usual, mask, low=self.low, high=self.high, outside=self.outside, alpha=self.alpha)
 
     def update(
@@ -169,14 +170,6 @@ class EntropyBand:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what ``state_dict`` gave."""
         self.total, self.count = state["total"].clone(), state["count"].clone()
-
-
-def _turn_means(entropy: Tensor, turn: Tensor, mask: Tensor, count: int) -> Tensor:
-    """Mean over the chosen positions of the same row and turn, at each of them."""
-    used = scored(entropy, mask)
-    zero = entropy.new_zeros(len(entropy), count)
-    number = zero.scatter_add(1, turn, used.to(entropy.dtype)).clamp(min=1)
-    return (zero.scatter_add(1, turn, torch.where(used, entropy, 0.0)) / number).gather(1, turn)
 
 
 @paper(SIREN)
